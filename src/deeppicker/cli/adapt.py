@@ -1,0 +1,73 @@
+"""Refine a model on its own best picks (iteration), or on a few manual picks of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deeppicker.cli.progress import track
+from deeppicker.config import DEFAULT_MODEL, ExampleConfig, PickConfig, SelectConfig, TrainConfig
+
+_EPOCHS = 10  # the network is trained already: fewer than for a new one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `deeppicker adapt`."""
+
+    picks: Path
+    """Picks of the target: an output folder or autopick.star of `deeppicker pick`, or manual picks in any format."""
+
+    output: Path
+    """The new model file (.safetensors)."""
+
+    model: str = DEFAULT_MODEL
+    """Model to start from: a name in the package, or a file."""
+
+    diameter: float | None = None
+    """Particle diameter in Å; default: that of the run which made the picks."""
+
+    pixel_size: float | None = None
+    """Å per pixel; default: what the STAR file or the image header says."""
+
+    micrographs: str | None = None
+    """Folder, glob or STAR file of the micrographs, if the picks do not say where they are."""
+
+    rounds: int = 1
+    """Training rounds; from the second on, the micrographs are picked again with the model of the round before."""
+
+    examples: ExampleConfig = ExampleConfig()
+    train: TrainConfig = TrainConfig(epochs=_EPOCHS)
+    steps: PickConfig = PickConfig()
+    threshold: float = SelectConfig().threshold
+    """Least score, 0-1, of the picks that a further round starts from."""
+
+
+def run(options: Options) -> int:
+    """Refine the model, showing each epoch."""
+    from deeppicker.adapt import adapt, pick_again
+    from deeppicker.cli.training import Report
+    from deeppicker.dataset import load_dataset
+    from deeppicker.learn import LearnConfig
+    from deeppicker.model import load_model
+
+    dataset = load_dataset(
+        options.picks,
+        diameter=options.diameter,
+        pixel_size=options.pixel_size,
+        micrographs=options.micrographs,
+    )
+    model = load_model(options.model)
+    config = LearnConfig(examples=options.examples, train=options.train)
+    report = Report(options.output, options.train.epochs)
+    for number in range(options.rounds):
+        if number:
+            renewed = [
+                pick_again(model, item, dataset.diameter, options.steps, options.threshold)
+                for item in track(dataset.micrographs, "picking again")
+            ]
+            dataset = replace(dataset, micrographs=renewed)
+        report.begin([dataset])
+        model = adapt(model, dataset, config, options.output, report.epoch)
+        report.end(model)
+    return 0

@@ -1,0 +1,182 @@
+"""``deeppicker convert``: coordinates from one program's format to another's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from deeppicker.core import Picks, micrograph_key
+from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats import (
+    MicrographEntry,
+    find_micrographs,
+    read_header,
+    read_micrographs,
+    read_picks,
+    write_picks,
+)
+from deeppicker.formats.coordinates import FolderFormat
+from deeppicker.formats.text import is_file, one_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Convert particle coordinates between RELION, EMAN, Topaz and CSV files.
+
+    The extensions tell the formats: .star (RELION), .box (EMAN), .csv, .tsv or .txt (Topaz).
+    """
+
+    input: Annotated[Positional[Path], arg(metavar="INPUT")]
+    """Coordinate file, or a folder of them (its autopick.star if it has one)."""
+
+    output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
+    """File to write; without an extension, a folder with one file a micrograph (see --folder-format)."""
+
+    pixel_size: float | None = None
+    """Å per pixel, for the optics table of a RELION particles file. Default: as in INPUT or --micrographs."""
+
+    box_size: int | None = None
+    """Width of the boxes in pixels; .box files need it."""
+
+    micrographs: Path | None = None
+    """Images that the coordinates belong to: a file, a folder, a quoted pattern or a STAR file.
+    OUTPUT takes their names, and --flip-y their heights."""
+
+    flip_y: FlagCreatePairsOff[bool] = False
+    """Count y from the other end of the image (CryoPPP counts from the bottom); needs --micrographs.
+    y becomes height - 1 - y."""
+
+    keep_y: FlagCreatePairsOff[bool] = False
+    """Take y as it is although the columns are CryoPPP's."""
+
+    min_score: float | None = None
+    """Leave out picks with a lower score, and those without any."""
+
+    folder_format: FolderFormat = "star"
+    """What to fill a folder with: RELION's autopick.star and its coordinate files, or EMAN's .box files."""
+
+
+def run(options: Options) -> int:
+    """Convert, print one line, and return the exit status.
+
+    Raises
+    ------
+    DeepPickerError
+        If a file or a combination of options cannot be used.
+    """
+    _check(options)
+    picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
+    entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
+    matched = _match(picks, entries)
+    if options.flip_y:
+        picks = [_flipped(item, matched) for item in picks]
+    if options.min_score is not None:
+        picks = _at_least(picks, options.min_score, options.input)
+    sizes = _pixel_sizes(options, picks, matched) if options.output.suffix.lower() == ".star" else None
+    named = [
+        replace(item, micrograph=matched[item.micrograph].name) if item.micrograph in matched else item
+        for item in picks
+    ]
+    if sizes is not None:
+        sizes = {new.micrograph: sizes[old.micrograph] for old, new in zip(picks, named, strict=True)}
+    write_picks(
+        options.output,
+        named,
+        pixel_size=sizes,
+        box_size=options.box_size,
+        folder_format=options.folder_format,
+    )
+    picked = _count(sum(map(len, named)), "pick")
+    print(f"Wrote {picked} in {_count(len(named), 'micrograph')} to {options.output}")
+    return 0
+
+
+def _check(options: Options) -> None:
+    if options.flip_y and options.keep_y:
+        raise InputError("--flip-y and --keep-y exclude each other; set one of them")
+    if options.flip_y and options.micrographs is None:
+        raise InputError("--flip-y needs the heights of the images; set --micrographs")
+    if options.pixel_size is not None and not (0 < options.pixel_size < np.inf):
+        raise InputError(f"--pixel-size is {options.pixel_size} Å; set a positive number")
+    if options.box_size is not None and options.box_size < 1:
+        raise InputError(f"--box-size is {options.box_size} pixels; set a positive number")
+
+
+def _match(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
+    """Return each micrograph's image by name: the same name, else the same without folder and extension."""
+    by_name = {entry.name: entry for entry in entries}
+    by_key: dict[str, list[MicrographEntry]] = {}
+    for entry in entries:
+        by_key.setdefault(micrograph_key(entry.name), []).append(entry)
+    matched = {}
+    for item in picks:
+        candidates = [by_name[item.micrograph]] if item.micrograph in by_name else by_key.get(item.key, [])
+        if len(candidates) > 1:
+            both = f"{candidates[0].name} and {candidates[1].name}"
+            raise InputError(one_line(f"{item.micrograph} could be {both}; give --micrographs with one of them"))
+        if candidates:
+            matched[item.micrograph] = candidates[0]
+    return matched
+
+
+def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
+    if picks.micrograph not in matched:
+        raise InputError(
+            one_line(f"--flip-y needs the height of {picks.micrograph}, which --micrographs does not hold; add it")
+        )
+    height = read_header(matched[picks.micrograph].path).height
+    x, y = picks.positions.T
+    return replace(picks, positions=np.stack([x, height - 1 - y], axis=1))
+
+
+def _at_least(picks: Sequence[Picks], min_score: float, path: Path) -> list[Picks]:
+    if any(len(item) for item in picks) and not any(item.has_scores for item in picks):
+        raise InputError(one_line(f"{path} has no scores; leave out --min-score"))
+    return [item.where(item.scores >= min_score) for item in picks]
+
+
+def _pixel_sizes(
+    options: Options, picks: Sequence[Picks], matched: Mapping[str, MicrographEntry]
+) -> dict[str, float] | None:
+    """Return Å per pixel by micrograph, of the option, images, or INPUT; None, and say so, if one lacks."""
+    if options.pixel_size is not None:
+        return {item.micrograph: options.pixel_size for item in picks}
+    given = {entry.name: entry.pixel_size for entry in _entries_of(options.input)}
+    sizes = {}
+    for item in picks:
+        size = _pixel_size_of(matched.get(item.micrograph)) or given.get(item.micrograph)
+        if size is None:
+            print(
+                f"No pixel size of {item.micrograph} is known, so {options.output} has no optics table; "
+                "set --pixel-size if RELION 3.1 or later is to read it",
+                file=sys.stderr,
+            )
+            return None
+        sizes[item.micrograph] = size
+    return sizes
+
+
+def _pixel_size_of(entry: MicrographEntry | None) -> float | None:
+    if entry is None or entry.pixel_size is not None:
+        return entry.pixel_size if entry else None
+    return read_header(entry.path).pixel_size if is_file(entry.path) else None
+
+
+def _entries_of(path: Path) -> list[MicrographEntry]:
+    """Return what INPUT says about its micrographs; only a STAR file with their names says anything."""
+    if path.suffix.lower() != ".star":
+        return []
+    try:
+        return read_micrographs(path)
+    except DeepPickerError:  # bare coordinates: no names, no pixel sizes
+        return []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

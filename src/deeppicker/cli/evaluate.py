@@ -1,0 +1,289 @@
+"""``deeppicker evaluate``: compare picks, of any program, with reference particles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deeppicker.core import Picks, micrograph_key
+from deeppicker.errors import FormatError, InputError
+from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, Rates, agree, evaluate
+from deeppicker.formats import read_header, read_micrograph, read_picks
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.inputs import find_micrographs
+from deeppicker.formats.names import micrograph_of
+from deeppicker.formats.star import MicrographEntry, read_micrographs
+from deeppicker.formats.text import one_line
+
+_ROWS_SHOWN = 24
+_COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
+_TABLES_IN_FOLDER = ("autopick.star", "particles.star")
+_DIAMETER_KEYS = {"run.json": "diameter", "dataset.json": "particle_diameter_angstrom"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Compare picks with reference particles: precision, recall, F1, average precision, centre error.
+
+    Scores anybody's picks, in any format the program reads. A pick agrees with a reference particle when
+    their centres lie within 0.2 box (0.3 diameters) of each other, one to one.
+    """
+
+    picks: Path
+    """File or folder of the picks to judge."""
+    reference: Path
+    """File or folder of the reference particles. Only the micrographs named here are judged."""
+    diameter: float | None = None
+    """Particle diameter in Å. By default that of the picks' run.json, or of the reference's dataset.json."""
+    pixel_size: float | None = None
+    """Å per pixel, for all micrographs. By default that of the STAR files or of the micrographs."""
+    micrographs: str | None = None
+    """Folder, pattern, file or STAR file of the micrographs: for their size and for overlays. By default as
+    the STAR files name them."""
+    threshold: float | None = None
+    """Judge only picks scored at least this; curves and average precision still look at all."""
+    border: float | None = None
+    """Leave out picks and references closer than this to the edge, in Å. By default half a diameter."""
+    json: Path | None = None
+    """Write all numbers to this JSON file."""
+    plots: Path | None = None
+    """Draw curves, a histogram of the scores and overlays as PNG files in this folder (made if needed)."""
+    overlays: int = 6
+    """How many micrographs to draw among the plots, evenly from the lowest F1 to the highest."""
+
+
+def run(options: Options) -> int:
+    """Evaluate, print the table, write what was asked for, and return the exit status.
+
+    Raises
+    ------
+    DeepPickerError
+        For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
+    """
+    picks = read_picks(options.picks)
+    reference = read_picks(options.reference)
+    config = EvaluateConfig(
+        particle_diameter=particle_diameter(options.diameter, options.picks, options.reference),
+        border=options.border,
+        threshold=options.threshold,
+    )
+    entries = _entries(options, picks, reference)
+    info = {item.key: micrograph_info(entries.get(item.key, ()), options.pixel_size) for item in reference}
+    known = {key: value for key, value in info.items() if value is not None}
+    evaluation = evaluate(picks, reference, config, known)
+    _print(evaluation, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    if options.json is not None:
+        sources = {"picks": str(options.picks), "reference": str(options.reference)}
+        numbers = sources | evaluation.to_json()
+        atomic_write(options.json, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    if options.plots is not None:
+        _draw_curves(evaluation, picks, make_folder(options.plots))
+        _draw_overlays(evaluation, (picks, reference), entries, known, options)
+    return 0
+
+
+# --- what is known about the micrographs --------------------------------------------------------
+
+
+def particle_diameter(given: float | None, picks: Path, reference: Path | None) -> float:
+    """Return the diameter given, of the run that made the picks, or of the data set of the reference, in Å.
+
+    Raises
+    ------
+    InputError
+        If none of these tells; the message names ``--diameter``.
+    """
+    if given is not None:
+        return given
+    looked_for = []
+    for source, name in ((picks, "run.json"), (reference, "dataset.json")):
+        if source is None:
+            continue
+        path = (source if source.is_dir() else source.parent) / name
+        looked_for.append(str(path))
+        if path.is_file():
+            diameter = _stored_diameter(path, _DIAMETER_KEYS[name])
+            if diameter is not None:
+                return diameter
+    raise InputError(one_line(f"no particle diameter in {' or '.join(looked_for)}; set --diameter (in Å)"))
+
+
+def _stored_diameter(path: Path, key: str) -> float | None:
+    """Return a positive number stored under a key, None if there is no such key."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(one_line(f"{path} cannot be read ({error}); set --diameter")) from error
+    value = content.get(key) if isinstance(content, dict) else None
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise FormatError(one_line(f"{path} has {key} {value!r}, which is no length; set --diameter"))
+    return float(value)
+
+
+def entries_of_star(source: Path, picks: Sequence[Picks]) -> list[MicrographEntry]:
+    """Return the micrographs that the STAR file ``source``, or the usual one in a folder, names.
+
+    A STAR file of one micrograph's coordinates names none; ``picks``, its content, tells.
+    """
+    files = [source / name for name in _TABLES_IN_FOLDER] if source.is_dir() else [source]
+    entries = []
+    for file in files:
+        bare = len(picks) == 1 and picks[0].micrograph == micrograph_of(file)
+        if file.suffix.lower() == ".star" and file.is_file() and not bare:
+            entries += read_micrographs(file)
+    return entries
+
+
+def micrograph_info(entries: Sequence[MicrographEntry], pixel_size: float | None) -> MicrographInfo | None:
+    """Return what the first entry that tells says; the image's header says the rest. None without pixel size.
+
+    Parameters
+    ----------
+    entries : sequence of MicrographEntry
+        All about one micrograph, the most trusted first.
+    pixel_size : float or None
+        Å per pixel that overrides all others.
+    """
+    header = next((read_header(entry.path) for entry in entries if entry.path.is_file()), None)
+    sizes = [pixel_size, *(entry.pixel_size for entry in entries), header.pixel_size if header else None]
+    size = next((value for value in sizes if value is not None), None)
+    if size is None:
+        return None
+    return MicrographInfo(
+        pixel_size=size,
+        size=(header.height, header.width) if header else None,
+        defocus=next((entry.defocus for entry in entries if entry.defocus is not None), None),
+    )
+
+
+def _entries(options: Options, picks: Sequence[Picks], reference: Sequence[Picks]) -> dict[str, list[MicrographEntry]]:
+    """Return by micrograph key what the reference, the picks and the images say, the most trusted first."""
+    entries = entries_of_star(options.reference, reference) + entries_of_star(options.picks, picks)
+    if options.micrographs is not None:
+        entries += find_micrographs([options.micrographs])
+    by_key: dict[str, list[MicrographEntry]] = {}
+    for entry in entries:
+        by_key.setdefault(micrograph_key(entry.name), []).append(entry)
+    return by_key
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def _print(evaluation: Evaluation, console: Console) -> None:
+    config = evaluation.config
+    console.print(
+        f"Particle diameter {config.particle_diameter:g} Å, match radius {config.match_radius:g} Å, "
+        f"border {config.border_angstrom:g} Å"
+        + (f", picks scored {config.threshold:g} or more" if config.threshold is not None else "")
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("Micrograph", overflow="fold")
+    for title in _COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True)
+    _add_micrographs(table, evaluation)
+    table.add_section()
+    table.add_row("Mean over micrographs", "", "", "", *_numbers(evaluation.macro, evaluation.chance))
+    for end, label in enumerate(("95 % interval from", "to")):
+        ends = [None if pair is None else pair[end] for pair in evaluation.intervals.values()]
+        table.add_row(f"  {label}", "", "", "", *("" if value is None else _number(value) for value in ends))
+    counts = (
+        sum(result.picks for result in evaluation.micrographs),
+        sum(result.references for result in evaluation.micrographs),
+        sum(result.true_positives for result in evaluation.micrographs),
+    )
+    table.add_row("All together", *(f"{count}" for count in counts), *_numbers(evaluation.pooled, None))
+    if evaluation.chance is not None:
+        table.add_row("As many random picks", "", "", "", *_numbers(evaluation.chance, None))
+    console.print(table)
+    if evaluation.best is not None:
+        best = evaluation.best
+        console.print(
+            f"Best threshold {best.threshold:.4g}: F1 {best.f1:.3f}, precision {_number(best.precision)}, "
+            f"recall {_number(best.recall)} (optimistic: chosen with the reference in hand)"
+        )
+    for note in evaluation.notes:
+        console.print(f"Note: {note}", markup=False)
+
+
+def _add_micrographs(table: Table, evaluation: Evaluation) -> None:
+    """Add one row per micrograph, or the lowest and the highest F1 where there are many."""
+    results = list(evaluation.micrographs)
+    half = _ROWS_SHOWN // 2
+    hidden = len(results) - _ROWS_SHOWN
+    if hidden > 0:
+        results.sort(key=lambda result: result.rates.f1 or 0.0)
+        results = results[:half] + results[-half:]
+    for i, result in enumerate(results):
+        if hidden > 0 and i == half:
+            table.add_row(f"… {hidden} more, F1 between", *[""] * 9)
+        counts = (result.picks, result.references, result.true_positives)
+        name = escape(micrograph_key(result.micrograph))
+        table.add_row(name, *(f"{count}" for count in counts), *_numbers(result.rates, result.chance))
+
+
+def _numbers(rates: Rates, chance: Rates | None) -> list[str]:
+    values = (rates.precision, rates.recall, rates.f1, rates.average_precision, rates.centre_error)
+    return [_number(value) for value in values] + [_number(chance.f1) if chance else ""]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+# --- the pictures -------------------------------------------------------------------------------
+
+
+def _draw_curves(evaluation: Evaluation, picks: Sequence[Picks], folder: Path) -> None:
+    from deeppicker import figures
+
+    if evaluation.curve is not None:
+        curves = {"": evaluation.curve}
+        atomic_write(folder / "precision_recall.png", figures.precision_recall_figure(curves))
+        atomic_write(folder / "picks_ratio.png", figures.picks_ratio_figure(curves))
+        scores = np.concatenate([item.scores for item in picks])
+        atomic_write(folder / "scores.png", figures.score_histogram({"": scores}))
+    if evaluation.defocus:
+        atomic_write(folder / "recall_by_defocus.png", figures.defocus_figure(evaluation.defocus))
+
+
+def _draw_overlays(
+    evaluation: Evaluation,
+    points: tuple[Sequence[Picks], Sequence[Picks]],
+    entries: Mapping[str, Sequence[MicrographEntry]],
+    info: Mapping[str, MicrographInfo],
+    options: Options,
+) -> None:
+    """Draw some of the micrographs whose image is there, evenly from the lowest F1 to the highest."""
+    from deeppicker import figures
+
+    assert options.plots is not None
+    picks, reference = ({item.key: item for item in side} for side in points)
+    paths = {
+        key: next((entry.path for entry in entries.get(key, ()) if entry.path.is_file()), None) for key in reference
+    }
+    ranked = sorted(evaluation.micrographs, key=lambda result: result.rates.f1 or 0.0)
+    keys = [key for key in (micrograph_key(result.micrograph) for result in ranked) if paths[key] is not None]
+    count = max(0, min(options.overlays, len(keys)))
+    for index in np.round(np.linspace(0, len(keys) - 1, count)).astype(int).tolist():
+        key = keys[index]
+        path = paths[key]
+        assert path is not None
+        found = picks.get(key) or Picks.unscored(key, np.zeros((0, 2)))
+        if options.threshold is not None:
+            found = found.where(found.scores >= options.threshold)
+        micrograph = read_micrograph(path, pixel_size=info[key].pixel_size)
+        agreement = agree(found, reference[key], info[key], evaluation.config)
+        picture = figures.overlay_agreement(micrograph, agreement, evaluation.config.particle_diameter)
+        atomic_write(options.plots / f"overlay_{key}.png", picture)

@@ -1,0 +1,88 @@
+"""``deeppicker VERB ...``: find the verb, generate its options from its dataclass, run it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from deeppicker.errors import DeepPickerError
+
+VERBS = {
+    "pick": "find the particles in micrographs",
+    "train": "train a model on known particles",
+    "adapt": "refine a model on its own best picks, or on a few manual ones",
+    "evaluate": "compare picks with reference particles",
+    "view": "draw picks on a micrograph",
+    "convert": "convert coordinates between formats",
+}
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 if some micrographs failed, 2 if nothing could be done."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"deeppicker {version('deeppicker')}")
+        return 0
+    if words[0] not in VERBS:
+        print(f"deeppicker: no command {words[0]!r}; choose from {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        return _run(words[0], words[1:])
+    except DeepPickerError as error:
+        if debug:
+            raise
+        print(f"deeppicker: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("deeppicker: interrupted; the same command continues where this one stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `deeppicker ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(verb: str, words: Sequence[str]) -> int:
+    import tyro
+
+    module = importlib.import_module(f"deeppicker.cli.{verb}")
+    options = tyro.cli(
+        module.Options,
+        args=words,
+        prog=f"deeppicker {verb}",
+        description=module.__doc__,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    status: int = module.run(options)
+    return status
+
+
+def _usage() -> str:
+    lines = [f"  {verb:<10}{summary}" for verb, summary in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: deeppicker COMMAND ...",
+            "",
+            "Fully automated particle picking in cryo-electron micrographs.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`deeppicker COMMAND --help` lists the options of a command; --debug shows the traceback of an error.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

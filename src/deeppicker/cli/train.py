@@ -1,0 +1,68 @@
+"""Train a model on known particles of one or several molecules, each contributing equally."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from deeppicker.config import ExampleConfig, TrainConfig
+from deeppicker.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `deeppicker train`."""
+
+    dataset: tyro.conf.Positional[tuple[Path, ...]]
+    """Particles STAR files, one for each molecule; micrograph paths are relative to them."""
+
+    output: Path
+    """The model file (.safetensors). Beside it: .curves.png and .history.json."""
+
+    diameter: tuple[float, ...] = ()
+    """Particle diameters in Å, one for each data set or one for all; default: what a dataset.json or run.json beside
+    the STAR file says."""
+
+    pixel_size: float | None = None
+    """Å per pixel; default: what the STAR file or the image header says."""
+
+    micrographs: str | None = None
+    """Folder, glob or STAR file of the micrographs, if the data set does not say where they are."""
+
+    model: str | None = None
+    """Model to start from; default: a new one."""
+
+    examples: ExampleConfig = ExampleConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def run(options: Options) -> int:
+    """Train, showing each epoch; the best model is kept whatever ends the run."""
+    from deeppicker.cli.training import Report
+    from deeppicker.dataset import load_dataset
+    from deeppicker.learn import LearnConfig, learn
+    from deeppicker.model import Model, load_model, new_network
+
+    datasets = [
+        load_dataset(path, diameter=diameter, pixel_size=options.pixel_size, micrographs=options.micrographs)
+        for path, diameter in zip(options.dataset, _diameters(options), strict=True)
+    ]
+    start = load_model(options.model) if options.model else Model(new_network(options.train.seed))
+    report = Report(options.output, options.train.epochs)
+    report.begin(datasets)
+    config = LearnConfig(examples=options.examples, train=options.train)
+    report.end(learn(start, datasets, config, options.output, report.epoch))
+    return 0
+
+
+def _diameters(options: Options) -> list[float | None]:
+    given: list[float | None] = list(options.diameter)
+    if not given:
+        return [None] * len(options.dataset)
+    if len(given) not in (1, len(options.dataset)):
+        raise InputError(
+            f"{len(given)} diameters for {len(options.dataset)} data sets; set --diameter to one value or one for each"
+        )
+    return given if len(given) == len(options.dataset) else given * len(options.dataset)

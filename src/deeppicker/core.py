@@ -1,0 +1,170 @@
+"""The nouns that cross module borders: Grid, Micrograph, Prepared, ScoreMap, Picks. NumPy only.
+
+Conventions, everywhere outside ``formats``: positions are particle centres in pixels of the stored micrograph,
+``(x, y)`` with x along a row; row 0 is the first row of the file; pixel centres lie at integers. Images index
+``[y, x]``. Lengths in Å carry ``pixel_size``, ``diameter`` or ``_angstrom`` in their name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+# A name may hold dots of its own, and some programs write names without an extension: only these are cut off.
+_COMPRESSION_SUFFIXES = {".gz", ".bz2"}
+_IMAGE_SUFFIXES = {".mrc", ".mrcs", ".map", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".eer"}
+
+
+def micrograph_key(name: str | PurePath) -> str:
+    """Return the name by which a micrograph is recognised: no folder, no extension, no compression suffix.
+
+    >>> micrograph_key("Micrographs/May08_03.05.mrc.gz"), micrograph_key("May08_03.05")
+    ('May08_03.05', 'May08_03.05')
+    """
+    base = PurePath(name).name
+    for suffixes in (_COMPRESSION_SUFFIXES, _IMAGE_SUFFIXES):
+        stem, dot, extension = base.rpartition(".")
+        if stem and (dot + extension).lower() in suffixes:
+            base = stem
+    return base
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a derived image lie in the micrograph: ``position = origin + step × index``.
+
+    Parameters
+    ----------
+    origin : (float, float)
+        Position (x, y) of the derived image's pixel [0, 0], in micrograph pixels.
+    step : float
+        Distance of neighbouring derived pixels, in micrograph pixels.
+    """
+
+    origin: tuple[float, float] = (0.0, 0.0)
+    step: float = 1.0
+
+    def positions(self, indices: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Map indices (x, y) of the derived image to positions in the micrograph."""
+        positions: Float[np.ndarray, "n 2"] = np.asarray(self.origin) + self.step * np.asarray(indices)
+        return positions
+
+    def indices(self, positions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Map positions in the micrograph to (fractional) indices (x, y) of the derived image."""
+        indices: Float[np.ndarray, "n 2"] = (np.asarray(positions) - np.asarray(self.origin)) / self.step
+        return indices
+
+    def derive(self, origin: tuple[float, float], step: float) -> Grid:
+        """Return the grid of an image derived from this one: its pixel [0, 0] lies at index ``origin`` here."""
+        x, y = self.positions(np.array([origin]))[0]
+        return Grid((float(x), float(y)), self.step * step)
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One stored image.
+
+    Parameters
+    ----------
+    name : str
+        The name by which files refer to it, normally its path as the user gave it.
+    image : float32 array, (height, width)
+        Finite and not constant; particles dark on a brighter background.
+    pixel_size : float
+        Å per pixel.
+    """
+
+    name: str
+    image: Float32[np.ndarray, "height width"]
+    pixel_size: float
+
+    @property
+    def key(self) -> str:
+        """The name without folder and extension (see `micrograph_key`)."""
+        return micrograph_key(self.name)
+
+    def inverted(self) -> Micrograph:
+        """Return the micrograph with its contrast inverted, for images whose particles are bright."""
+        return replace(self, image=-self.image)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A micrograph at the working scale of a network, normalised.
+
+    Parameters
+    ----------
+    image : float32 array, (height, width)
+        About zero mean and unit standard deviation everywhere.
+    grid : Grid
+        Where its pixels lie in the micrograph.
+    """
+
+    image: Float32[np.ndarray, "height width"]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Log-odds that a particle centre lies at each grid position.
+
+    Parameters
+    ----------
+    logits : float32 array, (height, width)
+        Log-odds; ``-inf`` where cleaning has removed a position.
+    grid : Grid
+        Where its pixels lie in the micrograph.
+    """
+
+    logits: Float32[np.ndarray, "height width"]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Particle centres in one micrograph.
+
+    Parameters
+    ----------
+    micrograph : str
+        Name of the micrograph, as the file that was read (or the user) gave it.
+    positions : float array, (n, 2)
+        x and y in pixels of the stored micrograph.
+    scores : float array, (n,)
+        Probabilities in 0-1 for our own picks; whatever scale another program uses for its own; NaN where there
+        is no score (manual picks).
+    """
+
+    micrograph: str
+    positions: Float[np.ndarray, "n 2"]
+    scores: Float[np.ndarray, " n"]
+
+    @classmethod
+    def unscored(cls, micrograph: str, positions: Float[np.ndarray, "n 2"]) -> Picks:
+        """Return picks without scores, such as manual ones."""
+        return cls(micrograph, positions, np.full(len(positions), np.nan))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def key(self) -> str:
+        """The micrograph's name without folder and extension (see `micrograph_key`)."""
+        return micrograph_key(self.micrograph)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether any pick has a score."""
+        return bool(np.isfinite(self.scores).any())
+
+    def where(self, keep: Bool[np.ndarray, " n"]) -> Picks:
+        """Return those picks for which ``keep`` is true, in the same order."""
+        return replace(self, positions=self.positions[keep], scores=self.scores[keep])
+
+    def sorted(self) -> Picks:
+        """Return the picks from the highest score down; equal scores by y, then x; no score last."""
+        order = np.lexsort((self.positions[:, 0], self.positions[:, 1], -self.scores))
+        return replace(self, positions=self.positions[order], scores=self.scores[order])

@@ -1,0 +1,170 @@
+"""Micrographs with known particles: what training and adaptation start from. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from deeppicker.core import Micrograph, Picks, micrograph_key
+from deeppicker.errors import FormatError, InputError
+from deeppicker.formats import read_micrograph, read_picks
+from deeppicker.formats.inputs import find_micrographs
+from deeppicker.formats.star import MicrographEntry, read_micrographs
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One micrograph with its known particles.
+
+    Parameters
+    ----------
+    load : callable
+        Reads the micrograph; called only when its windows are cut.
+    picks : Picks
+        The particles that become positives.
+    avoid : float array, (m, 2)
+        All known particles, (x, y) in micrograph pixels, from which negatives keep their distance.
+    """
+
+    load: Callable[[], Micrograph]
+    picks: Picks
+    avoid: Float[np.ndarray, "m 2"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Micrographs of one molecule.
+
+    Parameters
+    ----------
+    name : str
+        How messages and model files name it.
+    diameter : float
+        Particle diameter in Å.
+    micrographs : sequence of Labelled
+        Those without any particle are of no use for training.
+    """
+
+    name: str
+    diameter: float
+    micrographs: Sequence[Labelled]
+
+    def __len__(self) -> int:
+        return sum(len(item.picks) for item in self.micrographs)
+
+
+def load_dataset(
+    picks: Path,
+    *,
+    diameter: float | None = None,
+    pixel_size: float | None = None,
+    micrographs: str | None = None,
+) -> Dataset:
+    """Return the micrographs and particles that a file of coordinates names; images are read only when needed.
+
+    Parameters
+    ----------
+    picks : Path
+        Any coordinate file that the program reads, or a folder of them.
+    diameter : float, optional
+        Particle diameter in Å; otherwise that of a ``run.json`` or ``dataset.json`` beside the picks.
+    pixel_size : float, optional
+        Å per pixel; otherwise that of the STAR file or the image header.
+    micrographs : str, optional
+        Where the images are (folder, glob or STAR), if the picks do not say.
+
+    Raises
+    ------
+    InputError
+        If the diameter is unknown, or none of the micrographs can be found.
+    """
+    known = diameter if diameter is not None else find_diameter(picks)
+    if known is None:
+        raise InputError(f"{picks}: the particle diameter is not known; set --diameter (in Å)")
+    entries = _entries(picks, micrographs)
+    named = {item.key: item for item in read_picks(picks) if len(item)}
+    if not named:
+        raise InputError(f"{picks} holds no particle; nothing can be learnt from it")
+    found = {key: entry for key, entry in entries.items() if key in named and entry.path.is_file()}
+    if not found:
+        looked = ", ".join(str(entries[key].path) if key in entries else key for key in list(named)[:3])
+        raise InputError(
+            f"{picks}: none of its {len(named)} micrographs was found (looked for {looked}); "
+            "set --micrographs to their folder"
+        )
+    labelled = [
+        Labelled(
+            partial(_read, entry, pixel_size),
+            named[key],
+            named[key].positions,
+        )
+        for key, entry in sorted(found.items())
+    ]
+    return Dataset(str(picks), known, labelled)
+
+
+def find_diameter(picks: Path) -> float | None:
+    """Return the particle diameter in Å that is recorded beside a file (or in a folder) of coordinates, if any.
+
+    ``run.json`` is what `deeppicker pick` leaves (key ``diameter``), ``dataset.json`` describes a published data set
+    (key ``particle_diameter_angstrom``).
+    """
+    folder = picks if picks.is_dir() else picks.parent
+    for name, key in (("run.json", "diameter"), ("dataset.json", "particle_diameter_angstrom")):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            value = json.loads(path.read_text(encoding="utf-8")).get(key)
+            if value is not None:
+                return float(value)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path} cannot be read ({error}); set --diameter") from error
+    return None
+
+
+def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]:
+    """Return where the micrographs are, by key."""
+    if micrographs is not None:
+        found = find_micrographs([micrographs])
+    else:
+        star = picks / "autopick.star" if picks.is_dir() else picks
+        if star.suffix.lower() != ".star" or not star.is_file():
+            raise InputError(f"{picks} does not say where its micrographs are; set --micrographs to their folder")
+        found = read_micrographs(star)
+    return {micrograph_key(entry.name): entry for entry in found}
+
+
+def _read(entry: MicrographEntry, pixel_size: float | None) -> Micrograph:
+    size = pixel_size if pixel_size is not None else entry.pixel_size
+    return read_micrograph(entry.path, name=entry.name, pixel_size=size)
+
+
+def split(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    """Return a training and a validation part that share no micrograph (Section 4.3).
+
+    The validation part holds about ``fraction`` as many particles as the training part and at least one
+    micrograph. A single micrograph is divided into its particles instead.
+    """
+    if len(dataset.micrographs) == 1:
+        return _split_particles(dataset, fraction, rng)
+    wanted = len(dataset) * fraction / (1 + fraction)
+    order = rng.permutation(len(dataset.micrographs))
+    counts = np.cumsum([len(dataset.micrographs[i].picks) for i in order])
+    number = int(np.clip(np.searchsorted(counts, wanted) + 1, 1, len(order) - 1))
+    chosen = set(order[:number].tolist())
+    parts = [[m for i, m in enumerate(dataset.micrographs) if (i in chosen) is held] for held in (False, True)]
+    return replace(dataset, micrographs=parts[0]), replace(dataset, micrographs=parts[1])
+
+
+def _split_particles(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    (only,) = dataset.micrographs
+    held = rng.random(len(only.picks)) < fraction / (1 + fraction)
+    parts = [replace(only, picks=only.picks.where(keep)) for keep in (~held, held)]
+    return replace(dataset, micrographs=[parts[0]]), replace(dataset, micrographs=[parts[1]])

@@ -1,0 +1,17 @@
+"""Errors that a user can act on. Each message is one line: what, the value received, and the remedy."""
+
+
+class DeepPickerError(Exception):
+    """Base of every error that bad input can cause; the command line prints its message and exits with 2."""
+
+
+class FormatError(DeepPickerError):
+    """A file cannot be read as what it claims to be."""
+
+
+class InputError(DeepPickerError):
+    """A value, an option or a combination of inputs cannot be used."""
+
+
+class OutputError(DeepPickerError):
+    """A result cannot be written."""

@@ -1,0 +1,170 @@
+"""Labelled training windows from micrographs with known particles (Section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from scipy import fft
+from scipy.spatial import cKDTree
+
+from deeppicker.config import ExampleConfig, PrepareConfig
+from deeppicker.core import Micrograph, Prepared
+from deeppicker.dataset import Dataset
+from deeppicker.errors import InputError
+from deeppicker.prepare import box_pixels, prepare
+
+_ATTEMPTS = 20_000  # random positions tried for negatives in each version of a micrograph
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training windows: as many negatives as positives.
+
+    Parameters
+    ----------
+    windows : float16 array, (n, window, window)
+        Cut from prepared micrographs, so of about zero mean and unit standard deviation.
+    labels : float32 array, (n,)
+        1 for a particle, 0 for background.
+    """
+
+    windows: Float[np.ndarray, "n window window"]
+    labels: Float32[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def join(parts: Sequence[Examples]) -> Examples:
+    """Return all examples in one."""
+    return Examples(np.concatenate([p.windows for p in parts]), np.concatenate([p.labels for p in parts]))
+
+
+def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConfig, seed: Sequence[int]) -> Examples:
+    """Return ``number`` positive and as many negative windows of one data set.
+
+    Each micrograph is prepared in several versions, with random low-pass filters and scales; a data set with fewer
+    particles than asked for contributes each of them several times, from different versions.
+
+    Raises
+    ------
+    InputError
+        If the data set holds no particle, or no room for negatives.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = _choose(len(dataset), number, rng)
+    versions = _versions(config, base, rng)
+    margin = _unlabelled_margin(dataset)
+    windows: list[Float32[np.ndarray, "n window window"]] = []
+    labels: list[int] = []
+    first = 0
+    for item in dataset.micrographs:
+        mine = chosen[(chosen >= first) & (chosen < first + len(item.picks))] - first
+        first += len(item.picks)
+        if len(mine) == 0:
+            continue
+        micrograph = item.load()
+        assigned = rng.integers(len(versions), size=len(mine))
+        box = box_pixels(dataset.diameter, micrograph.pixel_size, base)
+        for version, (scale, settings) in enumerate(versions):
+            centres = item.picks.positions[mine[assigned == version]]
+            number_noise = round(config.noise * len(centres))
+            empty = _background(item.avoid, micrograph.image.shape, config.negative_distance * box, margin, rng)
+            anywhere = rng.uniform((0, 0), micrograph.image.shape[::-1], size=(number_noise, 2))
+            prepared = prepare(micrograph, dataset.diameter * scale, settings)
+            noise = prepare(without_structure(micrograph, rng), dataset.diameter * scale, settings)
+            for label, image, positions in (
+                (1, prepared, centres),
+                (0, prepared, empty[: len(centres) - number_noise]),
+                (0, noise, anywhere),
+            ):
+                windows.append(cut(image, positions, base.window).astype(np.float16))
+                labels.extend([label] * len(positions))
+    return _balanced(dataset, np.concatenate(windows), np.array(labels, dtype=np.float32), rng)
+
+
+def without_structure(micrograph: Micrograph, rng: np.random.Generator) -> Micrograph:
+    """Return noise that resembles a micrograph in its spectrum alone: a micrograph without any particle.
+
+    The Fourier phases are random. The amplitudes are those of the micrograph raised to a random power between 0
+    (white noise, as of an empty detector) and 1 (the texture of the micrograph itself).
+    """
+    amplitude = np.abs(fft.rfft2(micrograph.image))
+    amplitude[0, 0] = 0
+    noise = fft.rfft2(rng.standard_normal(micrograph.image.shape, dtype=np.float32))
+    shaped = fft.irfft2(noise * amplitude ** np.float32(rng.uniform()), micrograph.image.shape)
+    return replace(micrograph, image=np.ascontiguousarray(shaped / shaped.std(), dtype=np.float32))
+
+
+def cut(prepared: Prepared, positions: Float[np.ndarray, "n 2"], window: int) -> Float32[np.ndarray, "n window window"]:
+    """Return the windows centred (to the nearest working pixel) on positions in the micrograph."""
+    height, width = prepared.image.shape
+    corners = np.rint(prepared.grid.indices(positions) - (window - 1) / 2).astype(np.int64)
+    corners = np.clip(corners, 0, [width - window, height - window])
+    views = np.lib.stride_tricks.sliding_window_view(prepared.image, (window, window))
+    return views[corners[:, 1], corners[:, 0]]
+
+
+def _choose(available: int, number: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """Return ``number`` particle indices: each particle as often as any other, give or take one."""
+    rounds = -(-number // available)
+    return np.concatenate([rng.permutation(available) for _ in range(rounds)])[:number]
+
+
+def _versions(
+    config: ExampleConfig, base: PrepareConfig, rng: np.random.Generator
+) -> list[tuple[float, PrepareConfig]]:
+    """Return the scales and preparations of a data set; the first is that of picking."""
+    others = [
+        (
+            1 + rng.uniform(-config.scale_jitter, config.scale_jitter),
+            replace(base, lowpass=rng.uniform(0, config.max_lowpass)),
+        )
+        for _ in range(config.versions - 1)
+    ]
+    return [(1.0, base), *others]
+
+
+def _unlabelled_margin(dataset: Dataset) -> float:
+    """Return how far, in pixels, all labels keep off the left and upper edge.
+
+    Published labels often leave out a frame along the edge; the particles in it must not become negatives.
+    """
+    return float(min(item.avoid.min() for item in dataset.micrographs if len(item.avoid)))
+
+
+def _background(
+    avoid: Float[np.ndarray, "m 2"],
+    shape: tuple[int, ...],
+    distance: float,
+    margin: float,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "n 2"]:
+    """Return random positions at least ``distance`` from every particle, and inside the labelled frame."""
+    size = np.array([shape[1] - 1, shape[0] - 1], dtype=np.float64)
+    margin = min(margin, distance)  # a few labels say little about the frame
+    points = rng.uniform(margin, np.maximum(size - margin, margin), size=(_ATTEMPTS, 2))
+    nearest, _ = cKDTree(avoid).query(points)
+    result: Float[np.ndarray, "n 2"] = points[nearest >= distance]
+    return result
+
+
+def _balanced(
+    dataset: Dataset,
+    windows: Float[np.ndarray, "n window window"],
+    labels: Float32[np.ndarray, " n"],
+    rng: np.random.Generator,
+) -> Examples:
+    """Return the examples with negatives repeated until there are as many as positives."""
+    positives, negatives = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    if len(negatives) == 0:
+        raise InputError(
+            f"{dataset.name}: no background is left at 0.6 box from every particle; check --diameter "
+            f"({dataset.diameter:g} Å) or add micrographs that are less crowded"
+        )
+    missing = max(0, len(positives) - len(negatives))
+    keep = np.concatenate([positives, negatives, rng.choice(negatives, missing)])
+    return Examples(windows[keep], labels[keep])

@@ -1,0 +1,66 @@
+"""Files that appear complete or not at all: written beside the target, then moved over it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deeppicker.errors import OutputError
+from deeppicker.formats.text import one_line
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it replaces ``path``, on failure it is removed.
+
+    A link at ``path`` stays a link: the file it points to is replaced.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written (no such folder, no permission, disk full).
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".deeppicker-{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)  # noqa: PTH105 - the point of this function
+    except OSError as error:
+        reason = error.strerror or error
+        message = f"{path} cannot be written: {reason}; check the folder, its permissions and free space"
+        raise OutputError(one_line(message)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file atomically (see `atomic_path`); text becomes UTF-8 with line feeds.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder and its parents if they do not exist, and return its path.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be created, for example because a file has its name.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(one_line(f"folder {folder} cannot be created: {reason}")) from error
+    return folder

@@ -1,0 +1,76 @@
+"""Which micrograph a file of coordinates belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from deeppicker.core import Picks, micrograph_key
+from deeppicker.errors import InputError
+from deeppicker.formats.text import one_line
+
+# What RELION, Topaz wrappers and we ourselves append to the micrograph's name.
+_SUFFIXES = ("_autopick", "_manualpick", "_automatch", "_particles", "_candidates")
+
+
+def micrograph_of(path: str | Path) -> str:
+    """Return the micrograph's name that a file of one micrograph's coordinates carries in its own name.
+
+    >>> micrograph_of("AutoPick/job007/mic_001_autopick.star")
+    'mic_001'
+    """
+    stem = Path(path).stem
+    for suffix in _SUFFIXES:
+        if stem.endswith(suffix) and stem != suffix:
+            return stem.removesuffix(suffix)
+    return stem
+
+
+def group(names: list[str], positions: Float[np.ndarray, "n 2"], scores: Float[np.ndarray, " n"]) -> list[Picks]:
+    """Split the rows of a table by micrograph, in order of first appearance; rows keep their order."""
+    order: dict[str, int] = {}
+    labels = np.array([order.setdefault(name, len(order)) for name in names], dtype=np.int64)
+    rows = np.argsort(labels, kind="stable")
+    ends = np.cumsum(np.bincount(labels, minlength=len(order)))
+    parts = np.split(rows, ends[:-1]) if order else []
+    return [Picks(name, positions[part], scores[part]) for name, part in zip(order, parts, strict=True)]
+
+
+def merge(picks: Iterable[Picks]) -> list[Picks]:
+    """Join picks that carry the same micrograph name, in order of first appearance."""
+    by_name: dict[str, list[Picks]] = {}
+    for item in picks:
+        by_name.setdefault(item.micrograph, []).append(item)
+    return [
+        parts[0]
+        if len(parts) == 1
+        else Picks(
+            name,
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+        for name, parts in by_name.items()
+    ]
+
+
+def distinct_keys(picks: Iterable[Picks]) -> None:
+    """Refuse micrographs that would become one where only the name without folder and extension is kept.
+
+    Raises
+    ------
+    InputError
+        If two names have the same `micrograph_key`.
+    """
+    seen: dict[str, str] = {}
+    for item in picks:
+        key = micrograph_key(item.micrograph)
+        if seen.setdefault(key, item.micrograph) != item.micrograph:
+            raise InputError(
+                one_line(
+                    f"{seen[key]} and {item.micrograph} would both be called {key}; "
+                    "write a RELION STAR file or a CSV, or rename one"
+                )
+            )

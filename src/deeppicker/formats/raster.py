@@ -1,0 +1,71 @@
+"""PNG and JPEG images, through Pillow; colours become luminance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32
+
+from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.formats.text import one_line, unreadable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_KINDS = ("PNG", "JPEG")
+_MOST_PIXELS = 1 << 31
+_NUMERIC_MODES = ("L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def read_shape(path: Path) -> tuple[int, int]:
+    """Return (height, width) without reading the pixels. Raises as `read`."""
+    try:
+        with _open(path) as image:
+            return image.height, image.width
+    except DeepPickerError:
+        raise
+    except Exception as error:
+        raise _failed(path, error) from error
+
+
+def read(path: Path) -> Float32[np.ndarray, "height width"]:
+    """Read the image; row 0 is the first row of the file, whatever orientation its metadata asks for.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a PNG or JPEG, is damaged, or an animation.
+    InputError
+        If it cannot be opened.
+    """
+    try:
+        with _open(path) as image:
+            if getattr(image, "n_frames", 1) != 1:
+                raise FormatError(one_line(f"{path} is an animation; give a single image"))
+            grey = image if image.mode in _NUMERIC_MODES else image.convert("L")
+            return np.array(grey, dtype=np.float32, order="C")
+    except DeepPickerError:
+        raise
+    except Exception as error:  # Pillow raises many types for damaged files: SyntaxError, struct.error, …
+        raise _failed(path, error) from error
+
+
+def _open(path: Path) -> Image:
+    from PIL import Image
+
+    # Pillow takes more than 89 million pixels for an attack; super-resolution micrographs have more.
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
+    return Image.open(path, formats=_KINDS)
+
+
+def _failed(path: Path, error: Exception) -> DeepPickerError:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return FormatError(one_line(f"{path} is not a PNG or JPEG image; check the file"))
+    if isinstance(error, OSError) and error.errno is not None:
+        return unreadable(path, error)
+    reason = error or type(error).__name__
+    return FormatError(one_line(f"{path} cannot be read as an image ({reason}); check the file or copy it again"))

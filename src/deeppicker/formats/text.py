@@ -1,0 +1,110 @@
+"""Reading text files and numbers, with errors that say where."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from deeppicker.errors import FormatError, InputError
+
+
+def one_line(value: object) -> str:
+    """Return ``str(value)`` on one printable line; error messages must not break over lines."""
+    return " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether the path is a file; False also for names that no file can have, where pathlib raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files of a folder, sorted, without hidden ones (InputError if it cannot be listed)."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_file(path))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return the error for a file that the operating system does not let us read."""
+    reason = error.strerror or error
+    return InputError(one_line(f"{path} cannot be read: {reason}; check the path and its permissions"))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file; bytes that are not UTF-8 survive as they do in file names.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist or cannot be read.
+    FormatError
+        If it is binary.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if b"\0" in content:
+        raise FormatError(one_line(f"{path} is not a text file; check that it is a coordinate file"))
+    return content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def number(value: float) -> str:
+    """Return the shortest text that reads back as the same number; whole numbers without a point."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def finite_floats(tokens: Sequence[str], where: str) -> Float64[np.ndarray, " n"]:
+    """Parse numbers, none of which may be missing, NaN or infinite.
+
+    Parameters
+    ----------
+    tokens : sequence of str
+        One a row.
+    where : str
+        File and column, for the message.
+
+    Raises
+    ------
+    FormatError
+        If a value is not a finite number; the message gives its row (the first is 1).
+    """
+    values = floats(tokens, where)
+    bad = np.flatnonzero(np.isnan(values))
+    if len(bad):
+        row = int(bad[0])
+        raise FormatError(one_line(f"{where} in row {row + 1} is {tokens[row]!r}, not a number"))
+    return values
+
+
+def floats(tokens: Sequence[str], where: str) -> Float64[np.ndarray, " n"]:
+    """Parse numbers; ``nan`` and an empty text mean that there is none. See `finite_floats`."""
+    try:
+        return np.array([_float(token) for token in tokens], dtype=np.float64)
+    except ValueError:
+        row = next(row for row, token in enumerate(tokens) if not _is_float(token))
+        raise FormatError(one_line(f"{where} in row {row + 1} is {tokens[row]!r}, not a number")) from None
+
+
+def _float(token: str) -> float:
+    if token == "":
+        return math.nan
+    value = float(token)
+    if math.isinf(value) or "_" in token:  # Python reads "1_000", no other program does
+        raise ValueError(token)
+    return value
+
+
+def _is_float(token: str) -> bool:
+    try:
+        _float(token)
+    except ValueError:
+        return False
+    return True

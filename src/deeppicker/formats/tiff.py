@@ -1,0 +1,85 @@
+"""TIFF images of one page and one channel, through tifffile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32
+
+from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.formats.text import one_line, unreadable
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+_LONGEST_SIDE = 1 << 18
+_MOST_PIXELS = 1 << 31
+_PALETTE = 3  # PhotometricInterpretation in TIFF 6.0
+
+
+def read_shape(path: Path) -> tuple[int, int]:
+    """Return (height, width) without reading the pixels. Raises as `read`."""
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(path) as tiff:
+            height, width = _single_page(path, tiff).shape
+            return height, width
+    except DeepPickerError:
+        raise
+    except Exception as error:
+        raise _failed(path, error) from error
+
+
+def read(path: Path) -> Float32[np.ndarray, "height width"]:
+    """Read the image; row 0 is the first row of the file.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a TIFF, is damaged, a movie, or in colour.
+    InputError
+        If it cannot be opened.
+    """
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(path) as tiff, np.errstate(over="ignore"):
+            page = _single_page(path, tiff)
+            image = np.ascontiguousarray(page.asarray(), dtype=np.float32)
+            if image.shape != page.shape:
+                raise ValueError(f"{image.shape} pixels instead of {page.shape}")
+            return image
+    except DeepPickerError:
+        raise
+    except Exception as error:  # tifffile and its codecs raise whatever a damaged file leads them to
+        raise _failed(path, error) from error
+
+
+def _single_page(path: Path, tiff: TiffFile) -> TiffPage:
+    if len(tiff.pages) != 1:
+        raise FormatError(
+            one_line(f"{path} holds {len(tiff.pages)} pages, a movie or stack; give a motion-corrected micrograph")
+        )
+    page = tiff.pages.first
+    if page.samplesperpixel != 1 or len(page.shape) != 2:
+        raise FormatError(
+            one_line(f"{path} has {page.samplesperpixel} channels, shape {page.shape}; give the grey-scale image")
+        )
+    if page.photometric == _PALETTE:
+        raise FormatError(one_line(f"{path} is an image with a colour palette; give the grey-scale image"))
+    if page.dtype is None or page.dtype.kind not in "uif":
+        raise FormatError(one_line(f"{path} holds pixels of type {page.dtype}; give integers or floats"))
+    height, width = page.shape
+    if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE and height * width <= _MOST_PIXELS):
+        raise FormatError(one_line(f"{path} claims {width}×{height} pixels; check the file"))
+    return page
+
+
+def _failed(path: Path, error: Exception) -> DeepPickerError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return unreadable(path, error)
+    reason = error or type(error).__name__
+    return FormatError(one_line(f"{path} cannot be read as TIFF ({reason}); check the file or copy it again"))

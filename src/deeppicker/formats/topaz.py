@@ -1,0 +1,67 @@
+"""Topaz: tab-separated ``image_name  x_coord  y_coord  score``; centres; names have no extension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deeppicker.core import Picks
+from deeppicker.errors import FormatError, OutputError
+from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.names import distinct_keys, group
+from deeppicker.formats.text import finite_floats, floats, number, one_line, read_text
+
+_COLUMNS = ("image_name", "x_coord", "y_coord")
+_SCORE = "score"
+
+
+def read(path: Path) -> list[Picks]:
+    """Read the picks of every micrograph in the file.
+
+    Raises
+    ------
+    FormatError
+        If the header or a row is not Topaz's, or a coordinate is not a number.
+    InputError
+        If the file cannot be opened.
+    """
+    rows = [line.split("\t") for line in read_text(path).replace("\r\n", "\n").split("\n") if line.strip()]
+    header = [label.strip() for label in rows[0]] if rows else []
+    if not set(_COLUMNS) <= set(header):
+        found = ", ".join(header[:8]) or "nothing"
+        raise FormatError(
+            one_line(f"{path} is not a Topaz file; needs tab-separated {', '.join(_COLUMNS)}; found {found}")
+        )
+    body = rows[1:]
+    bad = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
+    if bad is not None:
+        raise FormatError(one_line(f"{path}: row {bad + 1} has {len(body[bad])} columns, the header {len(header)}"))
+    columns = {label: [row[i].strip() for row in body] for i, label in enumerate(header)}
+    names, x, y = (columns[label] for label in _COLUMNS)
+    positions = np.stack([finite_floats(x, f"{path}: x_coord"), finite_floats(y, f"{path}: y_coord")], axis=1)
+    scores = floats(columns.get(_SCORE, [""] * len(body)), f"{path}: {_SCORE}")
+    return group(names, positions, scores)
+
+
+def write(path: Path, picks: Sequence[Picks]) -> None:
+    """Write the picks of all micrographs; one without picks leaves no trace in the file.
+
+    Raises
+    ------
+    InputError
+        If two micrographs have the same name but for folder and extension.
+    OutputError
+        If a name cannot be stored, or the file not be written.
+    """
+    distinct_keys(picks)
+    scored = any(item.has_scores for item in picks)
+    lines = ["\t".join((*_COLUMNS, _SCORE) if scored else _COLUMNS)]
+    for item in picks:
+        if set(item.key) & set("\t\n\r") or item.key != item.key.strip():
+            raise OutputError(one_line(f"Topaz files cannot store the micrograph name {item.key!r}; rename it"))
+        for (x, y), score in zip(item.positions.tolist(), item.scores.tolist(), strict=True):
+            row = [item.key, number(x), number(y)]
+            lines.append("\t".join([*row, "" if np.isnan(score) else number(score)] if scored else row))
+    atomic_write(path, "\n".join([*lines, ""]))

@@ -1,0 +1,85 @@
+"""Choose particle centres from a score map: peak windows, minimum distance, bad-particle filter (Section 2.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy import ndimage
+from scipy.special import expit, logit
+
+from deeppicker.core import Picks, Prepared, ScoreMap
+
+
+def find_peaks(scores: ScoreMap, distance: float, floor: float, micrograph: str = "") -> Picks:
+    """Return the positions that have the highest score within a distance around them, best first.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        Log-odds; ``-inf`` is never picked.
+    distance : float
+        Half the peak window, in micrograph pixels: the minimum distance of two picks.
+    floor : float
+        Least probability of a candidate.
+    micrograph : str
+        Name of the micrograph that the picks belong to.
+    """
+    indices = local_maxima(scores.logits, distance / scores.grid.step, float(logit(floor)))
+    values = scores.logits[indices[:, 0], indices[:, 1]]
+    positions = scores.grid.positions(indices[:, ::-1].astype(np.float64))
+    return Picks(micrograph, positions, expit(values.astype(np.float64))).sorted()
+
+
+def local_maxima(values: Float32[np.ndarray, "height width"], radius: float, floor: float) -> Int[np.ndarray, "n 2"]:
+    """Return the indices (row, column) of the elements that rank first among all within ``radius`` of them.
+
+    Elements rank by value; of equal ones the upper, then the left one ranks first. Since no two ranks are equal,
+    plateaus yield one maximum each and two maxima are always more than ``radius`` apart.
+
+    Parameters
+    ----------
+    values : float32 array, (height, width)
+        No NaN.
+    radius : float
+        In elements; the neighbourhood is a disc that includes its rim.
+    floor : float
+        Maxima at or below this value are left out.
+    """
+    candidates = np.argwhere((values == ndimage.maximum_filter(values, 3)) & (values > floor))
+    reach = int(radius)
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    inside = (rows**2 + columns**2 <= radius**2) & ((rows != 0) | (columns != 0))
+    padded = np.pad(values, reach, constant_values=-np.inf)
+    survivors = np.ones(len(candidates), dtype=bool)
+    own = values[candidates[:, 0], candidates[:, 1]]
+    for row, column in zip(rows[inside], columns[inside], strict=True):
+        other = padded[candidates[:, 0] + reach + row, candidates[:, 1] + reach + column]
+        earlier = row < 0 or (row == 0 and column < 0)
+        survivors &= (other < own) if earlier else (other <= own)
+    return candidates[survivors]
+
+
+def within_edge(positions: Float[np.ndarray, "n 2"], shape: tuple[int, int], distance: float) -> Bool[np.ndarray, " n"]:
+    """Return which positions are at least ``distance`` pixels inside an image of ``shape`` (height, width)."""
+    upper = np.array([shape[1] - 1, shape[0] - 1]) - distance
+    result: Bool[np.ndarray, " n"] = ((positions >= distance) & (positions <= upper)).all(axis=1)
+    return result
+
+
+def extreme_fraction(
+    prepared: Prepared, positions: Float[np.ndarray, "n 2"], window: int, sigmas: float
+) -> Float[np.ndarray, " n"]:
+    """Return, for the window around each position, the fraction of pixels beyond ``sigmas`` standard deviations.
+
+    The prepared micrograph has zero mean and unit standard deviation everywhere, so these are those of the
+    surroundings: a window full of ice cannot hide its own extremes.
+    """
+    extreme = (np.abs(prepared.image) > sigmas).astype(np.float64)
+    total = np.pad(extreme.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    corner = np.rint(prepared.grid.indices(positions) - (window - 1) / 2).astype(np.int64)
+    height, width = prepared.image.shape
+    left, top = np.clip(corner[:, 0], 0, width - window), np.clip(corner[:, 1], 0, height - window)
+    right, bottom = left + window, top + window
+    counts = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+    result: Float[np.ndarray, " n"] = counts / window**2
+    return result

@@ -1,0 +1,118 @@
+"""Bring a micrograph to the working scale of a network: low-pass, resample, normalise (Section 4.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from scipy import ndimage
+from torch.nn import functional
+
+from deeppicker.config import PrepareConfig
+from deeppicker.core import Grid, Micrograph, Prepared
+from deeppicker.errors import InputError
+
+_MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution whose median absolute deviation is 1
+_SAMPLES = 1_000_000  # pixels from which the median and its deviation are estimated
+_COARSE = 8  # the local mean and deviation vary over a box, so they are computed on an image binned this much
+_MAX_PREPARED = 32_768  # working pixels along a side: more than any camera needs at the smallest sensible box
+
+
+def box_pixels(diameter: float, pixel_size: float, config: PrepareConfig) -> float:
+    """Return the side of the box in micrograph pixels, for a particle diameter in Å and a pixel size in Å."""
+    return config.box_diameters * diameter / pixel_size
+
+
+def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> Prepared:
+    """Return the micrograph scaled so that one box spans ``config.window`` pixels, flat and of unit contrast.
+
+    The result extends half a window beyond the micrograph on every side (mirrored), so that every position of the
+    micrograph is the centre of a whole window, also in micrographs smaller than one box.
+
+    Parameters
+    ----------
+    micrograph : Micrograph
+        The stored image.
+    diameter : float
+        Particle diameter in Å.
+    config : PrepareConfig
+        The preparation with which the network was trained.
+
+    Raises
+    ------
+    InputError
+        If the diameter cannot belong to this micrograph.
+    """
+    scale = config.window / box_pixels(diameter, micrograph.pixel_size, config)
+    sides = [side * scale for side in micrograph.image.shape]
+    if not (np.isfinite(scale) and scale > 0 and min(sides) >= 1 and max(sides) <= _MAX_PREPARED):
+        raise InputError(
+            f"{micrograph.name}: a particle diameter of {diameter:g} Å at {micrograph.pixel_size:g} Å per pixel "
+            f"is {diameter / micrograph.pixel_size:g} px in a micrograph of {max(micrograph.image.shape)} px; "
+            "check --diameter and --pixel-size"
+        )
+    image, grid = resample(clip_outliers(micrograph.image, config.clip), scale)
+    if config.lowpass > 0:
+        image = ndimage.gaussian_filter(image, config.lowpass, mode="nearest")
+    image = flatten(image, config.background * config.window, config.clip)
+    margin = config.window // 2
+    padded = np.pad(image, margin, mode="symmetric")
+    return Prepared(padded, grid.derive((-float(margin), -float(margin)), 1.0))
+
+
+def clip_outliers(image: Float32[np.ndarray, "height width"], limit: float) -> Float32[np.ndarray, "height width"]:
+    """Return the image with pixels beyond ``limit`` robust standard deviations of the median moved to that limit."""
+    stride = max(1, int(np.sqrt(image.size / _SAMPLES)))
+    sample = image[::stride, ::stride]
+    median = float(np.median(sample))
+    sigma = _MAD_TO_SIGMA * float(np.median(np.abs(sample - median))) or float(sample.std())
+    if sigma == 0:  # nothing but a few outliers on a constant image
+        sigma = float(image.std())
+    clipped: Float32[np.ndarray, "height width"] = np.clip(image, median - limit * sigma, median + limit * sigma)
+    return clipped
+
+
+def resample(
+    image: Float32[np.ndarray, "height width"], scale: float
+) -> tuple[Float32[np.ndarray, "rows columns"], Grid]:
+    """Return the image magnified by ``scale`` with anti-aliasing, and where its pixels lie in the original."""
+    resized = functional.interpolate(
+        torch.from_numpy(np.ascontiguousarray(image))[None, None],
+        scale_factor=scale,
+        mode="bicubic",
+        antialias=True,
+        recompute_scale_factor=False,  # keep the exact scale: the same step along x and y for any image size
+    )
+    step = 1 / scale
+    return resized[0, 0].numpy(), Grid((0.5 * step - 0.5, 0.5 * step - 0.5), step)
+
+
+def flatten(
+    image: Float32[np.ndarray, "height width"], sigma: float, limit: float
+) -> Float32[np.ndarray, "height width"]:
+    """Subtract the local mean and divide by the local standard deviation.
+
+    Parameters
+    ----------
+    image : float32 array, (height, width)
+        Any scale and offset.
+    sigma : float
+        Standard deviation of the Gaussian neighbourhood in pixels.
+    limit : float
+        Values beyond this many standard deviations are moved to it.
+    """
+    tensor = torch.from_numpy(image)[None, None]
+    flat = tensor - _smooth(tensor, sigma)
+    overall = float(flat.square().mean().sqrt())
+    # A featureless region (empty frame, saturated edge) must not be blown up into noise of full contrast.
+    local = _smooth(flat.square(), sigma).clamp_min((0.1 * overall) ** 2 + 1e-30).sqrt()
+    return (flat / local).clamp_(-limit, limit)[0, 0].numpy()
+
+
+def _smooth(image: Float[torch.Tensor, "1 1 height width"], sigma: float) -> Float[torch.Tensor, "1 1 height width"]:
+    """Return the Gaussian local mean, computed on a coarser image."""
+    height, width = image.shape[-2:]
+    coarse = functional.avg_pool2d(image, _COARSE, ceil_mode=True, count_include_pad=False)
+    smooth = ndimage.gaussian_filter(coarse[0, 0].numpy(), sigma / _COARSE, mode="reflect")
+    fine = functional.interpolate(torch.from_numpy(smooth)[None, None], scale_factor=float(_COARSE), mode="bilinear")
+    return fine[..., :height, :width]

@@ -1,0 +1,49 @@
+"""Score every position of a prepared micrograph in one fully convolutional pass, tile by tile."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from deeppicker.config import ScoreConfig
+from deeppicker.core import Prepared, ScoreMap
+from deeppicker.errors import InputError
+from deeppicker.model import Model
+
+STEPS = (
+    1,
+    2,
+    4,
+    8,
+    16,
+)  # the network pools by 16 in all; every power of two up to that is a subset of positions
+
+
+def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
+    """Return the calibrated log-odds of a particle at every ``config.step``-th working pixel.
+
+    The scores equal those of the network on each window by itself, and do not depend on the tile size.
+
+    Raises
+    ------
+    InputError
+        If the step is not a power of two up to 16.
+    """
+    if config.step not in STEPS:
+        raise InputError(f"a step of {config.step} px cannot be scored; set --step to one of {STEPS}")
+    window, step = model.network.window, config.step
+    height, width = prepared.image.shape
+    logits = np.empty(((height - window) // step + 1, (width - window) // step + 1), dtype=np.float32)
+    side = max(1, (config.tile - window) // step + 1)  # positions along a tile
+    image = torch.from_numpy(prepared.image)
+    slope, offset = model.calibration
+    with torch.inference_mode():
+        for row in range(0, logits.shape[0], side):
+            for column in range(0, logits.shape[1], side):
+                part = logits[row : row + side, column : column + side]
+                top, left = row * step, column * step
+                bottom = top + (part.shape[0] - 1) * step + window
+                right = left + (part.shape[1] - 1) * step + window
+                part[:] = slope * model.network.sweep(image[top:bottom, left:right], step).numpy() + offset
+    centre = (window - 1) / 2
+    return ScoreMap(logits, prepared.grid.derive((centre, centre), float(step)))
