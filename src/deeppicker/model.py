@@ -110,8 +110,8 @@ class PaperNetwork(nn.Module):
         kernel = self.hidden.weight.view(128, 64, 2, 2)
         hidden = functional.conv2d(features, kernel, self.hidden.bias, dilation=dilation).relu_()
         kernel = self.output.weight.view(2, 128, 1, 1)
-        background, particle = functional.conv2d(hidden, kernel, self.output.bias)[0]
-        return particle - background
+        logits = functional.conv2d(hidden, kernel, self.output.bias)[0]
+        return logits[1] - logits[0]
 
 
 _NETWORKS: Mapping[str, type[Network]] = {"paper": PaperNetwork}

@@ -55,15 +55,14 @@ def local_maxima(values: Float32[np.ndarray, "height width"], radius: float, flo
     for row, column in zip(rows[inside], columns[inside], strict=True):
         other = padded[candidates[:, 0] + reach + row, candidates[:, 1] + reach + column]
         earlier = row < 0 or (row == 0 and column < 0)
-        survivors &= (other < own) if earlier else (other <= own)
+        survivors[(other >= own) if earlier else (other > own)] = False
     return candidates[survivors]
 
 
 def within_edge(positions: Float[np.ndarray, "n 2"], shape: tuple[int, int], distance: float) -> Bool[np.ndarray, " n"]:
     """Return which positions are at least ``distance`` pixels inside an image of ``shape`` (height, width)."""
     upper = np.array([shape[1] - 1, shape[0] - 1]) - distance
-    result: Bool[np.ndarray, " n"] = ((positions >= distance) & (positions <= upper)).all(axis=1)
-    return result
+    return np.asarray(((positions >= distance) & (positions <= upper)).all(axis=1))
 
 
 def extreme_fraction(
