@@ -56,7 +56,7 @@ def main() -> None:
         model = trained(name, datasets, config, options.work)
         picks = [pick(item.load(), model, datasets[name].diameter) for item in datasets[name].micrographs]
         evaluation = compare(datasets[name], picks)
-        result["molecules"][name] = evaluation.to_json() | {"calibration": model.calibration, "model": dict(model.info)}
+        result["molecules"][name] = evaluation.to_json() | {"model": dict(model.info)}
         result["empty"][name] = on_empty(model, real / "micrograph-quality")
         result["molecules"][name]["row"] = line(name, evaluation)
         print(line(name, evaluation), flush=True)
@@ -73,7 +73,7 @@ def trained(name: str, datasets: dict[str, Dataset], config: LearnConfig, work: 
     start = time.perf_counter()
     others = [dataset for key, dataset in datasets.items() if key != name]
 
-    def show(training) -> None:  # noqa: ANN001
+    def show(training) -> None:
         print(name, training.history[-1], f"{time.perf_counter() - start:.0f} s", flush=True)
 
     return learn(Model(new_network(config.train.seed)), others, config, path, show)
@@ -149,18 +149,20 @@ def report(result: dict) -> str:
     )
     return f"""# Leave-one-molecule-out accuracy
 
-`make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]}, torch {setting["torch"]},
-{setting["learn"]["train"]["epochs"]} epochs, seed {setting["learn"]["train"]["seed"]}. Each row: the paper's network,
+`make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]},
+torch {setting["torch"]}, {setting["learn"]["train"]["epochs"]} epochs,
+seed {setting["learn"]["train"]["seed"]}. Each row: the paper's network,
 trained on the other two molecules with the default settings, picks all micrographs of this one, given its diameter.
-Scored as `deeppicker evaluate` does: one-to-one within 0.2 box (0.3 diameters), half a diameter along the edge left out,
-means over micrographs, 95 % bootstrap intervals. "Best" is the threshold chosen with the reference in hand.
+Scored as `deeppicker evaluate` does: one-to-one within 0.2 box (0.3 diameters), half a diameter along the edge
+left out, means over micrographs, 95 % bootstrap intervals. "Best" is the threshold chosen with the reference in hand.
 
 | molecule | precision / recall at {THRESHOLD} | F1 at {THRESHOLD} | best F1 | AP | centre error / box | chance F1 |
 |---|---|---|---|---|---|---|
 {rows}
 
 Picks per micrograph at the default threshold on `micrograph-quality` (no reference; particles assumed 20 pixels across,
-40 beside the ice blob). A good picker returns almost nothing on crystalline, empty-ice and no-ice, and none on the blob.
+40 beside the ice blob). A good picker returns almost nothing on crystalline, empty-ice and no-ice, and
+nothing on the blob.
 
 | model | {" | ".join(kinds)} | on the blob |
 |---|{"---|" * len(kinds)}---|

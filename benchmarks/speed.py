@@ -148,7 +148,8 @@ def report(result: dict) -> str:
     return f"""# Speed and memory
 
 `make benchmark-speed`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]}, torch {setting["torch"]}.
-One {SIDE}×{SIDE} float32 micrograph, {DIAMETER:g} Å particles at {PIXEL_SIZE} Å per pixel; medians of {REPEATS} warm runs.
+One {SIDE}×{SIDE} float32 micrograph, {DIAMETER:g} Å particles at {PIXEL_SIZE} Å per pixel; medians of
+{REPEATS} warm runs.
 
 | what | measured |
 |---|---|

@@ -35,14 +35,14 @@ MICROGRAPH = "micrographs/sample_001.mrc.gz"
 VOLTAGE = 300.0  # kV
 WAVELENGTH = 0.0197  # Å, at 300 kV
 CS = 2.7e7  # Å
-DEFOCUS = 18_000.0  # Å, underfocus
+DEFOCUS = 22_000.0  # Å, underfocus
 AMPLITUDE_CONTRAST = 0.1
 B_FACTOR = 250.0  # Å²
 
 # Relative to the standard deviation of the projected particles, before the contrast transfer.
-SOLVENT_NOISE = 0.55
-DETECTOR_NOISE = 1.5
-ICE_THICKNESS = 0.4
+SOLVENT_NOISE = 0.35
+DETECTOR_NOISE = 0.65
+ICE_THICKNESS = 0.12
 LUMP_CENTRE, LUMP_RADIUS = (792.0, 205.0), 230.0  # px, Å
 
 
@@ -62,7 +62,7 @@ def simulate(seed: int = SEED) -> Sample:
     potential = np.zeros((HEIGHT, WIDTH))
     for x, y in positions:
         rotated = Rotation.random(rng=rng).apply(centres)[:, :2] / PIXEL_SIZE
-        _add_blobs(potential, rotated + (x, y), widths / PIXEL_SIZE, weights)
+        _add_blobs(potential, rotated + np.array([x, y]), widths / PIXEL_SIZE, weights)
     potential /= potential[potential > 0.05 * potential.max()].std()
     potential += SOLVENT_NOISE * rng.normal(size=potential.shape)
     potential += _lump(rng)
@@ -74,11 +74,18 @@ def simulate(seed: int = SEED) -> Sample:
 
 def _particle(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return centres (Å, from the centre of mass), standard deviations (Å) and weights of the particle's blobs."""
-    domains = np.array([[0, 0, 0], [48, 12, -8], [-44, 22, 14], [6, -50, 18], [-12, 16, -52], [20, 38, 40]])
-    sizes = np.array([30.0, 21.0, 24.0, 18.0, 19.0, 14.0])  # Å
-    numbers = np.array([34, 16, 20, 12, 12, 8])
-    centres = np.concatenate([d + rng.normal(0, s / 1.6, (n, 3)) for d, s, n in zip(domains, sizes, numbers, strict=True)])
-    widths = rng.uniform(4.0, 9.0, len(centres))
+    domains = np.array([[0, 0, 0], [52, 14, -10], [-46, 28, 16], [8, -58, 20], [-16, 18, -58], [28, 42, 44]])
+    radii = np.array([44.0, 32.0, 35.0, 26.0, 28.0, 20.0])  # Å
+    numbers = np.array([60, 24, 30, 13, 16, 8])
+    directions = [rng.normal(size=(n, 3)) for n in numbers]
+    parts = zip(domains, radii, numbers, directions, strict=True)
+    centres = np.concatenate(
+        [
+            d + r * rng.uniform(size=(n, 1)) ** (1 / 3) * u / np.linalg.norm(u, axis=1, keepdims=True)
+            for d, r, n, u in parts
+        ]
+    )
+    widths = rng.uniform(10.0, 15.0, len(centres))
     weights = rng.uniform(0.6, 1.4, len(centres))
     centres -= np.average(centres, axis=0, weights=weights)
     reach = np.quantile(np.linalg.norm(centres, axis=1) + widths, 0.97)
@@ -112,13 +119,13 @@ def _lump(rng: np.random.Generator) -> np.ndarray:
     """Return the projection of a thick, ragged lump of ice."""
     y, x = np.indices((HEIGHT, WIDTH))
     distance = np.hypot(x - LUMP_CENTRE[0], 1.25 * (y - LUMP_CENTRE[1])) * PIXEL_SIZE
-    edge = LUMP_RADIUS * (1 + 0.35 * _smooth_noise(rng, 60 / PIXEL_SIZE) * 0.5)
+    edge = LUMP_RADIUS * (1 + 0.17 * _smooth_noise(rng, 60 / PIXEL_SIZE))
     depth = np.clip(1 - (distance / edge) ** 2, 0, None) ** 0.5
-    return 14.0 * depth * (1 + 0.12 * _smooth_noise(rng, 25 / PIXEL_SIZE))
+    return 7.0 * depth * (1 + 0.12 * _smooth_noise(rng, 25 / PIXEL_SIZE))
 
 
 def _transfer(potential: np.ndarray) -> np.ndarray:
-    """Return the image that the microscope makes: dark where there is matter, blurred and with the fringes of defocus."""
+    """Return the image that the microscope makes: dark where there is matter, with fringes of defocus."""
     padded = np.pad(potential, 64, mode="reflect")
     s2 = _squared_frequencies(padded.shape)
     phase = np.pi * WAVELENGTH * s2 * (DEFOCUS - 0.5 * CS * WAVELENGTH**2 * s2)

@@ -52,9 +52,7 @@ def lattice_picks(columns: int, rows: int, name: str = "m.mrc") -> Picks:
     return Picks.unscored(name, np.stack([x.ravel(), y.ravel()], axis=1))
 
 
-def run(
-    picks: Picks | list[Picks], reference: Picks | list[Picks], config: EvaluateConfig = CONFIG
-) -> Evaluation:
+def run(picks: Picks | list[Picks], reference: Picks | list[Picks], config: EvaluateConfig = CONFIG) -> Evaluation:
     picks, reference = ([item] if isinstance(item, Picks) else item for item in (picks, reference))
     info = {item.key: MicrographInfo(pixel_size=PIXEL_SIZE, size=(HEIGHT, WIDTH)) for item in reference}
     return evaluate(picks, reference, config, info)
@@ -72,7 +70,7 @@ def noisy_set(seed: int, micrographs: int = 3) -> tuple[list[Picks], list[Picks]
         positions = np.concatenate([found, false])
         # Rounded, so that equal scores occur within and between micrographs.
         scores = np.concatenate([generator.beta(4, 2, len(found)), generator.beta(2, 4, 15)]).round(1)
-        picks.append(Picks(f"m{i}.box", positions, scores))
+        picks.append(Picks(f"m{i}.mrc", positions, scores))
         reference.append(Picks.unscored(f"Micrographs/m{i}.mrc", truth.positions))
     return picks, reference
 
@@ -132,7 +130,7 @@ def test_matching_prefers_more_pairs_over_closer_pairs():
 
 def test_picks_equal_to_the_reference_score_one_everywhere():
     reference = lattice_picks(9, 5)
-    picks = Picks("m.box", reference.positions, np.linspace(0, 1, len(reference)))
+    picks = Picks("m.mrc", reference.positions, np.linspace(0, 1, len(reference)))
     rates = run(picks, reference).macro
     assert (rates.precision, rates.recall, rates.f1) == (1.0, 1.0, 1.0)
     assert rates.average_precision == pytest.approx(1.0)
@@ -183,9 +181,7 @@ def test_macro_is_the_mean_of_micrographs_and_pooled_counts_them_together():
     picks, reference = noisy_set(3)
     result = run(picks, reference)
     assert result.macro.recall == pytest.approx(np.mean([r.rates.recall for r in result.micrographs]))
-    matched, found = (
-        sum(getattr(r, name) for r in result.micrographs) for name in ("true_positives", "picks")
-    )
+    matched, found = (sum(getattr(r, name) for r in result.micrographs) for name in ("true_positives", "picks"))
     assert result.pooled.precision == pytest.approx(matched / found)
 
 
@@ -278,9 +274,7 @@ def test_the_best_threshold_is_the_best_of_all_thresholds_tried_one_by_one(seed)
     assert best is not None
     assert best.f1 == pytest.approx(max(rates.f1 for rates in tried.values()))
     at_best = tried[best.threshold]
-    assert (best.f1, best.precision, best.recall) == pytest.approx(
-        (at_best.f1, at_best.precision, at_best.recall)
-    )
+    assert (best.f1, best.precision, best.recall) == pytest.approx((at_best.f1, at_best.precision, at_best.recall))
 
 
 def test_a_threshold_changes_the_rates_but_not_the_curves():
@@ -302,9 +296,7 @@ def test_the_curve_ends_at_the_pooled_rates_and_its_recall_never_falls():
     assert curve is not None
     assert list(curve.recall) == sorted(curve.recall)
     assert list(curve.threshold) == sorted(curve.threshold, reverse=True)
-    assert (curve.precision[-1], curve.recall[-1]) == pytest.approx(
-        (result.pooled.precision, result.pooled.recall)
-    )
+    assert (curve.precision[-1], curve.recall[-1]) == pytest.approx((result.pooled.precision, result.pooled.recall))
     assert curve.ratio[-1] == pytest.approx(sum(len(p) for p in picks) / sum(len(r) for r in reference))
     assert result.pooled.recall == pytest.approx(curve.ratio[-1] * curve.precision[-1])
 
@@ -430,8 +422,7 @@ def test_json_holds_no_nan(scored):
         picks = [Picks.unscored(item.micrograph, item.positions) for item in picks]
     reference.append(Picks.unscored("empty.mrc", np.zeros((0, 2))))
     info = {
-        item.key: MicrographInfo(pixel_size=PIXEL_SIZE, size=(HEIGHT, WIDTH), defocus=math.nan)
-        for item in reference
+        item.key: MicrographInfo(pixel_size=PIXEL_SIZE, size=(HEIGHT, WIDTH), defocus=math.nan) for item in reference
     }
     content = evaluate(picks, reference, CONFIG, info).to_json()
     text = json.dumps(content, allow_nan=False)

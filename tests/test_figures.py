@@ -81,23 +81,15 @@ def test_each_kind_of_agreement_has_its_colour_at_its_place():
 
 def test_the_legend_counts_what_is_drawn():
     one, many = np.array([[150.0, 200.0]]), np.full((7, 2), 150.0)
-    first = pixels(
-        figures.overlay_agreement(micrograph(), Agreement(one, NOTHING, NOTHING, NOTHING), DIAMETER)
-    )
-    second = pixels(
-        figures.overlay_agreement(micrograph(), Agreement(many, NOTHING, NOTHING, NOTHING), DIAMETER)
-    )
+    first = pixels(figures.overlay_agreement(micrograph(), Agreement(one, NOTHING, NOTHING, NOTHING), DIAMETER))
+    second = pixels(figures.overlay_agreement(micrograph(), Agreement(many, NOTHING, NOTHING, NOTHING), DIAMETER))
     assert (first[HEIGHT:] != second[HEIGHT:]).any()
 
 
 def test_high_and_low_scores_differ_in_colour():
-    picks = Picks(
-        "m.mrc", np.array([[200.0, 200.0], [600.0, 200.0], [800.0, 400.0]]), np.array([0.95, 0.05, np.nan])
-    )
+    picks = Picks("m.mrc", np.array([[200.0, 200.0], [600.0, 200.0], [800.0, 400.0]]), np.array([0.95, 0.05, np.nan]))
     image = pixels(figures.overlay(micrograph(), picks, DIAMETER))
-    high, low, none = (
-        image[y - 40 : y + 41, x - 40 : x + 41] for x, y in ((200, 200), (600, 200), (800, 400))
-    )
+    high, low, none = (image[y - 40 : y + 41, x - 40 : x + 41] for x, y in ((200, 200), (600, 200), (800, 400)))
     yellow, purple = (high[..., 0] - high[..., 2] > 120), (low[..., 2] - low[..., 1] > 100)
     assert yellow.sum() > 60
     assert purple.sum() > 60
@@ -115,9 +107,7 @@ def test_the_scale_bar_has_a_round_length():
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: figures.overlay(
-            micrograph(), Picks("m", np.array([[50.0, 60.0]]), np.array([7.5])), DIAMETER
-        ),
+        lambda: figures.overlay(micrograph(), Picks("m", np.array([[50.0, 60.0]]), np.array([7.5])), DIAMETER),
         lambda: figures.precision_recall_figure({"ours": curve(), "theirs": curve()}),
         lambda: figures.picks_ratio_figure({"": curve()}),
         lambda: figures.defocus_figure([DefocusBin(10000.0, 15000.0, 2, 50, 0.8)]),

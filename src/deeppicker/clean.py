@@ -16,24 +16,25 @@ from deeppicker.peaks import local_maxima
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)  # positions that touch at a corner are neighbours too
 
 
-def clean(scores: ScoreMap, box: float, peak_distance: float, config: CleanConfig) -> ScoreMap:
-    """Return the smoothed score map without the regions that are too large to be particles.
+def smooth(scores: ScoreMap, sigma: float) -> ScoreMap:
+    """Return the score map smoothed by a Gaussian of standard deviation ``sigma``, in micrograph pixels."""
+    return replace(scores, logits=ndimage.gaussian_filter(scores.logits, sigma / scores.grid.step, mode="nearest"))
+
+
+def clean(scores: ScoreMap, distance: float, config: CleanConfig) -> ScoreMap:
+    """Return the score map without the regions that are too large to be particles.
 
     Parameters
     ----------
     scores : ScoreMap
-        As the network gives them.
-    box : float
-        Side of the box in micrograph pixels.
-    peak_distance : float
+        Log-odds, best smoothed: noise tears regions to pieces.
+    distance : float
         Minimum distance of two picks in micrograph pixels.
     config : CleanConfig
         Settings.
     """
-    step = scores.grid.step
-    logits = ndimage.gaussian_filter(scores.logits, config.smooth * box / step, mode="nearest")
-    junk = oversized(logits, peak_distance / step, config)
-    return replace(scores, logits=np.where(junk, np.float32(-np.inf), logits))
+    junk = oversized(scores.logits, distance / scores.grid.step, config)
+    return replace(scores, logits=np.where(junk, np.float32(-np.inf), scores.logits))
 
 
 def oversized(

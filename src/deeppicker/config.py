@@ -50,10 +50,6 @@ class ScoreConfig:
 class CleanConfig:
     """Removal of implausibly large regions of high score: ice, carbon, aggregates."""
 
-    smooth: float = 1 / 16
-    """Standard deviation, in boxes, of the Gaussian that smooths the score map first. Our choice: windows near a
-    centre score alike, so the mean of several places the centre better than the best of them."""
-
     connect_threshold: float = 0.5
     """Neighbouring positions whose scores both exceed this are connected (Section 4.5)."""
 
@@ -90,6 +86,12 @@ class PickConfig:
     """The steps from a prepared micrograph to candidates, in order."""
 
     score: ScoreConfig = ScoreConfig()
+
+    smooth: float = 1 / 16
+    """Standard deviation, in boxes, of the Gaussian that smooths the score map before regions and peaks are sought in
+    it. Our choice: all windows near a centre score high, so their mean shows the centre better than the best of them.
+    The score of a pick is not smoothed."""
+
     clean: CleanConfig = CleanConfig()
     peaks: PeaksConfig = PeaksConfig()
 
@@ -104,7 +106,7 @@ class ExampleConfig:
     negative_distance: float = 0.6
     """Least distance of a negative window's centre from every particle, in boxes (Section 4.3)."""
 
-    noise: float = 0.25
+    noise: float = 0.15
     """Fraction of the negatives that come from noise with the spectrum of the micrographs. Our choice: a network
     that only ever saw crowded micrographs finds particles in an empty one."""
 
@@ -127,7 +129,7 @@ class ExampleConfig:
 class TrainConfig:
     """Stochastic gradient descent with momentum (Section 4.3)."""
 
-    epochs: int = 30
+    epochs: int = 15
     """Passes over the training windows."""
 
     batch_size: int = 64

@@ -49,11 +49,14 @@ class Dataset:
         Particle diameter in Å.
     micrographs : sequence of Labelled
         Those without any particle are of no use for training.
+    missing : tuple of str
+        Names of micrographs with particles that were not found.
     """
 
     name: str
     diameter: float
     micrographs: Sequence[Labelled]
+    missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return sum(len(item.picks) for item in self.micrographs)
@@ -106,7 +109,8 @@ def load_dataset(
         )
         for key, entry in sorted(found.items())
     ]
-    return Dataset(str(picks), known, labelled)
+    missing = tuple(item.micrograph for key, item in named.items() if key not in found)
+    return Dataset(f"{picks.resolve().parent.name}/{picks.name}", known, labelled, missing)
 
 
 def find_diameter(picks: Path) -> float | None:
@@ -121,11 +125,15 @@ def find_diameter(picks: Path) -> float | None:
         if not path.is_file():
             continue
         try:
-            value = json.loads(path.read_text(encoding="utf-8")).get(key)
-            if value is not None:
-                return float(value)
-        except (ValueError, TypeError, AttributeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise FormatError(f"{path} cannot be read ({error}); set --diameter") from error
+        value = content.get(key) if isinstance(content, dict) else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise FormatError(f"{path} has {key} {value!r}, which is no length; set --diameter")
+        return float(value)
     return None
 
 
@@ -165,6 +173,8 @@ def split(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[
 
 def _split_particles(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
     (only,) = dataset.micrographs
-    held = rng.random(len(only.picks)) < fraction / (1 + fraction)
+    number = max(1, round(len(only.picks) * fraction / (1 + fraction)))
+    held = np.zeros(len(only.picks), dtype=bool)
+    held[rng.permutation(len(only.picks))[:number]] = True
     parts = [replace(only, picks=only.picks.where(keep)) for keep in (~held, held)]
     return replace(dataset, micrographs=[parts[0]]), replace(dataset, micrographs=[parts[1]])

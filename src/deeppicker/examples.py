@@ -54,13 +54,15 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
     InputError
         If the data set holds no particle, or no room for negatives.
     """
+    if len(dataset) == 0:
+        raise InputError(f"{dataset.name} holds too few particles to learn from; two are the least")
     rng = np.random.default_rng(seed)
     chosen = _choose(len(dataset), number, rng)
     versions = _versions(config, base, rng)
     margin = _unlabelled_margin(dataset)
     windows: list[Float32[np.ndarray, "n window window"]] = []
     labels: list[int] = []
-    first = 0
+    first = room = 0
     for item in dataset.micrographs:
         mine = chosen[(chosen >= first) & (chosen < first + len(item.picks))] - first
         first += len(item.picks)
@@ -73,6 +75,7 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
             centres = item.picks.positions[mine[assigned == version]]
             number_noise = round(config.noise * len(centres))
             empty = _background(item.avoid, micrograph.image.shape, config.negative_distance * box, margin, rng)
+            room += min(len(empty), len(centres))
             anywhere = rng.uniform((0, 0), micrograph.image.shape[::-1], size=(number_noise, 2))
             prepared = prepare(micrograph, dataset.diameter * scale, settings)
             noise = prepare(without_structure(micrograph, rng), dataset.diameter * scale, settings)
@@ -83,7 +86,12 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
             ):
                 windows.append(cut(image, positions, base.window).astype(np.float16))
                 labels.extend([label] * len(positions))
-    return _balanced(dataset, np.concatenate(windows), np.array(labels, dtype=np.float32), rng)
+    if room == 0:
+        raise InputError(
+            f"{dataset.name}: no background is left at {config.negative_distance:g} box from every particle; "
+            f"check --diameter ({dataset.diameter:g} Å) or add micrographs that are less crowded"
+        )
+    return _balanced(np.concatenate(windows), np.array(labels, dtype=np.float32), rng)
 
 
 def without_structure(micrograph: Micrograph, rng: np.random.Generator) -> Micrograph:
@@ -95,7 +103,7 @@ def without_structure(micrograph: Micrograph, rng: np.random.Generator) -> Micro
     amplitude = np.abs(fft.rfft2(micrograph.image))
     amplitude[0, 0] = 0
     noise = fft.rfft2(rng.standard_normal(micrograph.image.shape, dtype=np.float32))
-    shaped = fft.irfft2(noise * amplitude ** np.float32(rng.uniform()), micrograph.image.shape)
+    shaped = fft.irfft2(noise * amplitude ** np.float32(0.5 * rng.uniform()), micrograph.image.shape)
     return replace(micrograph, image=np.ascontiguousarray(shaped / shaped.std(), dtype=np.float32))
 
 
@@ -153,18 +161,10 @@ def _background(
 
 
 def _balanced(
-    dataset: Dataset,
-    windows: Float[np.ndarray, "n window window"],
-    labels: Float32[np.ndarray, " n"],
-    rng: np.random.Generator,
+    windows: Float[np.ndarray, "n window window"], labels: Float32[np.ndarray, " n"], rng: np.random.Generator
 ) -> Examples:
     """Return the examples with negatives repeated until there are as many as positives."""
     positives, negatives = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    if len(negatives) == 0:
-        raise InputError(
-            f"{dataset.name}: no background is left at 0.6 box from every particle; check --diameter "
-            f"({dataset.diameter:g} Å) or add micrographs that are less crowded"
-        )
     missing = max(0, len(positives) - len(negatives))
     keep = np.concatenate([positives, negatives, rng.choice(negatives, missing)])
     return Examples(windows[keep], labels[keep])

@@ -1,4 +1,4 @@
-"""From micrographs with known particles to a saved, calibrated model: split, draw windows, train, calibrate."""
+"""From micrographs with known particles to a saved model: split, draw windows, train."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from deeppicker.calibrate import calibrate
 from deeppicker.config import ExampleConfig, TrainConfig
 from deeppicker.dataset import Dataset, split
 from deeppicker.examples import Examples, draw, join
+from deeppicker.formats.atomic import make_folder
 from deeppicker.model import Model, copy_network, save_model
 from deeppicker.train import Training, resume_checkpoint, save_checkpoint, train
 
@@ -60,6 +60,7 @@ def learn(
     OutputError
         If the model cannot be written.
     """
+    make_folder(output.parent)  # now, not after the first epoch
     rng = np.random.default_rng(config.train.seed)
     halves = [split(dataset, config.examples.validation, rng) for dataset in datasets]
     training = Training(copy_network(start.network), config.train, _fingerprint(start, datasets, config))
@@ -74,7 +75,7 @@ def learn(
         after_epoch(state)
 
     train(training, examples, validation, keep)
-    model = calibrate(_described(start, training, datasets, config), [held for _, held in halves])
+    model = _described(start, training, datasets, config)
     save_model(model, output)
     checkpoint.unlink(missing_ok=True)
     return model

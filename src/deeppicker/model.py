@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from deeppicker.formats.atomic import atomic_write
 _METADATA_KEY = "deeppicker"
 
 
+@runtime_checkable
 class Network(Protocol):
     """What the pipeline needs of a network: its window, how to train it and how to sweep it. An ``nn.Module``."""
 
@@ -127,9 +128,6 @@ class Model:
         The network, in evaluation mode.
     prepare : PrepareConfig
         The preparation with which it was trained.
-    calibration : (float, float)
-        Slope and offset that turn the network's log-odds, trained on as many particles as background windows,
-        into the log-odds that a pick is right.
     diameter : float or None
         Particle diameter in Å, if the model belongs to one molecule.
     info : mapping
@@ -138,7 +136,6 @@ class Model:
 
     network: Network
     prepare: PrepareConfig = PrepareConfig()
-    calibration: tuple[float, float] = (1.0, 0.0)
     diameter: float | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -166,7 +163,6 @@ def save_model(model: Model, path: Path) -> None:
     description = {
         "network": next(kind for kind, cls in _NETWORKS.items() if isinstance(model.network, cls)),
         "prepare": asdict(model.prepare),
-        "calibration": list(model.calibration),
         "diameter": model.diameter,
         "info": dict(model.info),
     }
@@ -213,11 +209,9 @@ def _describe(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor
     network = _NETWORKS[description["network"]]()
     network.load_state_dict(weights)
     network.train(False)
-    slope, offset = description["calibration"]
     return Model(
         network,
         PrepareConfig(**description["prepare"]),
-        (float(slope), float(offset)),
         description["diameter"],
         description["info"],
     )

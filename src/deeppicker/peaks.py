@@ -5,29 +5,35 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from scipy import ndimage
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from deeppicker.core import Picks, Prepared, ScoreMap
 
 
-def find_peaks(scores: ScoreMap, distance: float, floor: float, micrograph: str = "") -> Picks:
-    """Return the positions that have the highest score within a distance around them, best first.
+def find_peaks(places: ScoreMap, scores: ScoreMap, distance: float, floor: float, micrograph: str = "") -> Picks:
+    """Return the positions that rank first within a distance around them, best score first.
 
     Parameters
     ----------
+    places : ScoreMap
+        Log-odds, smoothed and cleaned, whose maxima are the positions; ``-inf`` is never picked,
+        nor what is next to it.
     scores : ScoreMap
-        Log-odds; ``-inf`` is never picked.
+        Log-odds on the same grid; the score of a pick is the highest at its position and the eight next to it.
     distance : float
         Half the peak window, in micrograph pixels: the minimum distance of two picks.
     floor : float
-        Least probability of a candidate.
+        Probability that a candidate must exceed.
     micrograph : str
         Name of the micrograph that the picks belong to.
     """
-    indices = local_maxima(scores.logits, distance / scores.grid.step, float(logit(floor)))
-    values = scores.logits[indices[:, 0], indices[:, 1]]
-    positions = scores.grid.positions(indices[:, ::-1].astype(np.float64))
-    return Picks(micrograph, positions, expit(values.astype(np.float64))).sorted()
+    indices = local_maxima(places.logits, distance / places.grid.step, -np.inf)
+    lowest = ndimage.minimum_filter(places.logits, 3)[indices[:, 0], indices[:, 1]]
+    indices = indices[lowest > -np.inf]  # what is next to a removed region is its flank, not a peak
+    values = ndimage.maximum_filter(scores.logits, 3)[indices[:, 0], indices[:, 1]]
+    positions = places.grid.positions(indices[:, ::-1].astype(np.float64))
+    found = Picks(micrograph, positions, expit(values.astype(np.float64)))
+    return found.where(found.scores > floor).sorted()
 
 
 def local_maxima(values: Float32[np.ndarray, "height width"], radius: float, floor: float) -> Int[np.ndarray, "n 2"]:
@@ -41,11 +47,12 @@ def local_maxima(values: Float32[np.ndarray, "height width"], radius: float, flo
     values : float32 array, (height, width)
         No NaN.
     radius : float
-        In elements; the neighbourhood is a disc that includes its rim.
+        In elements; the neighbourhood is a disc that includes its rim, and at least the eight next elements.
     floor : float
         Maxima at or below this value are left out.
     """
     candidates = np.argwhere((values == ndimage.maximum_filter(values, 3)) & (values > floor))
+    radius = max(radius, 1.5)
     reach = int(radius)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     inside = (rows**2 + columns**2 <= radius**2) & ((rows != 0) | (columns != 0))

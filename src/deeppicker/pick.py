@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deeppicker.clean import clean
+from deeppicker.clean import clean, smooth
 from deeppicker.config import PeaksConfig, PickConfig
 from deeppicker.core import Micrograph, Picks, Prepared
 from deeppicker.model import Model
@@ -33,8 +33,9 @@ def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     prepared = prepare(micrograph, diameter, model.prepare)
     box = box_pixels(diameter, micrograph.pixel_size, model.prepare)
     distance = 0.5 * config.peaks.peak_window * box
-    scores = clean(score(model, prepared, config.score), box, distance, config.clean)
-    candidates = find_peaks(scores, distance, config.peaks.floor, micrograph.name)
+    scores = score(model, prepared, config.score)
+    places = clean(smooth(scores, config.smooth * box), distance, config.clean)
+    candidates = find_peaks(places, scores, distance, config.peaks.floor, micrograph.name)
     margin = config.peaks.edge * diameter / micrograph.pixel_size
     candidates = candidates.where(within_edge(candidates.positions, micrograph.image.shape, margin))
     return without_extremes(candidates, prepared, model.prepare.window, config.peaks)

@@ -43,7 +43,8 @@ def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> P
     InputError
         If the diameter cannot belong to this micrograph.
     """
-    scale = config.window / box_pixels(diameter, micrograph.pixel_size, config)
+    box = box_pixels(diameter, micrograph.pixel_size, config)
+    scale = config.window / box if box else np.inf
     sides = [side * scale for side in micrograph.image.shape]
     if not (np.isfinite(scale) and scale > 0 and min(sides) >= 1 and max(sides) <= _MAX_PREPARED):
         raise InputError(

@@ -64,7 +64,7 @@ class RunFolder:
     Raises
     ------
     InputError
-        If the folder holds picks made with other settings.
+        If the folder holds picks made with other settings, or by another program.
     OutputError
         If the folder cannot be written.
     """
@@ -79,8 +79,13 @@ class RunFolder:
         self._rows: dict[str, Row] = {}
         self._refreshed = time.monotonic()
         self._selected: dict[str, Any] | None = asdict(select)  # what all finished micrographs follow, if known
-        earlier = self._read_settings()
-        if overwrite or earlier is None:
+        earlier = None if overwrite else self._read_settings()
+        if earlier is None and not overwrite and any(self.folder.glob("*_autopick.star")):
+            raise InputError(
+                f"{folder} holds picks but no run.json, so another program made them; "
+                "choose another --output, or set --overwrite to delete them"
+            )
+        if earlier is None:
             self._clear()
         else:
             if earlier.pop(_SELECTED, None) != self._selected:
@@ -135,11 +140,21 @@ class RunFolder:
         for name in names:
             if self.is_done(name) and not self._is_listed(name):
                 self._record(self._count(name))
-        if self._selected is None or self._select.num_particles is not None:
+        self._arrange(names)
+        anew = self._selected is None or self._select.num_particles is not None
+        if anew:
             self._reselect([row.micrograph for row in self.rows if self.is_done(row.micrograph)])
+        self._write_tables()
+        if anew:  # last, so that whatever stops this is repeated by the next run
             self._selected = asdict(self._select)
             self._write_settings()
-        self._write_tables()
+
+    def _arrange(self, names: list[str]) -> None:
+        """Put the rows of this run in its order, whatever interrupted it before; the others keep their places."""
+        keys = [key for key in map(micrograph_key, names) if key in self._rows]
+        mine, ordered = set(keys), iter(keys)
+        order = [next(ordered) if key in mine else key for key in self._rows]
+        self._rows = {key: self._rows[key] for key in order}
 
     def _is_listed(self, name: str) -> bool:
         row = self._rows.get(micrograph_key(name))
@@ -156,11 +171,11 @@ class RunFolder:
         for name, keep in select(found, self._select).items():
             chosen, rest = found[name].where(keep), found[name].where(~keep)
             row = self._rows[micrograph_key(name)]
-            before = len(star.read(self.picks_file(name))[0])
-            if before != len(chosen):
+            files = [(self.candidates_file(name), rest), (self.picks_file(name), chosen)]
+            before = [len(star.read(path)[0]) if path.is_file() else -1 for path, _ in files]
+            if before != [len(rest), len(chosen)]:
                 # The file that grows first: an interruption leaves a candidate in both files, never in none.
-                files = [(self.candidates_file(name), rest), (self.picks_file(name), chosen)]
-                for path, content in files if len(chosen) < before else files[::-1]:
+                for path, content in files if len(chosen) < before[1] else files[::-1]:
                     star.write_coordinates(path, content)
             self._record(replace(row, picks=len(chosen), candidates=len(rest)), refresh=False)
 
@@ -195,10 +210,10 @@ class RunFolder:
 
     def _read_settings(self) -> dict[str, Any] | None:
         try:
-            settings: dict[str, Any] = json.loads(self._run_file.read_text(encoding="utf-8"))
+            settings: dict[str, Any] = dict(json.loads(self._run_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(
                 f"{self._run_file} cannot be read ({error}); set --overwrite to start again, or another --output"
             ) from error
@@ -222,10 +237,11 @@ class RunFolder:
         return {micrograph_key(row.micrograph): row for row in rows}
 
     def _clear(self) -> None:
-        """Remove the coordinates of an earlier run, the marks of what is done first."""
+        """Remove the coordinates and the counts of an earlier run, the marks of what is done first."""
         for folder, pattern in ((self.folder, "*_autopick.star"), (self._candidates, "*_candidates.star")):
             for path in folder.glob(pattern):
                 path.unlink()
+        self._summary_file.unlink(missing_ok=True)
 
 
 def select(found: Mapping[str, Picks], config: SelectConfig) -> dict[str, np.ndarray]:

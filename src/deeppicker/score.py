@@ -20,7 +20,7 @@ STEPS = (
 
 
 def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
-    """Return the calibrated log-odds of a particle at every ``config.step``-th working pixel.
+    """Return the log-odds of a particle at every ``config.step``-th working pixel.
 
     The scores equal those of the network on each window by itself, and do not depend on the tile size.
 
@@ -36,7 +36,6 @@ def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
     logits = np.empty(((height - window) // step + 1, (width - window) // step + 1), dtype=np.float32)
     side = max(1, (config.tile - window) // step + 1)  # positions along a tile
     image = torch.from_numpy(prepared.image)
-    slope, offset = model.calibration
     with torch.inference_mode():
         for row in range(0, logits.shape[0], side):
             for column in range(0, logits.shape[1], side):
@@ -44,6 +43,6 @@ def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
                 top, left = row * step, column * step
                 bottom = top + (part.shape[0] - 1) * step + window
                 right = left + (part.shape[1] - 1) * step + window
-                part[:] = slope * model.network.sweep(image[top:bottom, left:right], step).numpy() + offset
+                part[:] = model.network.sweep(image[top:bottom, left:right], step).numpy()
     centre = (window - 1) / 2
     return ScoreMap(logits, prepared.grid.derive((centre, centre), float(step)))

@@ -186,7 +186,8 @@ def resume_checkpoint(training: Training, path: Path) -> bool:
         groups[group][name] = value
     training.network.load_state_dict(groups["network"])
     for name, parameter in training.network.named_parameters():
-        training.optimizer.state[parameter]["momentum_buffer"] = groups["momentum"][name]
+        if name in groups["momentum"]:
+            training.optimizer.state[parameter]["momentum_buffer"] = groups["momentum"][name]
     training.best = groups["best"]
     training.history = [Epoch(**epoch) for epoch in state["history"]]
     return True
@@ -194,4 +195,5 @@ def resume_checkpoint(training: Training, path: Path) -> bool:
 
 def _momentum(training: Training) -> dict[str, torch.Tensor]:
     state = training.optimizer.state
-    return {name: state[value]["momentum_buffer"] for name, value in training.network.named_parameters()}
+    named = training.network.named_parameters()
+    return {name: state[value]["momentum_buffer"] for name, value in named if "momentum_buffer" in state[value]}

@@ -107,9 +107,7 @@ def test_a_cryoppp_table_is_converted_either_way(source: Path) -> None:
 
 def test_picks_below_the_least_score_are_left_out(source: Path) -> None:
     _convert(source, source.with_name("out.csv"), "--min-score", 0.5)
-    assert all(
-        (item.scores >= 0.5).all() and len(item) == 3 for item in read_picks(source.with_name("out.csv"))
-    )
+    assert all((item.scores >= 0.5).all() and len(item) == 3 for item in read_picks(source.with_name("out.csv")))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +123,7 @@ def test_picks_below_the_least_score_are_left_out(source: Path) -> None:
         ("out.csv", ["--micrographs", "nowhere"], "nowhere"),
     ],
 )
-def test_options_that_cannot_be_used_are_refused(
-    output: str, options: list[str], match: str, source: Path
-) -> None:
+def test_options_that_cannot_be_used_are_refused(output: str, options: list[str], match: str, source: Path) -> None:
     with pytest.raises(InputError, match=match) as caught:
         _convert(source, source.with_name(output), *options)
     assert "\n" not in str(caught.value)

@@ -188,9 +188,7 @@ def test_a_note_in_a_folder_of_coordinates_is_not_read(tmp_path: Path) -> None:
     assert [item.micrograph for item in read_picks(tmp_path)] == ["a"]
 
 
-@pytest.mark.parametrize(
-    "suffix", ["_autopick", "_manualpick", "_automatch", "_particles", "_candidates", ""]
-)
+@pytest.mark.parametrize("suffix", ["_autopick", "_manualpick", "_automatch", "_particles", "_candidates", ""])
 def test_the_micrograph_of_a_coordinate_file_is_its_name_without_suffix(suffix: str) -> None:
     assert micrograph_of(f"job/mic_01{suffix}.star") == "mic_01"
 
@@ -327,9 +325,7 @@ def _example(file_name: str) -> bytes:
 @pytest.mark.parametrize("file_name", ["x.star", "x.box", "x.csv", "x.tsv"])
 @_EXAMPLES
 @given(cut=st.integers(0, 2000), at=st.integers(0, 2000), junk=st.binary(max_size=6))
-def test_a_damaged_file_never_raises_anything_but_one_line(
-    file_name: str, cut: int, at: int, junk: bytes
-) -> None:
+def test_a_damaged_file_never_raises_anything_but_one_line(file_name: str, cut: int, at: int, junk: bytes) -> None:
     content = _example(file_name)[:-cut] if cut % 3 else _example(file_name)
     at %= len(content) + 1
     with tempfile.TemporaryDirectory() as folder:

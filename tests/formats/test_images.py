@@ -127,9 +127,7 @@ def test_extra_bytes_after_the_image_are_a_warning(image: np.ndarray, tmp_path: 
         np.testing.assert_array_equal(read_micrograph(path).image, image)
 
 
-@pytest.mark.parametrize(
-    "voxel_size", [0.0, -1.0, float("nan"), float("inf"), (1.0, 1.05, 1.0), (1.0, 0.0, 1.0)]
-)
+@pytest.mark.parametrize("voxel_size", [0.0, -1.0, float("nan"), float("inf"), (1.0, 1.05, 1.0), (1.0, 0.0, 1.0)])
 def test_a_bad_pixel_size_asks_for_the_option(
     voxel_size: float | tuple[float, float, float], image: np.ndarray, tmp_path: Path
 ) -> None:
@@ -158,9 +156,7 @@ def test_a_bad_pixel_size_option_is_refused(pixel_size: float, image: np.ndarray
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64"])
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
-def test_tiff_reads_back_as_written(
-    dtype: str, compression: str | None, image: np.ndarray, tmp_path: Path
-) -> None:
+def test_tiff_reads_back_as_written(dtype: str, compression: str | None, image: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "m.tif"
     tifffile.imwrite(path, image.astype(dtype), compression=compression)
     found = read_micrograph(path, pixel_size=1.5, name="other")
@@ -262,9 +258,7 @@ _BAD_MRC = {
 
 
 @pytest.mark.parametrize("name", _BAD_MRC)
-def test_a_bad_mrc_file_is_refused_in_one_line_that_names_it(
-    name: str, image: np.ndarray, tmp_path: Path
-) -> None:
+def test_a_bad_mrc_file_is_refused_in_one_line_that_names_it(name: str, image: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "bad.mrc"
     _bad(name, path, image)
     with pytest.raises(FormatError, match=rf"bad\.mrc .*{_BAD_MRC[name]}") as caught:
@@ -280,9 +274,7 @@ def test_a_bad_mrc_file_is_refused_in_one_line_that_names_it(
         ("m.eer", (7, 12), "motion-correct"),
     ],
 )
-def test_a_tiff_movie_or_colour_image_is_refused(
-    name: str, shape: tuple[int, ...], match: str, tmp_path: Path
-) -> None:
+def test_a_tiff_movie_or_colour_image_is_refused(name: str, shape: tuple[int, ...], match: str, tmp_path: Path) -> None:
     photometric = "rgb" if shape[-1] == 3 else "minisblack"
     tifffile.imwrite(tmp_path / name, np.ones(shape, np.uint8), photometric=photometric)
     with pytest.raises(FormatError, match=match):
@@ -310,9 +302,7 @@ def _example(name: str) -> bytes:
         path = Path(folder) / name
         if ".mrc" in name:
             plain = _mrc(Path(folder) / "plain.mrc", image.astype(np.int16)).read_bytes()
-            path.write_bytes(
-                {"gz": gzip.compress, "bz2": bz2.compress}.get(name.split(".")[-1], bytes)(plain)
-            )
+            path.write_bytes({"gz": gzip.compress, "bz2": bz2.compress}.get(name.split(".")[-1], bytes)(plain))
         elif name.endswith("tif"):
             tifffile.imwrite(path, image, compression="lzw")
         else:
@@ -323,9 +313,7 @@ def _example(name: str) -> bytes:
 @pytest.mark.parametrize("name", ["m.mrc", "m.mrc.gz", "m.mrc.bz2", "m.tif", "m.png", "m.jpg"])
 @_EXAMPLES
 @given(cut=st.integers(0, 2000), at=st.integers(0, 1500), junk=st.binary(max_size=4))
-def test_a_damaged_image_never_raises_anything_but_one_line(
-    name: str, cut: int, at: int, junk: bytes
-) -> None:
+def test_a_damaged_image_never_raises_anything_but_one_line(name: str, cut: int, at: int, junk: bytes) -> None:
     content = _example(name)[:-cut] if cut % 3 == 1 else _example(name)
     at %= len(content) + 1
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

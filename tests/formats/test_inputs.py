@@ -53,9 +53,7 @@ def test_each_file_comes_once_in_the_order_of_the_inputs(folder: Path) -> None:
 
 def test_a_star_file_means_the_micrographs_it_names(folder: Path) -> None:
     star = folder / "m.star"
-    star.write_text(
-        "data_micrographs\nloop_\n_rlnMicrographName\n_rlnMicrographPixelSize\nb.mrc 1.5\ngone.mrc 1.5\n"
-    )
+    star.write_text("data_micrographs\nloop_\n_rlnMicrographName\n_rlnMicrographPixelSize\nb.mrc 1.5\ngone.mrc 1.5\n")
     found = find_micrographs(["m.star", "a.mrc", "b.mrc"])
     assert [(entry.name, entry.pixel_size) for entry in found] == [
         ("b.mrc", 1.5),
@@ -64,9 +62,7 @@ def test_a_star_file_means_the_micrographs_it_names(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "text", ["absent.mrc", "*.jpeg", "empty", "notes.txt", "absent/*.mrc", "absent.star"]
-)
+@pytest.mark.parametrize("text", ["absent.mrc", "*.jpeg", "empty", "notes.txt", "absent/*.mrc", "absent.star"])
 def test_an_input_that_names_nothing_is_refused_with_its_name(text: str, folder: Path) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(InputError) as caught:

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from deeppicker.core import Picks, micrograph_key
-from deeppicker.errors import FormatError, InputError
+from deeppicker.dataset import find_diameter
+from deeppicker.errors import InputError
 from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, Rates, agree, evaluate
 from deeppicker.formats import read_header, read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
@@ -27,7 +28,6 @@ from deeppicker.formats.text import one_line
 _ROWS_SHOWN = 24
 _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
 _TABLES_IN_FOLDER = ("autopick.star", "particles.star")
-_DIAMETER_KEYS = {"run.json": "diameter", "dataset.json": "particle_diameter_angstrom"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,33 +102,12 @@ def particle_diameter(given: float | None, picks: Path, reference: Path | None) 
     InputError
         If none of these tells; the message names ``--diameter``.
     """
-    if given is not None:
-        return given
-    looked_for = []
-    for source, name in ((picks, "run.json"), (reference, "dataset.json")):
-        if source is None:
-            continue
-        path = (source if source.is_dir() else source.parent) / name
-        looked_for.append(str(path))
-        if path.is_file():
-            diameter = _stored_diameter(path, _DIAMETER_KEYS[name])
-            if diameter is not None:
-                return diameter
-    raise InputError(one_line(f"no particle diameter in {' or '.join(looked_for)}; set --diameter (in Å)"))
-
-
-def _stored_diameter(path: Path, key: str) -> float | None:
-    """Return a positive number stored under a key, None if there is no such key."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(one_line(f"{path} cannot be read ({error}); set --diameter")) from error
-    value = content.get(key) if isinstance(content, dict) else None
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise FormatError(one_line(f"{path} has {key} {value!r}, which is no length; set --diameter"))
-    return float(value)
+    sources = [picks] if reference is None else [picks, reference]
+    known = given if given is not None else next(filter(None, map(find_diameter, sources)), None)
+    if known is None:
+        where = " or ".join(str(source) for source in sources)
+        raise InputError(one_line(f"no particle diameter is recorded beside {where}; set --diameter (in Å)"))
+    return known
 
 
 def entries_of_star(source: Path, picks: Sequence[Picks]) -> list[MicrographEntry]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from deeppicker.errors import DeepPickerError
 
@@ -37,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"deeppicker: no command {words[0]!r}; choose from {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        return _run(words[0], words[1:])
+        with warnings.catch_warnings(record=False):
+            warnings.showwarning = _show_warning
+            return _run(words[0], words[1:])
     except DeepPickerError as error:
         if debug:
             raise
@@ -66,6 +70,18 @@ def _run(verb: str, words: Sequence[str]) -> int:
     )
     status: int = module.run(options)
     return status
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Print a warning as one line; the signature is that of `warnings.showwarning`."""
+    print(f"deeppicker: warning: {message}", file=sys.stderr)
 
 
 def _usage() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) 
         console.print(table)
     for row in rows:
         if row.error:
-            console.print(f"failed: {row.error}", soft_wrap=True, highlight=False, markup=False)
+            print(f"deeppicker: {row.error}", file=sys.stderr)
     good = [row for row in rows if not row.error]
     console.print(
         f"{sum(row.picks for row in good):,} picks in {len(good):,} of {len(rows):,} micrographs "

@@ -36,6 +36,8 @@ class Report:
                 f"{dataset.name}: {len(dataset):,} particles of {dataset.diameter:g} Å in "
                 f"{len(dataset.micrographs):,} micrographs"
             )
+            if dataset.missing:
+                print(f"{dataset.name}: {len(dataset.missing):,} micrographs not found, such as {dataset.missing[0]}")
 
     def epoch(self, training: Training) -> None:
         """Print the last epoch, write the history and its picture."""
@@ -54,7 +56,4 @@ class Report:
     def end(self, model: Model) -> None:
         """Say where the model is and how good its validation windows were."""
         best = model.info["best_epoch"]
-        print(
-            f"{self._output}: epoch {best['epoch']}, validation accuracy {best['validation_accuracy']:.4f}; "
-            f"calibration slope {model.calibration[0]:.2f}, offset {model.calibration[1]:.2f}"
-        )
+        print(f"{self._output}: epoch {best['epoch']}, validation accuracy {best['validation_accuracy']:.4f}")

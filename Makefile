@@ -1,0 +1,57 @@
+# `make demo` and `make test` do all their set-up themselves; they need nothing but Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo-output
+
+.PHONY: help demo test lint benchmark-accuracy benchmark-speed clean
+
+help:
+	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
+	@echo "make test                all checks and tests"
+	@echo "make lint                the checks without the tests"
+	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (hours; needs DEEPPICKER_DATA)"
+	@echo "make benchmark-speed     time and memory for one large micrograph"
+	@echo "make clean               remove what these commands made"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "DeepPicker needs Python 3.11 or newer; choose one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "This Python cannot make virtual environments; install its venv package (Debian, Ubuntu: python3-venv)"; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@rm -rf $(DEMO)
+	$(BIN)/deeppicker pick sample/micrographs --diameter 180 --output $(DEMO)
+	$(BIN)/deeppicker evaluate --picks $(DEMO) --reference sample/particles.star
+	$(BIN)/deeppicker view sample/micrographs/sample_001.mrc.gz --picks $(DEMO) --reference sample/particles.star \
+		--overlay $(DEMO)/overlay.png
+	@echo "Coordinates for RELION: $(CURDIR)/$(DEMO)/autopick.star"
+	@echo "Picture of the picks:   $(CURDIR)/$(DEMO)/overlay.png"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+benchmark-accuracy: $(READY)
+	$(BIN)/python benchmarks/accuracy.py
+
+benchmark-speed: $(READY)
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist src/*.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks recipes -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""What the design promises and import-linter does not see. The layers themselves are in pyproject.toml."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deeppicker.cli.main import VERBS
+
+SOURCE = Path(__file__).parent.parent / "src" / "deeppicker"
+WITHOUT_TORCH = [
+    "from deeppicker.cli.main import main; main(['--help'])",
+    *(f"import deeppicker.cli.{verb}" for verb in VERBS),
+    "from deeppicker import Picks, read_micrograph, read_picks, write_picks, evaluate_picks, load_dataset",
+]
+
+
+@pytest.mark.parametrize("statement", WITHOUT_TORCH)
+def test_what_needs_no_network_does_not_load_torch(statement):
+    program = f"{statement}; import sys; print('torch loaded:', 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "torch loaded: False" in done.stdout
+
+
+def test_every_public_name_can_be_imported():
+    import deeppicker
+
+    for name in deeppicker.__all__:
+        assert getattr(deeppicker, name).__name__ == name or name.endswith(("_picks", "_model", "_micrograph"))
+
+
+def test_every_verb_of_the_command_line_has_a_module_and_no_module_is_forgotten():
+    modules = {path.stem for path in (SOURCE / "cli").glob("*.py") if "\ndef run(" in path.read_text(encoding="utf-8")}
+    assert modules == set(VERBS)
+
+
+def test_the_names_of_relion_appear_only_in_the_module_that_reads_its_files():
+    using = {
+        str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if '"rln' in path.read_text(encoding="utf-8")
+    }
+    assert using == {"formats/star.py"}

@@ -1,0 +1,139 @@
+"""Cleaning: regions too large to be particles go, particles stay, alone or in crowds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from deeppicker.clean import clean, oversized, smooth
+from deeppicker.config import CleanConfig
+from deeppicker.core import Grid, ScoreMap
+from deeppicker.peaks import local_maxima
+
+CONFIG = CleanConfig()
+DISTANCE = 6.0
+
+
+def score_map(*centres: tuple[float, float], shape: tuple[int, int] = (70, 110), height: float = 14.0) -> np.ndarray:
+    """Return log-odds with a round peak at each (row, column); above 0 within 3 positions of it."""
+    rows, columns = np.indices(shape)
+    logits = np.full(shape, -6.0)
+    for row, column in centres:
+        logits = np.maximum(logits, height / 2 - height / 6 * np.hypot(rows - row, columns - column))
+    return np.maximum(logits, -6.0).astype(np.float32)
+
+
+SCATTERED = [(10, 10), (12, 40), (30, 20), (50, 12), (60, 40), (33, 52), (8, 70), (60, 95)]
+
+
+def test_a_plateau_is_removed_and_small_peaks_stay():
+    logits = score_map(*SCATTERED)
+    logits[20:50, 75:98] = 3.0 - 0.001 * np.indices((30, 23))[0]
+    junk = oversized(logits, DISTANCE * 3, CONFIG)
+    assert junk[20:50, 75:98].all()
+    assert not junk[:, :70].any()
+    assert not junk[:18].any()
+
+
+def test_without_the_plateau_nothing_is_removed():
+    assert not oversized(score_map(*SCATTERED), DISTANCE, CONFIG).any()
+
+
+LONELY = [(8.0, 30.0), (8.0, 80.0), (10.0, 100.0), (60.0, 10.0), (60.0, 60.0), (60.0, 80.0)]
+
+
+@pytest.mark.parametrize("pitch", [5.0, 5.5])
+def test_a_chain_of_touching_particles_stays(pitch: float):
+    chain = [(35.0, 8 + pitch * i) for i in range(15)]
+    logits = score_map((8, 10), (10, 60), (60, 30), *LONELY, *chain)
+    areas = np.bincount(ndimage.label(logits > 0)[0].ravel())[1:]
+    assert len(areas) == 10
+    assert areas.max() > CONFIG.max_region * areas.mean() > 0  # as one particle it would be too large
+    assert not oversized(logits, 4.5, CONFIG).any()
+
+
+def test_a_crowd_of_touching_particles_stays():
+    crowd = [(20.0 + 5 * i, 20.0 + 5 * j) for i in range(5) for j in range(9)]
+    logits = score_map((8, 100), (60, 100), *crowd)
+    assert not oversized(logits, 4.5, CONFIG).any()
+
+
+def test_regions_that_touch_at_a_corner_are_one():
+    logits = np.full((40, 60), -5.0, np.float32)
+    for place in ((5, 5), (5, 15), (5, 25), (5, 35), (5, 45), (15, 5), (15, 15), (15, 25), (15, 35)):
+        logits[place] = 2.0
+    for i in range(9):  # a diagonal line with a single peak
+        logits[25 + i, 25 + i] = 2.0 - 0.1 * i
+    junk = oversized(logits, 30.0, CONFIG)
+    assert junk[25, 25] == junk[33, 33]
+    assert np.count_nonzero(junk) in (0, 9)
+    assert oversized(logits, 30.0, replace(CONFIG, max_region=2.0))[33, 33]
+
+
+def test_the_largest_region_that_stays_is_set_by_the_configuration():
+    logits = score_map(*SCATTERED)
+    logits[20:30, 75:95] = 3.0 - 0.001 * np.indices((10, 20))[0]
+    assert oversized(logits, DISTANCE * 5, replace(CONFIG, max_region=3.0)).any()
+    assert not oversized(logits, DISTANCE * 5, replace(CONFIG, max_region=9.0)).any()
+    assert not oversized(logits, DISTANCE * 5, replace(CONFIG, max_region=np.inf)).any()
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.95))
+def test_only_whole_regions_above_the_threshold_are_removed(seed: int, threshold: float):
+    logits = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 9, (40, 57)), 2).astype(np.float32)
+    config = replace(CONFIG, connect_threshold=threshold, max_region=1.5)
+    junk = oversized(logits, DISTANCE, config)
+    high = logits > np.log(threshold / (1 - threshold))
+    labels, number = ndimage.label(high, structure=np.ones((3, 3)))
+    assert not (junk & ~high).any()
+    for label in range(1, number + 1):
+        assert len(np.unique(junk[labels == label])) == 1
+
+
+@pytest.mark.parametrize("value", [-3.0, 3.0, 50.0])
+def test_a_map_of_one_value_stays(value: float):
+    logits = np.full((20, 33), value, np.float32)
+    cleaned = clean(ScoreMap(logits, Grid()), DISTANCE, CONFIG)
+    assert cleaned.logits == pytest.approx(logits)
+
+
+def test_a_map_of_a_single_position_stays():
+    cleaned = clean(ScoreMap(np.array([[4.0]], np.float32), Grid()), DISTANCE, CONFIG)
+    assert cleaned.logits.tolist() == [[4.0]]
+
+
+def test_a_map_with_nothing_above_the_threshold_is_left_as_it_was():
+    logits = score_map(*SCATTERED) - 20
+    scores = ScoreMap(logits, Grid((1.0, 2.0), 3.0))
+    assert (clean(scores, DISTANCE, CONFIG).logits == logits).all()
+
+
+def test_smoothing_is_in_micrograph_pixels_and_does_not_move_peaks():
+    logits = score_map((31, 44))
+    for step in (1.0, 4.0):
+        blurred = smooth(ScoreMap(logits, Grid((0.0, 0.0), step)), 2 * step).logits  # always two positions
+        assert np.unravel_index(blurred.argmax(), blurred.shape) == (31, 44)
+        assert blurred[31, 44] < logits[31, 44]
+        assert blurred[31, 50] == pytest.approx(blurred[31, 38], abs=1e-4)
+        assert blurred[25, 44] == pytest.approx(blurred[31, 50], abs=1e-4)
+
+
+def test_cleaning_keeps_the_grid_and_leaves_its_input_alone():
+    logits = score_map(*SCATTERED)
+    logits[20:50, 75:98] = 3.0
+    before = logits.copy()
+    scores = ScoreMap(logits, Grid((-3.0, 8.0), 2.0))
+    cleaned = clean(scores, 40.0, CONFIG)
+    assert cleaned.grid == scores.grid
+    assert (logits == before).all()
+    assert np.isneginf(cleaned.logits[35, 85])
+
+
+def test_peaks_are_those_of_the_small_regions_after_cleaning():
+    logits = score_map(*SCATTERED)
+    logits[20:50, 75:98] = 3.0 - 0.001 * np.indices((30, 23))[0]
+    cleaned = clean(ScoreMap(logits, Grid()), DISTANCE * 3, CONFIG)
+    assert {tuple(place) for place in local_maxima(cleaned.logits, DISTANCE, 0.0).tolist()} == set(SCATTERED)
