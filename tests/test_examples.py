@@ -220,7 +220,7 @@ def test_particles_outside_the_micrograph_do_no_harm():
 def test_a_window_is_cut_around_the_nearest_pixel_and_never_outside(x: float, y: float):
     image = np.arange(120 * 150, dtype=np.float32).reshape(120, 150)
     grid = Grid((-4.0, 2.0), 0.5)
-    window = cut(Prepared(image, grid), grid.positions(np.array([[x, y]])), 64)[0]
+    window = cut(Prepared(image, grid, image), grid.positions(np.array([[x, y]])), 64)[0]
     left, top = np.clip(round(x - 31.5 + 1e-9), 0, 150 - 64), np.clip(round(y - 31.5 + 1e-9), 0, 120 - 64)
     assert abs(window[0, 0] % 150 - left) <= 1
     assert abs(window[0, 0] // 150 - top) <= 1

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit, logit
 
 from deeppicker.core import Grid, Prepared, ScoreMap
-from deeppicker.peaks import extreme_fraction, find_peaks, local_maxima, within_edge
+from deeppicker.peaks import extreme_fraction, find_peaks, local_maxima, unusual, within_edge
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 14)).filter(lambda shape: shape[0] != shape[1])
 tied = arrays(np.float32, shapes, elements=st.sampled_from([0.0, 1.0, 2.0, 3.0]))  # many equal neighbours
@@ -160,7 +160,7 @@ def test_the_extreme_fraction_is_that_of_the_window_around_each_position(window,
     grid = Grid((4.0, -3.0), 2.0)
     rows, columns = rng.integers(0, 31 - window, 20), rng.integers(0, 47 - window, 20)
     centres = np.stack([columns, rows], axis=1) + (window - 1) / 2
-    found = extreme_fraction(Prepared(image, grid), grid.positions(centres), window, 3.0)
+    found = extreme_fraction(Prepared(np.zeros_like(image), grid, image), grid.positions(centres), window, 3.0)
     expected = [
         (np.abs(image[row : row + window, column : column + window]) > 3).mean()
         for row, column in zip(rows, columns, strict=True)
@@ -173,5 +173,22 @@ def test_the_extreme_fraction_at_the_border_is_that_of_the_last_whole_window():
     image = np.zeros((20, 30), np.float32)
     image[:8, :8] = 10
     image[-8:, -8:] = -10
-    found = extreme_fraction(Prepared(image, Grid()), np.array([[0.0, 0.0], [29.0, 19.0], [29.0, 0.0]]), 8, 3.0)
+    found = extreme_fraction(
+        Prepared(np.zeros_like(image), Grid(), image), np.array([[0.0, 0.0], [29.0, 19.0], [29.0, 0.0]]), 8, 3.0
+    )
     assert found.tolist() == [1, 1, 0]
+
+
+def test_candidates_with_far_more_extreme_pixels_than_the_others_are_unusual():
+    fractions = np.array([0.0, 0.02, 0.45, 0.01, 0.13])
+    assert unusual(fractions, np.full(5, 0.9), 0.1).tolist() == [False, False, True, False, True]
+
+
+def test_candidates_that_are_all_extreme_as_in_a_denoised_micrograph_are_usual():
+    fractions = np.array([0.4, 0.45, 0.42, 0.0, 0.0, 0.0, 0.0])
+    scores = np.array([0.9, 0.9, 0.8, 0.05, 0.05, 0.05, 0.05])  # the particles outweigh the many poor candidates
+    assert not unusual(fractions, scores, 0.1).any()
+
+
+def test_no_candidates_are_no_unusual_ones():
+    assert unusual(np.zeros(0), np.zeros(0), 0.1).shape == (0,)

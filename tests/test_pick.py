@@ -7,9 +7,10 @@ import pytest
 
 import scenes
 from deeppicker.config import CleanConfig, PeaksConfig, PickConfig, PrepareConfig, ScoreConfig
-from deeppicker.core import Micrograph
+from deeppicker.core import Micrograph, ScoreMap
 from deeppicker.errors import InputError
 from deeppicker.evaluate import match
+from deeppicker.model import Model
 from deeppicker.pick import pick
 from scenes import BOX, DIAMETER, PIXEL_SIZE
 
@@ -41,13 +42,27 @@ def test_the_particles_of_a_scene_are_found(seed: int):
     assert picks.micrograph == scene.micrograph.name
 
 
-@pytest.mark.parametrize("step", [1, 4, 16])
+@pytest.mark.parametrize("step", [2, 4, 16])
 @pytest.mark.parametrize("peak_window", [0.5, 0.8, 1.3])
 def test_picks_are_never_closer_than_the_minimum_distance(step: int, peak_window: float):
-    config = PickConfig(score=ScoreConfig(step=step), peaks=PeaksConfig(peak_window=peak_window, edge=0.0))
-    picks = pick(crowd(1), scenes.uncertain(), DIAMETER, config)
-    assert len(picks) > 5
-    assert least_distance(picks.positions) > 0.5 * peak_window * BOX
+    # A network that has learnt nothing finds candidates everywhere, as close as they may be.
+    config = PickConfig(score=ScoreConfig(step=step), smooth=0.0, peaks=PeaksConfig(peak_window=peak_window, floor=0.0))
+    picks = pick(crowd(1), Model(scenes.lively_network(0)), DIAMETER, config)
+    distance, position = 0.5 * peak_window * BOX, step * BOX / 64
+    assert len(picks) > 30
+    assert distance < least_distance(picks.positions) < distance + position
+
+
+def test_smoothing_is_in_boxes(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def spy(scores: ScoreMap, sigma: float) -> ScoreMap:
+        seen.append(sigma)
+        return scores
+
+    monkeypatch.setattr("deeppicker.pick.smooth", spy)
+    pick(scenes.scene(0).micrograph, scenes.trained(), DIAMETER, PickConfig(smooth=0.25))
+    assert seen == [pytest.approx(0.25 * BOX)]
 
 
 @pytest.mark.parametrize("edge", [0.0, 0.5, 1.5])

@@ -9,7 +9,7 @@ import scenes
 from deeppicker.config import PrepareConfig
 from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
-from deeppicker.prepare import box_pixels, clip_outliers, flatten, prepare, resample
+from deeppicker.prepare import box_pixels, clip_outliers, deviations, flatten, prepare, resample
 
 CONFIG = PrepareConfig()
 HEIGHT, WIDTH = 150, 210
@@ -191,3 +191,17 @@ def test_an_impossible_diameter_names_the_file_and_the_option(diameter):
         prepare(micrograph(noise()), diameter, CONFIG)
     assert f"{diameter:g} Å" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_deviations_ignore_the_trend_of_the_ice_but_not_a_crystal_on_it():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:190j, -1:1:260j]
+    noise = rng.normal(size=(190, 260))
+    image = (1000 + 80 * x - 50 * y * y + 30 * x * y + 2 * noise).astype(np.float32)
+    image[40:70, 100:150] -= 40
+    found = deviations(image)
+    crystal = np.zeros(image.shape, bool)
+    crystal[40:70, 100:150] = True
+    assert found[crystal].max() < -8
+    assert np.abs(found[~crystal]).mean() == pytest.approx(np.sqrt(2 / np.pi), rel=0.15)  # of a unit normal
+    assert np.corrcoef(found[~crystal], noise[~crystal])[0, 1] > 0.95

@@ -1,6 +1,5 @@
 """Scoring: the sweep equals the network on each window by itself, whatever the tiles."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -58,7 +57,7 @@ def test_scores_equal_window_by_window_scores_whatever_the_tiles(step, more_rows
     network, picture = lively_network(2), image(WINDOW + more_rows, WINDOW + more_columns)
     model = Model(network)
     expected = window_by_window(network, picture, step)
-    found = score(model, Prepared(picture, Grid()), ScoreConfig(step=step, tile=tile))
+    found = score(model, Prepared(picture, Grid(), picture), ScoreConfig(step=step, tile=tile))
     assert found.logits.shape == expected.shape
     assert found.logits == close(expected)
 
@@ -66,7 +65,7 @@ def test_scores_equal_window_by_window_scores_whatever_the_tiles(step, more_rows
 @pytest.mark.parametrize("step", [4, 8])
 @pytest.mark.parametrize("tile", [1, 64, 65, 100, 163, 200, 10_000])
 def test_scores_do_not_depend_on_the_tile_size(step: int, tile: int):
-    model, prepared = Model(lively_network(0)), Prepared(image(201, 277), Grid())
+    model, prepared = Model(lively_network(0)), Prepared(image(201, 277), Grid(), image(201, 277))
     whole = score(model, prepared, ScoreConfig(step=step, tile=512)).logits
     tiled = score(model, prepared, ScoreConfig(step=step, tile=tile)).logits
     assert tiled == close(whole)
@@ -75,7 +74,7 @@ def test_scores_do_not_depend_on_the_tile_size(step: int, tile: int):
 @pytest.mark.parametrize("step", STEPS)
 def test_every_score_lies_at_the_centre_of_its_window(step: int):
     grid = Grid((-7.25, 3.5), 1.75)
-    scores = score(Model(lively_network(0)), Prepared(image(90, 113), grid), ScoreConfig(step=step))
+    scores = score(Model(lively_network(0)), Prepared(image(90, 113), grid, image(90, 113)), ScoreConfig(step=step))
     rows, columns = np.indices(scores.logits.shape)
     indices = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float)
     centres = step * indices + (WINDOW - 1) / 2  # of windows whose corners are `step` apart
@@ -87,7 +86,7 @@ def test_a_window_that_is_moved_is_scored_where_it_went():
     picture, patch = np.zeros((150, 190), np.float32), image(WINDOW, WINDOW, 5)
     picture[40 : 40 + WINDOW, 100 : 100 + WINDOW] = patch
     network = lively_network(0)
-    scores = score(Model(network), Prepared(picture, Grid()), ScoreConfig(step=4))
+    scores = score(Model(network), Prepared(picture, Grid(), picture), ScoreConfig(step=4))
     with torch.inference_mode():
         alone = float(network.windows(torch.from_numpy(patch[None])))
     assert scores.logits[10, 25] == pytest.approx(alone, rel=1e-5)
@@ -97,12 +96,12 @@ def test_a_window_that_is_moved_is_scored_where_it_went():
 def test_scoring_leaves_the_image_as_it_is():
     picture = image(90, 100)
     before = picture.copy()
-    score(Model(lively_network(0)), Prepared(picture, Grid()), ScoreConfig(step=1))
+    score(Model(lively_network(0)), Prepared(picture, Grid(), picture), ScoreConfig(step=1))
     assert (picture == before).all()
 
 
 @pytest.mark.parametrize("step", [0, -4, 3, 5, 12, 32])
 def test_a_step_that_is_no_power_of_two_up_to_16_is_refused(step: int):
     with pytest.raises(InputError, match="--step") as caught:
-        score(Model(new_network(0)), Prepared(image(70, 80), Grid()), ScoreConfig(step=step))
+        score(Model(new_network(0)), Prepared(image(70, 80), Grid(), image(70, 80)), ScoreConfig(step=step))
     assert f"step of {step} px" in str(caught.value)

@@ -101,10 +101,14 @@ class Prepared:
         About zero mean and unit standard deviation everywhere.
     grid : Grid
         Where its pixels lie in the micrograph.
+    deviation : float32 array, (height, width)
+        The same pixels before local normalisation: difference from the trend of the whole micrograph, in its robust
+        standard deviations. Tells ice and gold, which local normalisation hides.
     """
 
     image: Float32[np.ndarray, "height width"]
     grid: Grid
+    deviation: Float32[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)

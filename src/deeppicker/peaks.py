@@ -75,12 +75,11 @@ def within_edge(positions: Float[np.ndarray, "n 2"], shape: tuple[int, int], dis
 def extreme_fraction(
     prepared: Prepared, positions: Float[np.ndarray, "n 2"], window: int, sigmas: float
 ) -> Float[np.ndarray, " n"]:
-    """Return, for the window around each position, the fraction of pixels beyond ``sigmas`` standard deviations.
+    """Return, for the window around each position, the fraction of extreme pixels.
 
-    The prepared micrograph has zero mean and unit standard deviation everywhere, so these are those of the
-    surroundings: a window full of ice cannot hide its own extremes.
+    Extreme is what deviates from the micrograph's trend by more than ``sigmas`` of its standard deviations.
     """
-    extreme = (np.abs(prepared.image) > sigmas).astype(np.float64)
+    extreme = (np.abs(prepared.deviation) > sigmas).astype(np.float64)
     total = np.pad(extreme.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     corner = np.rint(prepared.grid.indices(positions) - (window - 1) / 2).astype(np.int64)
     height, width = prepared.image.shape
@@ -89,3 +88,19 @@ def extreme_fraction(
     counts = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
     result: Float[np.ndarray, " n"] = counts / window**2
     return result
+
+
+def unusual(
+    fractions: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], excess: float
+) -> Bool[np.ndarray, " n"]:
+    """Return which fractions exceed their score-weighted median by more than ``excess``.
+
+    Candidates are judged against each other, not by a fixed limit: in a denoised micrograph the pixels of every good
+    particle are extreme.
+    """
+    if len(fractions) == 0:
+        return np.zeros(0, dtype=bool)
+    order = np.argsort(fractions, kind="stable")
+    weights = np.cumsum(scores[order])
+    median = fractions[order][np.searchsorted(weights, 0.5 * weights[-1])]
+    return np.asarray(fractions > median + excess)

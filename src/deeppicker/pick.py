@@ -6,7 +6,7 @@ from deeppicker.clean import clean, smooth
 from deeppicker.config import PeaksConfig, PickConfig
 from deeppicker.core import Micrograph, Picks, Prepared
 from deeppicker.model import Model
-from deeppicker.peaks import extreme_fraction, find_peaks, within_edge
+from deeppicker.peaks import extreme_fraction, find_peaks, unusual, within_edge
 from deeppicker.prepare import box_pixels, prepare
 from deeppicker.score import score
 
@@ -42,6 +42,6 @@ def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
 
 
 def without_extremes(candidates: Picks, prepared: Prepared, window: int, config: PeaksConfig) -> Picks:
-    """Return the candidates whose window does not hold too many extreme pixels (Section 4.5)."""
-    fraction = extreme_fraction(prepared, candidates.positions, window, config.extreme_sigmas)
-    return candidates.where(fraction <= config.max_extreme)
+    """Return the candidates whose window does not hold unusually many extreme pixels (Sections 2.1 and 4.5)."""
+    fractions = extreme_fraction(prepared, candidates.positions, window, config.extreme_sigmas)
+    return candidates.where(~unusual(fractions, candidates.scores, config.max_extreme))

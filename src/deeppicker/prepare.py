@@ -14,6 +14,7 @@ from deeppicker.errors import InputError
 
 _MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution whose median absolute deviation is 1
 _SAMPLES = 1_000_000  # pixels from which the median and its deviation are estimated
+_TREND_SAMPLES = 40_000  # pixels to which the trend of a micrograph is fitted
 _COARSE = 8  # the local mean and deviation vary over a box, so they are computed on an image binned this much
 _MAX_PREPARED = 32_768  # working pixels along a side: more than any camera needs at the smallest sensible box
 
@@ -53,12 +54,13 @@ def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> P
             "check --diameter and --pixel-size"
         )
     image, grid = resample(clip_outliers(micrograph.image, config.clip), scale)
+    deviation = deviations(image)
     if config.lowpass > 0:
         image = ndimage.gaussian_filter(image, config.lowpass, mode="nearest")
     image = flatten(image, config.background * config.window, config.clip)
     margin = config.window // 2
-    padded = np.pad(image, margin, mode="symmetric")
-    return Prepared(padded, grid.derive((-float(margin), -float(margin)), 1.0))
+    padded, padded_deviation = (np.pad(part, margin, mode="symmetric") for part in (image, deviation))
+    return Prepared(padded, grid.derive((-float(margin), -float(margin)), 1.0), padded_deviation)
 
 
 def clip_outliers(image: Float32[np.ndarray, "height width"], limit: float) -> Float32[np.ndarray, "height width"]:
@@ -86,6 +88,27 @@ def resample(
     )
     step = 1 / scale
     return resized[0, 0].numpy(), Grid((0.5 * step - 0.5, 0.5 * step - 0.5), step)
+
+
+def deviations(image: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
+    """Return the difference of each pixel from a quadratic trend, in robust standard deviations of these differences.
+
+    The trend follows ice thickness and illumination, and leaves ice crystals, gold and carbon edges as they are.
+    """
+    y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in image.shape)
+    terms = [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]  # powers of y and x
+    stride = max(1, int(np.sqrt(image.size / _TREND_SAMPLES)))
+    rows, columns = y[::stride, None], x[None, ::stride]
+    design = np.stack([(rows**i * columns**j).ravel() for i, j in terms], axis=1)
+    weights, *_ = np.linalg.lstsq(design, image[::stride, ::stride].ravel(), rcond=None)
+    difference = image.copy()
+    for (i, j), weight in zip(terms, weights, strict=True):
+        difference -= weight * y[:, None] ** i * x[None, :] ** j
+    sample = difference[::stride, ::stride]
+    difference -= np.median(sample)
+    sigma = _MAD_TO_SIGMA * float(np.median(np.abs(sample))) or 1.0
+    difference /= np.float32(sigma)
+    return difference
 
 
 def flatten(
