@@ -1,6 +1,6 @@
 """Leave-one-molecule-out accuracy on the real data sets, and picks where there are no particles.
 
-    python benchmarks/accuracy.py [--data DIR] [--work DIR] [--epochs N]
+    python benchmarks/accuracy.py [--data DIR] [--work DIR]
 
 For each of three molecules a model is trained on the other two with the default settings (nothing is chosen on the
 tested molecule), picks all micrographs of the third with the default settings, and is compared with the reference.
@@ -15,14 +15,14 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import torch
 
-from deeppicker.config import PickConfig, TrainConfig
+from deeppicker.config import PickConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.dataset import Dataset, load_dataset
 from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, evaluate
@@ -40,29 +40,37 @@ QUALITY_DIAMETER_DEFAULT = 20.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("DEEPPICKER_DATA"))
-    parser.add_argument("--work", type=Path, default=Path("work/accuracy"))
-    parser.add_argument("--epochs", type=int, default=TrainConfig().epochs)
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("set --data or DEEPPICKER_DATA to the development data")
-    options.work.mkdir(parents=True, exist_ok=True)
-    real = Path(options.data) / "real"
-    datasets = {name: load_dataset(real / name / "particles.star") for name in MOLECULES}
-    config = LearnConfig(train=replace(TrainConfig(), epochs=options.epochs))
+    options = parse_options(__doc__)
+    datasets = datasets_of(options.data)
+    config = LearnConfig()
     result = {"setting": describe(config), "molecules": {}, "empty": {}}
     for name in MOLECULES:
         model = trained(name, datasets, config, options.work)
         picks = [pick(item.load(), model, datasets[name].diameter) for item in datasets[name].micrographs]
         evaluation = compare(datasets[name], picks)
         result["molecules"][name] = evaluation.to_json() | {"model": dict(model.info)}
-        result["empty"][name] = on_empty(model, real / "micrograph-quality")
+        result["empty"][name] = on_empty(model, options.data / "real" / "micrograph-quality")
         result["molecules"][name]["row"] = line(name, evaluation)
         print(line(name, evaluation), flush=True)
     (RESULTS / "accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "accuracy.md").write_text(report(result))
     print((RESULTS / "accuracy.md").read_text())
+
+
+def parse_options(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("DEEPPICKER_DATA"))
+    parser.add_argument("--work", type=Path, default=Path("work/accuracy"))
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("set --data or DEEPPICKER_DATA to the development data")
+    options.data = Path(options.data)
+    options.work.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def datasets_of(data: Path) -> dict[str, Dataset]:
+    return {name: load_dataset(data / "real" / name / "particles.star") for name in MOLECULES}
 
 
 def trained(name: str, datasets: dict[str, Dataset], config: LearnConfig, work: Path) -> Model:

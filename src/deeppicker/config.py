@@ -149,6 +149,10 @@ class TrainConfig:
     """Seed of every random choice: the same seed and data give the same model."""
 
 
+ADAPT_EPOCHS = 10
+"""Epochs when a trained model is adapted: fewer than for a new one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
     """Which candidates become picks (Section 2.1, sorting). Can be changed without scoring again."""

@@ -15,6 +15,7 @@ from deeppicker.errors import InputError
 _MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution whose median absolute deviation is 1
 _SAMPLES = 1_000_000  # pixels from which the median and its deviation are estimated
 _TREND_SAMPLES = 40_000  # pixels to which the trend of a micrograph is fitted
+_TREND_PASSES = 4  # fits, each without the outliers of the one before
 _COARSE = 8  # the local mean and deviation vary over a box, so they are computed on an image binned this much
 _MAX_PREPARED = 32_768  # working pixels along a side: more than any camera needs at the smallest sensible box
 
@@ -100,7 +101,12 @@ def deviations(image: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray
     stride = max(1, int(np.sqrt(image.size / _TREND_SAMPLES)))
     rows, columns = y[::stride, None], x[None, ::stride]
     design = np.stack([(rows**i * columns**j).ravel() for i, j in terms], axis=1)
-    weights, *_ = np.linalg.lstsq(design, image[::stride, ::stride].ravel(), rcond=None)
+    values = image[::stride, ::stride].ravel()
+    usual = np.ones(values.shape, dtype=bool)
+    for _ in range(_TREND_PASSES):
+        weights, *_ = np.linalg.lstsq(design[usual], values[usual], rcond=None)
+        rest = np.abs(values - design @ weights)
+        usual = rest <= 3 * _MAD_TO_SIGMA * np.median(rest)
     difference = image.copy()
     for (i, j), weight in zip(terms, weights, strict=True):
         difference -= weight * y[:, None] ** i * x[None, :] ** j

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deeppicker.cli.progress import track
-from deeppicker.config import DEFAULT_MODEL, ExampleConfig, PickConfig, SelectConfig, TrainConfig
-
-_EPOCHS = 10  # the network is trained already: fewer than for a new one
+from deeppicker.config import ADAPT_EPOCHS, DEFAULT_MODEL, ExampleConfig, PickConfig, SelectConfig, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +35,7 @@ class Options:
     """Training rounds; from the second on, the micrographs are picked again with the model of the round before."""
 
     examples: ExampleConfig = ExampleConfig()
-    train: TrainConfig = TrainConfig(epochs=_EPOCHS)
+    train: TrainConfig = TrainConfig(epochs=ADAPT_EPOCHS)
     steps: PickConfig = PickConfig()
     threshold: float = SelectConfig().threshold
     """Least score, 0-1, of the picks that a further round starts from."""
