@@ -192,3 +192,20 @@ def test_candidates_that_are_all_extreme_as_in_a_denoised_micrograph_are_usual()
 
 def test_no_candidates_are_no_unusual_ones():
     assert unusual(np.zeros(0), np.zeros(0), 0.1).shape == (0,)
+
+
+tenths = st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.8])
+
+
+@given(st.lists(st.tuples(tenths, st.sampled_from([0.25, 0.5, 1.0])), max_size=12), st.sampled_from([0.0, 0.15, 0.3]))
+def test_a_fraction_is_unusual_if_it_exceeds_the_score_weighted_median(rows, excess):
+    fractions, scores = np.array(rows, dtype=float).reshape(-1, 2).T
+    total = scores.sum()
+    medians = [f for f in sorted(fractions) if scores[fractions <= f].sum() >= 0.5 * total]
+    expected = [fraction > medians[0] + excess for fraction in fractions]
+    assert unusual(fractions, scores, excess).tolist() == expected
+
+
+def test_what_is_common_to_all_is_not_unusual():
+    assert not unusual(np.full(9, 0.9), np.linspace(0, 1, 9), 0.1).any()
+    assert unusual(np.array([0.9, 0.1, 0.1, 0.1]), np.array([1.0, 0.5, 0.5, 0.5]), 0.1).tolist() == [True, *3 * [False]]

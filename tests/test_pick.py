@@ -49,8 +49,8 @@ def test_picks_are_never_closer_than_the_minimum_distance(step: int, peak_window
     config = PickConfig(score=ScoreConfig(step=step), smooth=0.0, peaks=PeaksConfig(peak_window=peak_window, floor=0.0))
     picks = pick(crowd(1), Model(scenes.lively_network(0)), DIAMETER, config)
     distance, position = 0.5 * peak_window * BOX, step * BOX / 64
-    assert len(picks) > 30
-    assert distance < least_distance(picks.positions) < distance + position
+    assert len(picks) > 15
+    assert distance < least_distance(picks.positions) < 1.2 * distance + position
 
 
 def test_smoothing_is_in_boxes(monkeypatch: pytest.MonkeyPatch):
@@ -131,14 +131,17 @@ def test_bright_particles_are_found_in_the_inverted_micrograph_only():
     assert len(match(inverted.positions, scene.positions, RADIUS)[0]) == len(scene.positions)
 
 
-def test_windows_full_of_extremes_are_left_out():
-    micrograph = scenes.scene(10).micrograph
+def test_a_candidate_with_far_more_extreme_pixels_than_the_others_is_left_out():
+    scene = scenes.scene(10)
+    heap = scenes.blobs(scene.micrograph.image.shape, scene.positions[:1], np.array([60.0]))
+    micrograph = replace(scene.micrograph, image=scene.micrograph.image - heap.astype(np.float32))
     strict, lenient = (
-        pick(micrograph, scenes.trained(), DIAMETER, PickConfig(peaks=PeaksConfig(extreme_sigmas=2.0, max_extreme=m)))
-        for m in (0.0, 1.0)
+        pick(micrograph, scenes.trained(), DIAMETER, PickConfig(peaks=PeaksConfig(max_extreme=limit)))
+        for limit in (0.1, 1.0)
     )
-    assert len(strict) == 0
-    assert len(lenient) > 10
+    assert len(match(lenient.positions, scene.positions[:1], RADIUS)[0]) == 1
+    assert len(match(strict.positions, scene.positions[:1], RADIUS)[0]) == 0
+    assert len(strict) == len(lenient) - 1
 
 
 def test_the_clean_step_uses_its_configuration():

@@ -88,9 +88,11 @@ def test_a_shifted_micrograph_gives_a_shifted_image(scale, dx, dy):
 @pytest.mark.parametrize(("contrast", "offset"), [(1.0, 1000.0), (100.0, 0.0), (0.001, -3.0), (7.3, -250.0)])
 def test_contrast_and_offset_of_the_micrograph_do_not_matter(scale, contrast, offset):
     image = scenes.scene(3).micrograph.image
-    expected = prepare(micrograph(image), diameter_for(scale), CONFIG).image
-    changed = prepare(micrograph(contrast * image + offset), diameter_for(scale), CONFIG).image
-    assert changed == pytest.approx(expected, abs=0.01)
+    expected = prepare(micrograph(image), diameter_for(scale), CONFIG)
+    changed = prepare(micrograph(contrast * image + offset), diameter_for(scale), CONFIG)
+    assert changed.image == pytest.approx(expected.image, abs=0.01)
+    assert changed.deviation == pytest.approx(expected.deviation, abs=0.02)
+    assert changed.deviation.shape == changed.image.shape
 
 
 def test_a_gradient_of_the_ice_hardly_matters():

@@ -7,10 +7,26 @@ micrograph, which is scaled so that one box spans ``PrepareConfig.window`` of th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from deeppicker.errors import InputError
 
 DEFAULT_MODEL = "deeppicker2016"
 """The model in the package that is used unless another is named."""
+
+STEPS = (1, 2, 4, 8, 16)
+"""Distances of scored positions: the network pools by 16 in all, and powers of two up to that are subsets."""
+
+
+def _within(config: object, **limits: tuple[int | float, int | float]) -> None:
+    """Check that fields lie within limits, both inclusive; NaN does not."""
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            option = name.replace("_", "-")
+            upper = "or more" if high == math.inf else f"to {high:g}"
+            raise InputError(f"--{option} {value:g} is out of range; choose {low:g} {upper}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +50,11 @@ class PrepareConfig:
     """Pixels further than this many robust standard deviations from the median (hot and dead pixels, X-rays) are
     moved to that distance, before resampling and again after normalising. Our choice."""
 
+    def __post_init__(self) -> None:
+        _within(
+            self, box_diameters=(0.5, 10), window=(8, 4096), lowpass=(0, 100), background=(0.01, 100), clip=(1, 1e6)
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
@@ -44,6 +65,11 @@ class ScoreConfig:
 
     tile: int = 512
     """Side of the tiles that are scored one after the other, in working pixels; bounds memory."""
+
+    def __post_init__(self) -> None:
+        _within(self, tile=(1, 1_000_000))
+        if self.step not in STEPS:
+            raise InputError(f"--step {self.step} cannot be scored; choose one of {', '.join(map(str, STEPS))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +82,9 @@ class CleanConfig:
     max_region: float = 4.0
     """Connected regions larger than this many times the average are removed (Section 4.5). A region of touching
     particles counts as one for each of its peaks."""
+
+    def __post_init__(self) -> None:
+        _within(self, connect_threshold=(1e-6, 1 - 1e-6), max_region=(0, math.inf))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +110,10 @@ class PeaksConfig:
     """Picks closer than this to the micrograph's edge are dropped, in particle diameters. Our choice: a particle
     that is cut by the edge cannot be used."""
 
+    def __post_init__(self) -> None:
+        _within(self, peak_window=(0.01, 100), floor=(0, 1), extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
+        _within(self, edge=(0, 100))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PickConfig:
@@ -95,6 +128,9 @@ class PickConfig:
 
     clean: CleanConfig = CleanConfig()
     peaks: PeaksConfig = PeaksConfig()
+
+    def __post_init__(self) -> None:
+        _within(self, smooth=(0, 10))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +161,10 @@ class ExampleConfig:
     versions: int = 4
     """Number of such random filterings and scalings of each training micrograph."""
 
+    def __post_init__(self) -> None:
+        _within(self, num_particles=(1, math.inf), negative_distance=(0, 100), noise=(0, 1), validation=(1e-6, 1))
+        _within(self, max_lowpass=(0, 100), scale_jitter=(0, 0.9), versions=(1, 1000))
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -148,6 +188,10 @@ class TrainConfig:
     seed: int = 0
     """Seed of every random choice: the same seed and data give the same model."""
 
+    def __post_init__(self) -> None:
+        _within(self, epochs=(1, 1_000_000), batch_size=(1, 1_000_000), learning_rate=(1e-12, 10), momentum=(0, 0.9999))
+        _within(self, weight_decay=(0, 1), seed=(0, 2**31))
+
 
 ADAPT_EPOCHS = 10
 """Epochs when a trained model is adapted: fewer than for a new one."""
@@ -162,3 +206,8 @@ class SelectConfig:
 
     num_particles: int | None = None
     """Keep only so many picks with the highest scores, over all micrographs of the run."""
+
+    def __post_init__(self) -> None:
+        _within(self, threshold=(0, 1))
+        if self.num_particles is not None:
+            _within(self, num_particles=(1, math.inf))

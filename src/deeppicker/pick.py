@@ -28,7 +28,7 @@ def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     Raises
     ------
     InputError
-        If the diameter or the step cannot be used.
+        If the diameter cannot be used.
     """
     prepared = prepare(micrograph, diameter, model.prepare)
     box = box_pixels(diameter, micrograph.pixel_size, model.prepare)

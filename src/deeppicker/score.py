@@ -7,30 +7,14 @@ import torch
 
 from deeppicker.config import ScoreConfig
 from deeppicker.core import Prepared, ScoreMap
-from deeppicker.errors import InputError
 from deeppicker.model import Model
-
-STEPS = (
-    1,
-    2,
-    4,
-    8,
-    16,
-)  # the network pools by 16 in all; every power of two up to that is a subset of positions
 
 
 def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
     """Return the log-odds of a particle at every ``config.step``-th working pixel.
 
     The scores equal those of the network on each window by itself, and do not depend on the tile size.
-
-    Raises
-    ------
-    InputError
-        If the step is not a power of two up to 16.
     """
-    if config.step not in STEPS:
-        raise InputError(f"a step of {config.step} px cannot be scored; set --step to one of {STEPS}")
     window, step = model.network.window, config.step
     height, width = prepared.image.shape
     logits = np.empty(((height - window) // step + 1, (width - window) // step + 1), dtype=np.float32)

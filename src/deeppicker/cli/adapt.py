@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deeppicker.cli.progress import track
+from deeppicker.cli.types import Length, Where
 from deeppicker.config import ADAPT_EPOCHS, DEFAULT_MODEL, ExampleConfig, PickConfig, SelectConfig, TrainConfig
 
 
@@ -22,13 +23,13 @@ class Options:
     model: str = DEFAULT_MODEL
     """Model to start from: a name in the package, or a file."""
 
-    diameter: float | None = None
+    diameter: Length = None
     """Particle diameter in Å; default: that of the run which made the picks."""
 
-    pixel_size: float | None = None
+    pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
 
-    micrographs: str | None = None
+    micrographs: Where = None
     """Folder, glob or STAR file of the micrographs, if the picks do not say where they are."""
 
     rounds: int = 1

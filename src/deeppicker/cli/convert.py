@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from deeppicker.cli.types import Length, Probability, Where
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
@@ -38,13 +39,13 @@ class Options:
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
     """File to write; without an extension, a folder with one file a micrograph (see --folder-format)."""
 
-    pixel_size: float | None = None
+    pixel_size: Length = None
     """Å per pixel, for the optics table of a RELION particles file. Default: as in INPUT or --micrographs."""
 
     box_size: int | None = None
     """Width of the boxes in pixels; .box files need it."""
 
-    micrographs: Path | None = None
+    micrographs: Where = None
     """Images that the coordinates belong to: a file, a folder, a quoted pattern or a STAR file.
     OUTPUT takes their names, and --flip-y their heights."""
 
@@ -55,7 +56,7 @@ class Options:
     keep_y: FlagCreatePairsOff[bool] = False
     """Take y as it is although the columns are CryoPPP's."""
 
-    min_score: float | None = None
+    min_score: Probability = None
     """Leave out picks with a lower score, and those without any."""
 
     folder_format: FolderFormat = "star"

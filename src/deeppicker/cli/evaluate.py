@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deeppicker.cli.types import Length, OptionalFile, OptionalFolder, Probability, Where
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.dataset import find_diameter
 from deeppicker.errors import InputError
@@ -42,20 +43,20 @@ class Options:
     """File or folder of the picks to judge."""
     reference: Path
     """File or folder of the reference particles. Only the micrographs named here are judged."""
-    diameter: float | None = None
+    diameter: Length = None
     """Particle diameter in Å. By default that of the picks' run.json, or of the reference's dataset.json."""
-    pixel_size: float | None = None
+    pixel_size: Length = None
     """Å per pixel, for all micrographs. By default that of the STAR files or of the micrographs."""
-    micrographs: str | None = None
+    micrographs: Where = None
     """Folder, pattern, file or STAR file of the micrographs: for their size and for overlays. By default as
     the STAR files name them."""
-    threshold: float | None = None
+    threshold: Probability = None
     """Judge only picks scored at least this; curves and average precision still look at all."""
-    border: float | None = None
+    border: Length = None
     """Leave out picks and references closer than this to the edge, in Å. By default half a diameter."""
-    json: Path | None = None
+    json: OptionalFile = None
     """Write all numbers to this JSON file."""
-    plots: Path | None = None
+    plots: OptionalFolder = None
     """Draw curves, a histogram of the scores and overlays as PNG files in this folder (made if needed)."""
     overlays: int = 6
     """How many micrographs to draw among the plots, evenly from the lowest F1 to the highest."""

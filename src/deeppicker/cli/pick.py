@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from deeppicker.cli.progress import track
+from deeppicker.cli.types import Length
 from deeppicker.config import DEFAULT_MODEL, PickConfig, SelectConfig
 from deeppicker.core import micrograph_key
 from deeppicker.errors import InputError
@@ -25,16 +27,16 @@ _MOST_ROWS = 30  # a longer table on the screen helps nobody; summary.csv has al
 class Options:
     """Options of `deeppicker pick`."""
 
-    input: tyro.conf.Positional[tuple[str, ...]]
+    input: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT..."), tyro.conf.Positional]
     """Micrographs: files, folders, globs, or a RELION micrographs STAR file."""
 
     output: Path
     """Folder for the results; a second run completes what is missing."""
 
-    diameter: float | None = None
+    diameter: Length = None
     """Particle diameter in Å. A model trained on one molecule knows its own."""
 
-    pixel_size: float | None = None
+    pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
 
     model: str = DEFAULT_MODEL

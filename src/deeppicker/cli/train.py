@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from deeppicker.cli.types import Length, Where
 from deeppicker.config import ExampleConfig, TrainConfig
 from deeppicker.errors import InputError
 
@@ -15,7 +17,7 @@ from deeppicker.errors import InputError
 class Options:
     """Options of `deeppicker train`."""
 
-    dataset: tyro.conf.Positional[tuple[Path, ...]]
+    dataset: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DATASET..."), tyro.conf.Positional]
     """Particles STAR files, one for each molecule; micrograph paths are relative to them."""
 
     output: Path
@@ -25,10 +27,10 @@ class Options:
     """Particle diameters in Å, one for each data set or one for all; default: what a dataset.json or run.json beside
     the STAR file says."""
 
-    pixel_size: float | None = None
+    pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
 
-    micrographs: str | None = None
+    micrographs: Where = None
     """Folder, glob or STAR file of the micrographs, if the data set does not say where they are."""
 
     model: str | None = None
@@ -45,6 +47,8 @@ def run(options: Options) -> int:
     from deeppicker.learn import LearnConfig, learn
     from deeppicker.model import Model, load_model, new_network
 
+    if not options.dataset:
+        raise InputError("no data set is given; give the particles STAR file of each molecule")
     datasets = [
         load_dataset(path, diameter=diameter, pixel_size=options.pixel_size, micrographs=options.micrographs)
         for path, diameter in zip(options.dataset, _diameters(options), strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from deeppicker.cli.evaluate import entries_of_star, particle_diameter
+from deeppicker.cli.types import Length, OptionalFile, Probability
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.evaluate import Agreement, EvaluateConfig, MicrographInfo, agree
@@ -29,13 +30,13 @@ class Options:
     """File or folder of picks, in any format the program reads."""
     overlay: Path
     """The PNG file to write."""
-    reference: Path | None = None
+    reference: OptionalFile = None
     """File or folder of reference particles."""
-    diameter: float | None = None
+    diameter: Length = None
     """Particle diameter in Å. By default that of the picks' run.json, or of the reference's dataset.json."""
-    pixel_size: float | None = None
+    pixel_size: Length = None
     """Å per pixel. By default that of the STAR files or of the image."""
-    threshold: float | None = None
+    threshold: Probability = None
     """Draw only picks scored at least this."""
 
 

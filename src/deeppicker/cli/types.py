@@ -1,0 +1,18 @@
+"""Types of options, with the names under which `--help` shows their values."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Length = Annotated[float | None, tyro.conf.arg(metavar="A")]
+"""A length in Å, or Å per pixel."""
+
+Probability = Annotated[float | None, tyro.conf.arg(metavar="P")]
+"""A score, 0-1."""
+
+OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+
+Where = Annotated[str | None, tyro.conf.arg(metavar="WHERE")]
+"""A folder, a pattern, a file or a STAR file."""

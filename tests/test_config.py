@@ -1,0 +1,34 @@
+import dataclasses
+import math
+
+import pytest
+
+from deeppicker import config
+from deeppicker.errors import InputError
+
+CONFIGS = [item for item in vars(config).values() if isinstance(item, type) and dataclasses.is_dataclass(item)]
+NUMBERS = [
+    (kind, field.name)
+    for kind in CONFIGS
+    for field in dataclasses.fields(kind)
+    if isinstance(getattr(kind(), field.name), int | float)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("value", [math.nan, -1, -math.inf])
+def test_every_number_refuses_values_that_cannot_be_used_and_names_its_option(kind, name, value):
+    with pytest.raises(InputError, match="--" + name.replace("_", "-")) as caught:
+        kind(**{name: value})
+    assert f"{value:g}" in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_the_number_of_particles_to_keep_is_at_least_one(number: int):
+    with pytest.raises(InputError, match=f"--num-particles {number} "):
+        config.SelectConfig(num_particles=number)
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.PickConfig().smooth = 1.0  # type: ignore[misc]
