@@ -18,8 +18,8 @@ import pytest
 import scenes
 from deeppicker import runs
 from deeppicker.cli.main import VERBS, main
-from deeppicker.evaluate import match
 from deeppicker.formats import atomic, read_picks, star
+from deeppicker.matching import match
 from deeppicker.model import load_model, save_model
 from scenes import BOX, DIAMETER
 

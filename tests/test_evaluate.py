@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate, match
+from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
+from deeppicker.matching import match
 
 HEIGHT, WIDTH = 900, 1400
 PIXEL_SIZE = 2.0

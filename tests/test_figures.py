@@ -8,7 +8,8 @@ from PIL import Image
 
 from deeppicker import figures
 from deeppicker.core import Micrograph, Picks
-from deeppicker.evaluate import Agreement, DefocusBin, PicksCurve
+from deeppicker.evaluate import Agreement, DefocusBin
+from deeppicker.ranking import PicksCurve
 
 HEIGHT, WIDTH = 640, 1000
 DIAMETER, PIXEL_SIZE = 120.0, 2.0

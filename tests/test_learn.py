@@ -14,8 +14,8 @@ from deeppicker.config import ExampleConfig, PickConfig, PrepareConfig, TrainCon
 from deeppicker.core import Picks
 from deeppicker.dataset import Dataset, Labelled, split
 from deeppicker.errors import InputError, OutputError
-from deeppicker.evaluate import match
 from deeppicker.learn import LearnConfig, draw_all, learn
+from deeppicker.matching import match
 from deeppicker.model import Model, load_model, new_network
 from deeppicker.train import Training
 from scenes import BOX, DIAMETER

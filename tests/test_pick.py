@@ -9,7 +9,7 @@ import scenes
 from deeppicker.config import CleanConfig, PeaksConfig, PickConfig, PrepareConfig, ScoreConfig
 from deeppicker.core import Micrograph, ScoreMap
 from deeppicker.errors import InputError
-from deeppicker.evaluate import match
+from deeppicker.matching import match
 from deeppicker.model import Model
 from deeppicker.pick import pick
 from scenes import BOX, DIAMETER, PIXEL_SIZE

@@ -208,7 +208,7 @@ SELECTIONS = [
     SelectConfig(threshold=0.95),
     SelectConfig(threshold=0.5, num_particles=4),
     SelectConfig(threshold=0.1, num_particles=9),
-    SelectConfig(threshold=0.1, num_particles=0),
+    SelectConfig(threshold=0.1, num_particles=1),
     SelectConfig(threshold=0.5, num_particles=1000),
 ]
 
@@ -245,7 +245,7 @@ def test_the_best_of_all_micrographs_are_kept(tmp_path: Path):
 @given(
     st.lists(st.lists(st.sampled_from([0.2, 0.5, 0.5, 0.9]), max_size=6), min_size=1, max_size=5),
     st.sampled_from([0.0, 0.5, 0.7]),
-    st.one_of(st.none(), st.integers(0, 12)),
+    st.one_of(st.none(), st.integers(1, 12)),
 )
 def test_selection_equals_a_sort_of_all_candidates(scores, threshold, number):
     found = {

@@ -17,7 +17,6 @@ The rules, all from the paper unless said otherwise:
 
 from __future__ import annotations
 
-import itertools
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -25,13 +24,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from scipy import sparse
-from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
+from jaxtyping import Bool, Float
 
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
+from deeppicker.matching import count_matches, greedy_hits, match, matching_gains, partners_of
+from deeppicker.ranking import (
+    BestThreshold,
+    PicksCurve,
+    Ranked,
+    Rates,
+    average_precision,
+    best_threshold,
+    mean_rates,
+    merge,
+    picks_curve,
+    rates_of,
+)
 
 _RATES = ("precision", "recall", "f1", "average_precision", "centre_error")
 _CURVE_POINTS = 500
@@ -102,17 +111,6 @@ class MicrographInfo:
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Fractions of 0-1, the centre error in boxes; None where a number is undefined."""
-
-    precision: float | None = None
-    recall: float | None = None
-    f1: float | None = None
-    average_precision: float | None = None
-    centre_error: float | None = None
-
-
-@dataclass(frozen=True)
 class MicrographResult:
     """The agreement in one micrograph; counts are those after the border zone is left out."""
 
@@ -126,30 +124,6 @@ class MicrographResult:
     references_at_border: int
     pixel_size: float
     defocus: float | None
-
-
-@dataclass(frozen=True)
-class BestThreshold:
-    """The one threshold with the highest mean F1: optimistic, as it was chosen with the reference in hand."""
-
-    threshold: float
-    precision: float | None
-    recall: float | None
-    f1: float
-
-
-@dataclass(frozen=True)
-class PicksCurve:
-    """Precision and recall of the best-scored picks of the whole set against their number (Fig. 2c-e, 5c-e).
-
-    Each field has one value per cut: the score of the lowest pick kept, the number of picks kept over the
-    number of references, and the precision and recall of those picks, all micrographs together.
-    """
-
-    threshold: tuple[float, ...]
-    ratio: tuple[float, ...]
-    precision: tuple[float, ...]
-    recall: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -204,16 +178,6 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class _Ranked:
-    """The picks of one micrograph from the highest score down, and whether each adds a true positive."""
-
-    scores: Float[np.ndarray, " n"]
-    gains: Bool[np.ndarray, " n"]
-    hits: Bool[np.ndarray, " n"]
-    references: int
-
-
-@dataclass(frozen=True)
 class _Inside:
     """The picks and references of one micrograph without the border zone; ``area`` is (x0, y0, x1, y1)."""
 
@@ -223,44 +187,7 @@ class _Inside:
     area: tuple[float, float, float, float] | None
 
 
-# --- matching -------------------------------------------------------------------------------------
-
-
-def match(
-    picks: Float[np.ndarray, "n 2"], reference: Float[np.ndarray, "m 2"], radius: float
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Pair picks and references one to one: as many pairs as possible, and then the closest.
-
-    Parameters
-    ----------
-    picks, reference : float array, (n, 2) and (m, 2)
-        Positions in one unit.
-    radius : float
-        Largest distance of a pair, inclusive, in the same unit.
-
-    Returns
-    -------
-    pick_index, reference_index : int array, (k,)
-        The pairs, by increasing ``pick_index``.
-    """
-    if len(picks) > len(reference):
-        reference_index, pick_index = match(reference, picks, radius)
-        order = np.argsort(pick_index)
-        return pick_index[order], reference_index[order]
-    first, second, distance = _neighbours(picks, reference, radius)
-    if len(first) == 0:
-        return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
-    # A full matching always exists once every pick may also take a stand-in reference of its own. Stand-ins
-    # cost more than all true pairs together, so as few as possible are taken. Every pick takes exactly one
-    # partner, so the 1 that keeps costs off zero (an edge of no weight is no edge) changes nothing.
-    n, m = len(picks), len(reference)
-    cost = np.concatenate([1.0 + distance / (radius or 1.0), np.full(n, n + 2.0)])
-    rows = np.concatenate([first, np.arange(n)])
-    columns = np.concatenate([second, m + np.arange(n)])
-    graph = sparse.csr_array((cost, (rows, columns)), shape=(n, m + n))
-    row, column = min_weight_full_bipartite_matching(graph)
-    real = column < m
-    return row[real].astype(np.intp), column[real].astype(np.intp)
+# --- one micrograph -------------------------------------------------------------------------------
 
 
 def agree(picks: Picks, reference: Picks, info: MicrographInfo, config: EvaluateConfig) -> Agreement:
@@ -275,83 +202,6 @@ def agree(picks: Picks, reference: Picks, info: MicrographInfo, config: Evaluate
         missed=np.delete(b, reference_index, axis=0),
         left_out=np.concatenate(near_edge),
     )
-
-
-def _neighbours(
-    a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "m 2"], radius: float
-) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Return all pairs within the radius: indices into ``a`` and ``b``, and the distance."""
-    if len(a) == 0 or len(b) == 0:
-        return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp), np.zeros(0)
-    reach = radius * (1 + 1e-9)  # a distance that equals the radius but for rounding is within it
-    pairs = cKDTree(a).sparse_distance_matrix(cKDTree(b), reach, output_type="ndarray")
-    return pairs["i"], pairs["j"], pairs["v"]
-
-
-def _count_matches(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "m 2"], radius: float) -> int:
-    """Return the size of a maximum matching; faster than `match` where the pairs do not matter."""
-    first, second, _ = _neighbours(a, b, radius)
-    graph = sparse.csr_array((np.ones(len(first)), (first, second)), shape=(len(a), len(b)))
-    return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum()) if len(first) else 0
-
-
-def _partners(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "m 2"], radius: float) -> list[list[int]]:
-    """Return for each point of ``a`` the indices of ``b`` within the radius, nearest first."""
-    first, second, distance = _neighbours(a, b, radius)
-    order = np.lexsort((second, distance, first))
-    ends = np.searchsorted(first[order], np.arange(len(a) + 1))
-    near = second[order].tolist()
-    return [near[start:end] for start, end in itertools.pairwise(ends.tolist())]
-
-
-def _greedy_hits(partners: Sequence[Sequence[int]]) -> Bool[np.ndarray, " n"]:
-    """Return for each pick, in this order, whether it finds a free reference; it takes the nearest."""
-    taken: set[int] = set()
-    hits = np.zeros(len(partners), dtype=bool)
-    for i, near in enumerate(partners):
-        free = next((j for j in near if j not in taken), None)
-        if free is not None:
-            taken.add(free)
-            hits[i] = True
-    return hits
-
-
-def _matching_gains(partners: Sequence[Sequence[int]]) -> Bool[np.ndarray, " n"]:
-    """Return for each pick, in this order, whether it enlarges the maximum matching of the picks so far.
-
-    Their cumulative sum is the size of a maximum matching of the first 1, 2, … picks: one search each.
-    """
-    owner: dict[int, int] = {}  # reference -> pick
-    held: dict[int, int] = {}  # pick -> reference
-    closed: set[int] = set()  # references from which no free one can be reached, now or later
-    gains = np.zeros(len(partners), dtype=bool)
-    for start in range(len(partners)):
-        came_from: dict[int, int] = {}  # reference -> pick from which the search reached it
-        queue = [start]
-        end: int | None = None
-        while queue and end is None:
-            pick = queue.pop()
-            for j in partners[pick]:
-                if j in closed or j in came_from:
-                    continue
-                came_from[j] = pick
-                if j not in owner:
-                    end = j
-                    break
-                queue.append(owner[j])
-        if end is None:
-            closed.update(came_from)
-            continue
-        gains[start] = True
-        while end is not None:
-            pick = came_from[end]
-            before = held.get(pick)
-            owner[end], held[pick] = pick, end
-            end = before
-    return gains
-
-
-# --- one micrograph -------------------------------------------------------------------------------
 
 
 def _in_area(
@@ -378,15 +228,6 @@ def _inside(picks: Picks, reference: Picks, info: MicrographInfo, config: Evalua
     )
 
 
-def _rates(picks: int, references: int, matched: int | float) -> Rates:
-    """Return precision, recall and F1 of counts: 0 for no picks, None where nothing was to be found."""
-    if picks == 0 and references == 0:
-        return Rates()
-    precision = matched / picks if picks else 0.0
-    recall = matched / references if references else None
-    return Rates(precision, recall, 2 * matched / (picks + references))
-
-
 def _chance(inside: _Inside, picks: int, key: str, config: EvaluateConfig) -> Rates | None:
     """Return the rates of as many uniformly random picks in the same area, seeded by the name."""
     if inside.area is None or config.chance_repeats == 0:
@@ -397,22 +238,22 @@ def _chance(inside: _Inside, picks: int, key: str, config: EvaluateConfig) -> Ra
     generator = np.random.default_rng([config.seed, zlib.crc32(key.encode())])
     reference = inside.reference.positions
     matched = [
-        _count_matches(generator.uniform((x0, y0), (x1, y1), (picks, 2)), reference, inside.radius)
+        count_matches(generator.uniform((x0, y0), (x1, y1), (picks, 2)), reference, inside.radius)
         for _ in range(config.chance_repeats)
     ]
-    return _rates(picks, len(reference), float(np.mean(matched)))
+    return rates_of(picks, len(reference), float(np.mean(matched)))
 
 
-def _rank(inside: _Inside) -> _Ranked:
+def _rank(inside: _Inside) -> Ranked:
     picks = inside.picks.sorted()
-    partners = _partners(picks.positions, inside.reference.positions, inside.radius)
+    partners = partners_of(picks.positions, inside.reference.positions, inside.radius)
     scores = np.where(np.isfinite(picks.scores), picks.scores, -np.inf)  # no score counts as the lowest
-    return _Ranked(scores, _matching_gains(partners), _greedy_hits(partners), len(inside.reference))
+    return Ranked(scores, matching_gains(partners), greedy_hits(partners), len(inside.reference))
 
 
 def _evaluate_micrograph(
     picks: Picks, reference: Picks, info: MicrographInfo, config: EvaluateConfig, scored: bool
-) -> tuple[MicrographResult, _Ranked | None]:
+) -> tuple[MicrographResult, Ranked | None]:
     inside = _inside(picks, reference, info, config)
     ranked = _rank(inside) if scored else None
     kept = inside.picks
@@ -420,7 +261,7 @@ def _evaluate_micrograph(
         kept = kept.where(kept.scores >= config.threshold)
     pick_index, reference_index = match(kept.positions, inside.reference.positions, inside.radius)
     offsets = kept.positions[pick_index] - inside.reference.positions[reference_index]
-    rates = _rates(len(kept), len(inside.reference), len(pick_index))
+    rates = rates_of(len(kept), len(inside.reference), len(pick_index))
     error = float(np.linalg.norm(offsets, axis=1).mean()) if len(offsets) else None
     result = MicrographResult(
         micrograph=reference.micrograph,
@@ -431,7 +272,7 @@ def _evaluate_micrograph(
             rates.precision,
             rates.recall,
             rates.f1,
-            None if ranked is None else _average_precision(ranked.scores, ranked.hits, ranked.references),
+            None if ranked is None else average_precision(ranked.scores, ranked.hits, ranked.references),
             None if error is None else error * info.pixel_size / config.box,
         ),
         chance=_chance(inside, len(kept), reference.key, config),
@@ -441,81 +282,6 @@ def _evaluate_micrograph(
         defocus=info.defocus,
     )
     return result, ranked
-
-
-# --- the ranking of the whole set -----------------------------------------------------------------
-
-
-def _cuts(scores: Float[np.ndarray, " n"]) -> Int[np.ndarray, " k"]:
-    """Return the index of the last pick of each run of equal scores: only there can a threshold cut."""
-    return np.flatnonzero(np.append(scores[1:] != scores[:-1], True)) if len(scores) else np.zeros(0, np.intp)
-
-
-def _average_precision(scores: Float[np.ndarray, " n"], hits: Bool[np.ndarray, " n"], references: int) -> float | None:
-    """Return the sum over cuts of precision × gain in recall, without interpolation; scores must descend."""
-    if references == 0:
-        return None
-    cuts = _cuts(scores)
-    found = np.cumsum(hits)[cuts]
-    gained = np.diff(found, prepend=0)
-    return float(np.sum(gained * found / (cuts + 1)) / references)
-
-
-def _merge(ranked: Sequence[_Ranked]) -> _Ranked:
-    """Return the ranking of the picks of all micrographs together."""
-    scores = np.concatenate([r.scores for r in ranked])
-    order = np.argsort(-scores, kind="stable")
-    gains = np.concatenate([r.gains for r in ranked])[order]
-    hits = np.concatenate([r.hits for r in ranked])[order]
-    return _Ranked(scores[order], gains, hits, sum(r.references for r in ranked))
-
-
-def _f1_steps(ranked: _Ranked) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return by how much each next pick changes the micrograph's F1, and the number of defined F1 values."""
-    kept = np.arange(1, len(ranked.scores) + 1)
-    f1 = 2 * np.cumsum(ranked.gains) / (kept + ranked.references)
-    # A micrograph without references has no F1 until its first pick, which is false.
-    return np.diff(f1, prepend=0.0), ((kept == 1) & (ranked.references == 0)).astype(float)
-
-
-def _best_threshold(ranked: Sequence[_Ranked]) -> BestThreshold | None:
-    """Return the threshold with the highest mean F1, the higher of equals; one pass over all picks."""
-    scores = np.concatenate([r.scores for r in ranked])
-    steps = [_f1_steps(r) for r in ranked]
-    order = np.argsort(-scores, kind="stable")
-    total = np.cumsum(np.concatenate([step for step, _ in steps])[order])
-    defined = np.cumsum(np.concatenate([new for _, new in steps])[order])
-    defined += sum(r.references > 0 for r in ranked)
-    cuts = _cuts(scores[order])
-    cuts = cuts[np.isfinite(scores[order][cuts])]
-    if len(cuts) == 0:
-        return None
-    mean = total[cuts] / defined[cuts]
-    best = int(np.argmax(np.round(mean, 12)))
-    threshold = float(scores[order][cuts[best]])
-    rates = [
-        _rates(kept, r.references, int(r.gains[:kept].sum()))
-        for r, kept in ((r, int((r.scores >= threshold).sum())) for r in ranked)
-    ]
-    mean_of = _macro(rates)
-    return BestThreshold(threshold, mean_of.precision, mean_of.recall, mean_of.f1 or 0.0)
-
-
-def _curve(merged: _Ranked) -> PicksCurve | None:
-    cuts = _cuts(merged.scores)
-    cuts = cuts[np.isfinite(merged.scores[cuts])]
-    if merged.references == 0 or len(cuts) == 0:
-        return None
-    if len(cuts) > _CURVE_POINTS:
-        cuts = cuts[np.round(np.linspace(0, len(cuts) - 1, _CURVE_POINTS)).astype(int)]
-    found = np.cumsum(merged.gains)[cuts]
-    columns = (
-        merged.scores[cuts],
-        (cuts + 1) / merged.references,
-        found / (cuts + 1),
-        found / merged.references,
-    )
-    return PicksCurve(*(tuple(column.tolist()) for column in columns))
 
 
 # --- the whole set --------------------------------------------------------------------------------
@@ -555,17 +321,17 @@ def evaluate(
         outcomes.append(_evaluate_micrograph(found, reference_of[key], info[key], config, scored))
     results = tuple(result for result, _ in outcomes)
     ranked = [r for _, r in outcomes if r is not None]
-    merged = _merge(ranked) if ranked else None
+    merged = merge(ranked) if ranked else None
     chances = [result.chance for result in results if result.chance is not None]
     return Evaluation(
         config=config,
         micrographs=results,
-        macro=_macro([result.rates for result in results]),
+        macro=mean_rates([result.rates for result in results]),
         intervals=_intervals([result.rates for result in results], config),
         pooled=_pooled(results, merged),
-        chance=_macro(chances) if chances else None,
-        best=_best_threshold(ranked) if ranked else None,
-        curve=_curve(merged) if merged else None,
+        chance=mean_rates(chances) if chances else None,
+        best=best_threshold(ranked) if ranked else None,
+        curve=picks_curve(merged) if merged else None,
         defocus=_defocus_bins(results, config.defocus_bin),
         notes=_notes(picks_of, reference_of, info, scored),
     )
@@ -634,20 +400,11 @@ def _notes(
     return tuple(notes)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
-
-
-def _macro(rates: Sequence[Rates]) -> Rates:
-    return Rates(*(_mean([getattr(r, name) for r in rates]) for name in _RATES))
-
-
-def _pooled(results: Sequence[MicrographResult], merged: _Ranked | None) -> Rates:
+def _pooled(results: Sequence[MicrographResult], merged: Ranked | None) -> Rates:
     matched = sum(r.true_positives for r in results)
-    rates = _rates(sum(r.picks for r in results), sum(r.references for r in results), matched)
+    rates = rates_of(sum(r.picks for r in results), sum(r.references for r in results), matched)
     errors = sum(r.rates.centre_error * r.true_positives for r in results if r.rates.centre_error is not None)
-    precision = _average_precision(merged.scores, merged.hits, merged.references) if merged else None
+    precision = average_precision(merged.scores, merged.hits, merged.references) if merged else None
     return Rates(rates.precision, rates.recall, rates.f1, precision, errors / matched if matched else None)
 
 

@@ -98,7 +98,7 @@ def without_structure(micrograph: Micrograph, rng: np.random.Generator) -> Micro
     """Return noise that resembles a micrograph in its spectrum alone: a micrograph without any particle.
 
     The Fourier phases are random. The amplitudes are those of the micrograph raised to a random power between 0
-    (white noise, as of an empty detector) and 1 (the texture of the micrograph itself).
+    (white noise, as of an empty detector) and a half (towards the texture of the micrograph itself).
     """
     amplitude = np.abs(fft.rfft2(micrograph.image))
     amplitude[0, 0] = 0

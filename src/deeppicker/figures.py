@@ -16,7 +16,8 @@ from jaxtyping import Float, Float32
 from scipy import ndimage
 
 from deeppicker.core import Micrograph, Picks
-from deeppicker.evaluate import Agreement, DefocusBin, PicksCurve
+from deeppicker.evaluate import Agreement, DefocusBin
+from deeppicker.ranking import PicksCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

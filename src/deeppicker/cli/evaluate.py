@@ -18,13 +18,14 @@ from deeppicker.cli.types import Length, OptionalFile, OptionalFolder, Probabili
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.dataset import find_diameter
 from deeppicker.errors import InputError
-from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, Rates, agree, evaluate
+from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
 from deeppicker.formats import read_header, read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import micrograph_of
 from deeppicker.formats.star import MicrographEntry, read_micrographs
 from deeppicker.formats.text import one_line
+from deeppicker.ranking import Rates
 
 _ROWS_SHOWN = 24
 _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
