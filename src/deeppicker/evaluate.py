@@ -43,7 +43,6 @@ from deeppicker.ranking import (
 )
 
 _RATES = ("precision", "recall", "f1", "average_precision", "centre_error")
-_CURVE_POINTS = 500
 _NAMES_SHOWN = 3
 
 

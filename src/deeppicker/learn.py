@@ -128,5 +128,5 @@ def _fingerprint(start: Model, datasets: Sequence[Dataset], config: LearnConfig)
     for dataset in datasets:
         digest.update(repr(dataset.diameter).encode())
         for item in dataset.micrographs:
-            digest.update(item.picks.micrograph.encode() + item.picks.positions.tobytes())
+            digest.update(item.picks.micrograph.encode() + item.picks.positions.tobytes() + item.avoid.tobytes())
     return digest.hexdigest()
