@@ -91,7 +91,15 @@ def load_dataset(
     if known is None:
         raise InputError(f"{picks}: the particle diameter is not known; set --diameter (in Å)")
     entries = _entries(picks, micrographs)
-    named = {item.key: item for item in read_picks(picks) if len(item)}
+    named: dict[str, Picks] = {}
+    for item in read_picks(picks):
+        if item.key in named:
+            raise InputError(
+                f"{picks}: {named[item.key].micrograph} and {item.micrograph} have the same name; "
+                "put them into separate files"
+            )
+        if len(item):
+            named[item.key] = item
     if not named:
         raise InputError(f"{picks} holds no particle; nothing can be learnt from it")
     found = {key: entry for key, entry in entries.items() if key in named and entry.path.is_file()}
