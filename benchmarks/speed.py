@@ -159,7 +159,7 @@ One {SIDE}×{SIDE} float32 micrograph, {DIAMETER:g} Å particles at {PIXEL_SIZE}
 | all steps, from the file to the picks | {result["all_steps_seconds"]:.2f} s |
 | of which reading / preparing | {result["stages"]["read"]:.2f} s / {result["stages"]["prepare"]:.2f} s |
 | peak memory of a process that does this | {result["peak_megabytes"]:,.0f} MB |
-| training on 10,000 particles, {TrainConfig().epochs} epochs | {result["training_minutes"]:.1f} min |
+| gradient descent on 10,000 particles, {TrainConfig().epochs} epochs | {result["training_minutes"]:.1f} min |
 """
 
 

@@ -142,12 +142,23 @@ def test_higher_recall_makes_a_higher_bar():
     assert heights[1] == pytest.approx(3 * heights[0], rel=0.05)
 
 
-def test_training_curves_show_three_panels_with_gaps_for_missing_numbers():
+@pytest.mark.parametrize("validation", [np.nan, 0.7])
+def test_training_curves_show_three_panels_with_gaps_for_undefined_numbers(validation: float):
     history = [
-        {"epoch": k, "train_loss": 1 / k, "train_accuracy": 0.9, "val_loss": np.nan, "learning_rate": 0.01}
+        asdict(
+            Epoch(
+                k,
+                learning_rate=0.01,
+                train_loss=1 / k,
+                train_accuracy=0.9,
+                validation_loss=validation / k,
+                validation_accuracy=np.nan,
+            )
+        )
         for k in range(1, 6)
     ]
     image = pixels(figures.training_curves(history))
     assert image.shape == (320, 960, 3)
     blue = is_colour(image, "#0072B2").any(axis=0)
     assert all(blue[start : start + 320].any() for start in (0, 320, 640))
+    assert is_colour(image, "#D55E00")[:, :320].any() == np.isfinite(validation) or image[:, :320].std() > 0

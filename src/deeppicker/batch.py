@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -42,8 +43,9 @@ class Task:
     steps: PickConfig = PickConfig()
 
     def __post_init__(self) -> None:
-        if not self.diameter > 0:
-            raise InputError(f"a particle diameter of {self.diameter:g} Å is impossible; set --diameter")
+        for option, value in (("--diameter", self.diameter), ("--pixel-size", self.pixel_size)):
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{option} {value:g} is no length; set {option} to a positive number, in Å")
 
     def settings(self) -> dict[str, Any]:
         """Return a description by which a run folder recognises picks made in the same way."""

@@ -111,7 +111,7 @@ class PeaksConfig:
     that is cut by the edge cannot be used."""
 
     def __post_init__(self) -> None:
-        _within(self, peak_window=(0.01, 100), floor=(0, 1), extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
+        _within(self, peak_window=(0.01, 10), floor=(0, 1), extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
         _within(self, edge=(0, 100))
 
 

@@ -275,23 +275,23 @@ def training_curves(history: Sequence[Mapping[str, int | float]]) -> bytes:
     Parameters
     ----------
     history : sequence of mappings
-        One per epoch with the keys ``epoch``, ``train_loss``, ``train_accuracy``, ``val_loss``,
-        ``val_accuracy`` and ``learning_rate``; a missing or undefined number leaves a gap.
+        One per epoch with the keys ``epoch``, ``train_loss``, ``train_accuracy``,
+        ``validation_loss``, ``validation_accuracy`` and ``learning_rate``; an undefined number leaves a gap.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.6, 3.2), dpi=_DPI, layout="constrained")
     panels = (
-        ("Loss", ("train_loss", "val_loss")),
-        ("Accuracy", ("train_accuracy", "val_accuracy")),
+        ("Loss", ("train_loss", "validation_loss")),
+        ("Accuracy", ("train_accuracy", "validation_accuracy")),
         ("Learning rate", ("learning_rate",)),
     )
     epochs = [row["epoch"] for row in history]
     for axes, (title, keys) in zip(figure.subplots(1, 3), panels, strict=True):
         _style(axes, "Epoch", title)
         for key, colour in zip(keys, _LINES, strict=False):
-            label = "validation" if key.startswith("val") else "training"
-            values = [_number(row.get(key)) for row in history]
+            label = "validation" if key.startswith("validation") else "training"
+            values = [_number(row[key]) for row in history]
             axes.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker=".")
         if len(keys) > 1:
             axes.legend(frameon=False)

@@ -17,6 +17,7 @@ _SAMPLES = 1_000_000  # pixels from which the median and its deviation are estim
 _TREND_SAMPLES = 40_000  # pixels to which the trend of a micrograph is fitted
 _TREND_PASSES = 4  # fits, each without the outliers of the one before
 _COARSE = 8  # the local mean and deviation vary over a box, so they are computed on an image binned this much
+_MAX_SCALE = 4.0  # a particle of 11 px; smaller ones are a wrong unit or pixel size
 _MAX_PREPARED = 32_768  # working pixels along a side: more than any camera needs at the smallest sensible box
 
 
@@ -48,10 +49,11 @@ def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> P
     box = box_pixels(diameter, micrograph.pixel_size, config)
     scale = config.window / box if box else np.inf
     sides = [side * scale for side in micrograph.image.shape]
-    if not (np.isfinite(scale) and scale > 0 and min(sides) >= 1 and max(sides) <= _MAX_PREPARED):
+    if not (0 < scale <= _MAX_SCALE and min(sides) >= 1 and max(sides) <= _MAX_PREPARED):
         raise InputError(
             f"{micrograph.name}: a particle diameter of {diameter:g} Å at {micrograph.pixel_size:g} Å per pixel "
-            f"is {diameter / micrograph.pixel_size:g} px in a micrograph of {max(micrograph.image.shape)} px; "
+            f"is {diameter / micrograph.pixel_size:g} px in a micrograph of "
+            f"{micrograph.image.shape[1]}×{micrograph.image.shape[0]} px; "
             "check --diameter and --pixel-size"
         )
     image, grid = resample(clip_outliers(micrograph.image, config.clip), scale)

@@ -80,12 +80,13 @@ class RunFolder:
         self._refreshed = time.monotonic()
         self._selected: dict[str, Any] | None = asdict(select)  # what all finished micrographs follow, if known
         earlier = None if overwrite else self._read_settings()
-        if earlier is None and not overwrite and any(self.folder.glob("*_autopick.star")):
+        holds_picks = any(self.folder.glob("*_autopick.star"))
+        if earlier is None and not overwrite and holds_picks:
             raise InputError(
                 f"{folder} holds picks but no run.json, so another program made them; "
                 "choose another --output, or set --overwrite to delete them"
             )
-        if earlier is None:
+        if earlier is None or not holds_picks:
             self._clear()
         else:
             if earlier.pop(_SELECTED, None) != self._selected:
@@ -140,6 +141,11 @@ class RunFolder:
         for name in names:
             if self.is_done(name) and not self._is_listed(name):
                 self._record(self._count(name))
+        for path in sorted(self.folder.glob("*_autopick.star")):  # of other runs whose summary was lost
+            key = path.name.removesuffix("_autopick.star")
+            if not self._is_listed(key):
+                self._record(self._count(key))
+                self._selected = None
         self._arrange(names)
         anew = self._selected is None or self._select.num_particles is not None
         if anew:

@@ -8,6 +8,7 @@ from pathlib import Path
 from deeppicker.cli.progress import track
 from deeppicker.cli.types import Length, Where
 from deeppicker.config import ADAPT_EPOCHS, DEFAULT_MODEL, ExampleConfig, PickConfig, SelectConfig, TrainConfig
+from deeppicker.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ def run(options: Options) -> int:
         pixel_size=options.pixel_size,
         micrographs=options.micrographs,
     )
+    SelectConfig(threshold=options.threshold)  # checks it
+    if options.rounds < 1:
+        raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
     model = load_model(options.model)
     config = LearnConfig(examples=options.examples, train=options.train)
     report = Report(options.output, options.train.epochs)

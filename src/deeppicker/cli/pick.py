@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deeppicker.cli.progress import track
@@ -53,7 +54,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Pick all micrographs that are not done yet; return 1 if any failed."""
+    """Pick all micrographs that are not done yet; return 1 if some failed, 2 if all did."""
     from deeppicker.batch import Task, pick_into, refuse_twins
     from deeppicker.model import load_model
 
@@ -71,7 +72,9 @@ def run(options: Options) -> int:
     finally:
         folder.finish([entry.name for entry in entries])
     _report(folder, entries, len(missing))
-    return 1 if failed else 0
+    if not failed:
+        return 0
+    return 1 if any(folder.is_done(entry.name) for entry in entries) else 2
 
 
 def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) -> None:
@@ -82,7 +85,7 @@ def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) 
         table = Table("micrograph", "picks", "seconds", box=None)
         for row in rows:
             if not row.error:
-                table.add_row(micrograph_key(row.micrograph), f"{row.picks:,}", f"{row.seconds:.2f}")
+                table.add_row(escape(micrograph_key(row.micrograph)), f"{row.picks:,}", f"{row.seconds:.2f}")
         console.print(table)
     for row in rows:
         if row.error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deeppicker.errors import OutputError
@@ -33,7 +33,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         message = f"{path} cannot be written: {reason}; check the folder, its permissions and free space"
         raise OutputError(one_line(message)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a file in the place of the folder: that error is under way already
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> None:
