@@ -11,9 +11,11 @@ import tyro
 from PIL import Image
 
 from deeppicker.cli import evaluate, view
+from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError
-from deeppicker.formats import write_picks
+from deeppicker.formats import read_picks, write_picks
+from deeppicker.runs import RunFolder
 
 HEIGHT, WIDTH, PIXEL_SIZE = 300, 420, 3.0
 NAMES = ("alpha", "beta")
@@ -103,6 +105,28 @@ def test_a_threshold_leaves_out_picks_below_it():
     content = numbers("--diameter", "150", "--threshold", "0.5")
     assert [m["picks"] for m in content["micrographs"]] == [7, 3]
     assert content["macro"]["average_precision"] == pytest.approx(0.75)
+
+
+@pytest.mark.usefixtures("project")
+def test_the_candidates_of_a_run_count_in_the_curves_but_not_as_picks():
+    opened = RunFolder(Path("run"), {"diameter": 150.0}, SelectConfig(threshold=0.5))
+    for picks in read_picks("picks.tsv"):
+        opened.store(picks, 1.0)
+    opened.finish([])
+    for given in ("run", "run/autopick.star"):
+        arguments = ("--picks", given, "--reference", "reference.star", "--json", "numbers.json")
+        assert run_evaluate(*arguments) == 0
+        content = json.loads(Path("numbers.json").read_text(encoding="utf-8"))
+        assert [m["picks"] for m in content["micrographs"]] == [7, 3]
+        assert content["macro"]["average_precision"] == pytest.approx(0.75)
+        assert content["config"]["threshold"] == 0.5
+
+
+@pytest.mark.usefixtures("project")
+def test_positions_outside_the_image_are_told():
+    write_picks("picks.tsv", [Picks(NAMES[0], np.array([[60.0, 60.0], [5000.0, 9.0]]), np.array([0.9, 0.8]))])
+    with pytest.warns(UserWarning, match=rf"1 of 2 positions in {NAMES[0]} lie outside its {WIDTH}×{HEIGHT} pixels"):
+        numbers("--diameter", "150")
 
 
 @pytest.mark.usefixtures("project")

@@ -200,3 +200,20 @@ def test_a_single_micrograph_is_split_into_its_particles_and_avoids_them_all(cou
     assert len(xs[1]) == max(1, round(count / 10))
     for part in parts:
         assert (part.micrographs[0].avoid == dataset.micrographs[0].avoid).all()
+
+
+def test_picks_of_a_run_are_learnt_with_the_pixel_size_and_the_contrast_of_that_run(star: Path):
+    plain = load_dataset(star, diameter=100.0).micrographs[0].load()
+    (star.parent / "run.json").write_text('{"pixel_size": 4.5, "invert": true}', encoding="utf-8")
+    item = load_dataset(star, diameter=100.0).micrographs[0]
+    assert item.load().pixel_size == 4.5
+    assert (item.load().image == -plain.image).all()
+    assert load_dataset(star, diameter=100.0, pixel_size=2.0).micrographs[0].load().pixel_size == 2.0
+    assert "4.5" in item.source
+
+
+def test_two_micrographs_of_the_same_name_are_refused(tmp_path: Path):
+    picks = [Picks.unscored(f"{folder}/m.mrc", np.array([[5.0, 6.0]])) for folder in "ab"]
+    write_picks(tmp_path / "p.star", picks, pixel_size=2.0)
+    with pytest.raises(InputError, match=r"a/m\.mrc and b/m\.mrc have the same name"):
+        load_dataset(tmp_path / "p.star", diameter=100.0)

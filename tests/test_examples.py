@@ -210,10 +210,10 @@ def test_a_single_particle_cannot_be_split_and_is_an_error():
         draw(training, 5, PLAIN, BASE, [0])
 
 
-def test_particles_outside_the_micrograph_do_no_harm():
+def test_particles_outside_the_micrograph_are_refused():
     places = np.vstack([spread(4), [[-30.0, 50.0], [WIDTH + 20.0, HEIGHT + 5.0]]])
-    examples = draw(one_micrograph(dots(*spread(4)), places), 12, PLAIN, BASE, [0])
-    assert examples.labels.sum() == 12
+    with pytest.raises(InputError, match=r"2 of 6 particles lie outside the .*\(-30, 50\)"):
+        draw(one_micrograph(dots(*spread(4)), places), 12, PLAIN, BASE, [0])
 
 
 @pytest.mark.parametrize(("x", "y"), [(31.5, 31.5), (40.0, 90.0), (99.5, 31.5), (-50.0, 500.0)])

@@ -166,6 +166,7 @@ def test_overwriting_starts_again(tmp_path: Path):
     assert not any(opened.is_done(name) for name in NAMES)
     assert not list(tmp_path.glob("**/*_candidates.star"))
     assert opened.rows == []
+    opened.store(found_in(NAMES[0]), 1.0)
     RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig())
     with pytest.raises(InputError, match="diameter 130"):
         RunFolder(tmp_path, SETTINGS, SelectConfig())
@@ -180,6 +181,39 @@ def test_a_damaged_run_file_is_refused_unless_overwritten(tmp_path: Path, text: 
     run(tmp_path / "other")
     run(tmp_path, overwrite=True)
     assert (tmp_path / "run.json").read_bytes() == (tmp_path / "other" / "run.json").read_bytes()
+
+
+def test_a_folder_without_picks_takes_corrected_settings(tmp_path: Path):
+    RunFolder(tmp_path, SETTINGS, SelectConfig()).fail(NAMES[0], "no pixel size", 0.1)
+    opened = RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig())
+    assert opened.rows == []
+    assert '"diameter": 130.0' in (tmp_path / "run.json").read_text()
+
+
+def test_a_lost_summary_loses_no_picks_and_mixes_no_thresholds(tmp_path: Path):
+    run(tmp_path / "out")
+    (tmp_path / "out" / "summary.csv").unlink()
+    run(tmp_path / "out", SelectConfig(threshold=0.65), NAMES[:1])
+    run(tmp_path / "whole", SelectConfig(threshold=0.65))
+    for name in NAMES:
+        picks = [
+            star.read(RunFolder.picks_file(run(tmp_path / folder, SelectConfig(threshold=0.65)), name))[0]
+            for folder in ("out", "whole")
+        ]
+        assert picks[0].positions.tolist() == picks[1].positions.tolist()
+    assert len(read_picks(tmp_path / "out" / "autopick.star")) == len(NAMES)
+
+
+def test_picks_of_another_micrograph_of_the_same_name_are_not_taken_for_its_own(tmp_path: Path):
+    paths = [tmp_path / folder / "m.mrc" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(path.parent.name.encode())
+    opened = RunFolder(tmp_path / "out", SETTINGS, SelectConfig())
+    opened.store(Picks(str(paths[0]), np.zeros((0, 2)), np.zeros(0)), 1.0)
+    opened.refuse_other_paths([str(paths[0]), str(tmp_path / "b" / ".." / "a" / "m.mrc")])
+    with pytest.raises(InputError, match="another --output"):
+        opened.refuse_other_paths([str(paths[1])])
 
 
 def test_picks_of_another_program_are_not_deleted_unasked(tmp_path: Path):

@@ -93,6 +93,9 @@ def pick_into(folder: RunFolder, task: Task, entries: Iterable[MicrographEntry])
             raise
         except DeepPickerError as error:
             failed.append(folder.fail(entry.name, str(error), time.perf_counter() - start))
+        except MemoryError:
+            reason = f"{entry.name}: not enough memory; check --diameter and --pixel-size, or set a smaller --tile"
+            failed.append(folder.fail(entry.name, reason, time.perf_counter() - start))
         else:
             folder.store(found, time.perf_counter() - start)
     return failed

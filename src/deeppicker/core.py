@@ -164,6 +164,11 @@ class Picks:
         """Whether any pick has a score."""
         return bool(np.isfinite(self.scores).any())
 
+    def outside(self, shape: tuple[int, ...]) -> Picks:
+        """Return those picks that lie outside an image of ``shape`` (height, width)."""
+        upper = np.array([shape[1], shape[0]]) - 0.5
+        return self.where(np.asarray(((self.positions < -0.5) | (self.positions > upper)).any(axis=1)))
+
     def where(self, keep: Bool[np.ndarray, " n"]) -> Picks:
         """Return those picks for which ``keep`` is true, in the same order."""
         return replace(self, positions=self.positions[keep], scores=self.scores[keep])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -30,11 +31,14 @@ class Labelled:
         The particles that become positives.
     avoid : float array, (m, 2)
         All known particles, (x, y) in micrograph pixels, from which negatives keep their distance.
+    source : str
+        What ``load`` reads and how, so that an interrupted training is not continued with other images.
     """
 
     load: Callable[[], Micrograph]
     picks: Picks
     avoid: Float[np.ndarray, "m 2"]
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def load_dataset(
     diameter: float | None = None,
     pixel_size: float | None = None,
     micrographs: str | None = None,
+    invert: bool = False,
 ) -> Dataset:
     """Return the micrographs and particles that a file of coordinates names; images are read only when needed.
 
@@ -78,9 +83,11 @@ def load_dataset(
     diameter : float, optional
         Particle diameter in Å; otherwise that of a ``run.json`` or ``dataset.json`` beside the picks.
     pixel_size : float, optional
-        Å per pixel; otherwise that of the STAR file or the image header.
+        Å per pixel; otherwise that with which the picks were made, of the STAR file or of the image header.
     micrographs : str, optional
         Where the images are (folder, glob or STAR), if the picks do not say.
+    invert : bool
+        The particles are bright; also if a ``run.json`` beside the picks says so.
 
     Raises
     ------
@@ -109,11 +116,14 @@ def load_dataset(
             f"{picks}: none of its {len(named)} micrographs was found (looked for {looked}); "
             "set --micrographs to their folder"
         )
+    size = pixel_size if pixel_size is not None else find_pixel_size(picks)
+    bright = invert or bool(recorded(picks, "run.json").get("invert"))
     labelled = [
         Labelled(
-            partial(_read, entry, pixel_size),
+            partial(_read, entry, size, bright),
             named[key],
             named[key].positions,
+            f"{entry.path} {size or entry.pixel_size} {bright}",
         )
         for key, entry in sorted(found.items())
     ]
@@ -127,22 +137,37 @@ def find_diameter(picks: Path) -> float | None:
     ``run.json`` is what `deeppicker pick` leaves (key ``diameter``), ``dataset.json`` describes a published data set
     (key ``particle_diameter_angstrom``).
     """
-    folder = picks if picks.is_dir() else picks.parent
     for name, key in (("run.json", "diameter"), ("dataset.json", "particle_diameter_angstrom")):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FormatError(f"{path} cannot be read ({error}); set --diameter") from error
-        value = content.get(key) if isinstance(content, dict) else None
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise FormatError(f"{path} has {key} {value!r}, which is no length; set --diameter")
-        return float(value)
+        length = _length(picks, name, key, "--diameter")
+        if length is not None:
+            return length
     return None
+
+
+def find_pixel_size(picks: Path) -> float | None:
+    """Return the pixel size in Å that was set for the run which made the picks, if any (``run.json``)."""
+    return _length(picks, "run.json", "pixel_size", "--pixel-size")
+
+
+def _length(picks: Path, name: str, key: str, option: str) -> float | None:
+    value = recorded(picks, name).get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise FormatError(f"{name} beside {picks} has {key} {value!r}, which is no length; set {option}")
+    return float(value)
+
+
+def recorded(picks: Path, name: str) -> dict[str, Any]:
+    """Return the content of a JSON file beside a file, or in a folder, of coordinates; empty if there is none."""
+    path = (picks if picks.is_dir() else picks.parent) / name
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read ({error}); remove it, or set --diameter and --pixel-size") from error
+    return content if isinstance(content, dict) else {}
 
 
 def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]:
@@ -157,9 +182,10 @@ def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]
     return {micrograph_key(entry.name): entry for entry in found}
 
 
-def _read(entry: MicrographEntry, pixel_size: float | None) -> Micrograph:
+def _read(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> Micrograph:
     size = pixel_size if pixel_size is not None else entry.pixel_size
-    return read_micrograph(entry.path, name=entry.name, pixel_size=size)
+    micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
+    return micrograph.inverted() if invert else micrograph
 
 
 def split(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:

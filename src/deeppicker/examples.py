@@ -11,8 +11,8 @@ from scipy import fft
 from scipy.spatial import cKDTree
 
 from deeppicker.config import ExampleConfig, PrepareConfig
-from deeppicker.core import Micrograph, Prepared
-from deeppicker.dataset import Dataset
+from deeppicker.core import Micrograph, Picks, Prepared
+from deeppicker.dataset import Dataset, Labelled
 from deeppicker.errors import InputError
 from deeppicker.prepare import box_pixels, prepare
 
@@ -69,6 +69,7 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
         if len(mine) == 0:
             continue
         micrograph = item.load()
+        _refuse_outside(dataset.name, item, micrograph)
         assigned = rng.integers(len(versions), size=len(mine))
         box = box_pixels(dataset.diameter, micrograph.pixel_size, base)
         for version, (scale, settings) in enumerate(versions):
@@ -92,6 +93,17 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
             f"check --diameter ({dataset.diameter:g} Å) or add micrographs that are less crowded"
         )
     return _balanced(np.concatenate(windows), np.array(labels, dtype=np.float32), rng)
+
+
+def _refuse_outside(dataset: str, item: Labelled, micrograph: Micrograph) -> None:
+    outside = Picks.unscored(micrograph.name, item.avoid).outside(micrograph.image.shape)
+    if len(outside):
+        height, width = micrograph.image.shape
+        x, y = outside.positions[0]
+        raise InputError(
+            f"{dataset}: {len(outside)} of {len(item.avoid)} particles lie outside the {width}×{height} pixels of "
+            f"{micrograph.name}, such as ({x:g}, {y:g}); are these the coordinates of another binning?"
+        )
 
 
 def without_structure(micrograph: Micrograph, rng: np.random.Generator) -> Micrograph:

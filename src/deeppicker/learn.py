@@ -129,4 +129,5 @@ def _fingerprint(start: Model, datasets: Sequence[Dataset], config: LearnConfig)
         digest.update(repr(dataset.diameter).encode())
         for item in dataset.micrographs:
             digest.update(item.picks.micrograph.encode() + item.picks.positions.tobytes() + item.avoid.tobytes())
+            digest.update(item.source.encode(errors="surrogateescape"))
     return digest.hexdigest()

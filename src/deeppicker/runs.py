@@ -18,7 +18,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,25 @@ class RunFolder:
     def rows(self) -> list[Row]:
         """What is known of each micrograph, in the order in which they were first seen."""
         return list(self._rows.values())
+
+    def refuse_other_paths(self, names: Iterable[str]) -> None:
+        """Check that no micrograph has the name of another one, of another folder, that was picked before.
+
+        Raises
+        ------
+        InputError
+            If one has; names that are no paths of existing files are not judged.
+        """
+        for name in names:
+            row = self._rows.get(micrograph_key(name))
+            if row is None or row.micrograph == name:
+                continue
+            before, now = Path(row.micrograph), Path(name)
+            if before.is_file() and now.is_file() and not before.samefile(now):
+                raise InputError(
+                    f"{self.folder} holds the picks of {row.micrograph}, which would be taken for those of {name}; "
+                    "choose another --output"
+                )
 
     def picks_file(self, name: str) -> Path:
         """Return the coordinate file of a micrograph."""

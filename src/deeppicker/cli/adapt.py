@@ -30,6 +30,9 @@ class Options:
     pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
 
+    invert: bool = False
+    """The particles are bright on a darker background."""
+
     micrographs: Where = None
     """Folder, glob or STAR file of the micrographs, if the picks do not say where they are."""
 
@@ -56,6 +59,7 @@ def run(options: Options) -> int:
         diameter=options.diameter,
         pixel_size=options.pixel_size,
         micrographs=options.micrographs,
+        invert=options.invert,
     )
     SelectConfig(threshold=options.threshold)  # checks it
     if options.rounds < 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from deeppicker.cli.types import Length, OptionalFile, OptionalFolder, Probability, Where
 from deeppicker.core import Picks, micrograph_key
-from deeppicker.dataset import find_diameter
+from deeppicker.dataset import find_diameter, find_pixel_size, recorded
 from deeppicker.errors import InputError
 from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
 from deeppicker.formats import read_header, read_micrograph, read_picks
@@ -71,16 +72,18 @@ def run(options: Options) -> int:
     DeepPickerError
         For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
     """
-    picks = read_picks(options.picks)
+    picks, threshold = _all_candidates(options)
     reference = read_picks(options.reference)
     config = EvaluateConfig(
         particle_diameter=particle_diameter(options.diameter, options.picks, options.reference),
         border=options.border,
-        threshold=options.threshold,
+        threshold=threshold,
     )
     entries = _entries(options, picks, reference)
-    info = {item.key: micrograph_info(entries.get(item.key, ()), options.pixel_size) for item in reference}
+    size = options.pixel_size if options.pixel_size is not None else find_pixel_size(options.picks)
+    info = {item.key: micrograph_info(entries.get(item.key, ()), size) for item in reference}
     known = {key: value for key, value in info.items() if value is not None}
+    _warn_outside([*picks, *reference], known)
     evaluation = evaluate(picks, reference, config, known)
     _print(evaluation, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
     if options.json is not None:
@@ -91,6 +94,42 @@ def run(options: Options) -> int:
         _draw_curves(evaluation, picks, make_folder(options.plots))
         _draw_overlays(evaluation, (picks, reference), entries, known, options)
     return 0
+
+
+def _all_candidates(options: Options) -> tuple[list[Picks], float | None]:
+    """Return the picks, with the candidates that `deeppicker pick` stored apart, and the threshold between them.
+
+    Curves, average precision and the best threshold look at all candidates.
+    """
+    picks, threshold = read_picks(options.picks), options.threshold
+    folder = options.picks if options.picks.is_dir() else options.picks.parent
+    select = recorded(folder, "run.json").get("select") or {}
+    if options.picks not in (folder, folder / "autopick.star") or select.get("num_particles", 0) is not None:
+        return picks, threshold
+    files = {item.key: folder / "candidates" / f"{item.key}_candidates.star" for item in picks}
+    rest = {key: read_picks(path)[0] for key, path in files.items() if path.is_file()}
+    joined = [
+        replace(
+            item,
+            positions=np.concatenate([item.positions, rest[item.key].positions]),
+            scores=np.concatenate([item.scores, rest[item.key].scores]),
+        )
+        if item.key in rest
+        else item
+        for item in picks
+    ]
+    return joined, select["threshold"] if threshold is None else threshold
+
+
+def _warn_outside(picks: Sequence[Picks], info: Mapping[str, MicrographInfo]) -> None:
+    for item in picks:
+        size = info[item.key].size if item.key in info else None
+        number = 0 if size is None else len(item.outside(size))
+        if size is not None and number:
+            pixels = f"{size[1]}×{size[0]} pixels"
+            warnings.warn(
+                f"{number} of {len(item)} positions in {item.micrograph} lie outside its {pixels}", stacklevel=2
+            )
 
 
 # --- what is known about the micrographs --------------------------------------------------------

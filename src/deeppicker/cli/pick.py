@@ -66,6 +66,7 @@ def run(options: Options) -> int:
         raise InputError("the particle diameter is not known; set --diameter (in Å)")
     task = Task(model, diameter, options.pixel_size, options.invert, options.steps)
     folder = RunFolder(options.output, task.settings(), options.select, overwrite=options.overwrite)
+    folder.refuse_other_paths([entry.name for entry in entries])
     missing = [entry for entry in entries if not folder.is_done(entry.name)]
     try:
         failed = pick_into(folder, task, track(missing, "picking"))

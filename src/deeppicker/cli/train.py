@@ -30,6 +30,9 @@ class Options:
     pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
 
+    invert: bool = False
+    """The particles are bright on a darker background."""
+
     micrographs: Where = None
     """Folder, glob or STAR file of the micrographs, if the data set does not say where they are."""
 
@@ -50,7 +53,13 @@ def run(options: Options) -> int:
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
     datasets = [
-        load_dataset(path, diameter=diameter, pixel_size=options.pixel_size, micrographs=options.micrographs)
+        load_dataset(
+            path,
+            diameter=diameter,
+            pixel_size=options.pixel_size,
+            micrographs=options.micrographs,
+            invert=options.invert,
+        )
         for path, diameter in zip(options.dataset, _diameters(options), strict=True)
     ]
     start = load_model(options.model) if options.model else Model(new_network(options.train.seed))
