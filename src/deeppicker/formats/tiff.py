@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def read_shape(path: Path) -> tuple[int, int]:
     """Return (height, width) without reading the pixels. Raises as `read`."""
     from tifffile import TiffFile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it reports comes as one of our errors
     try:
         with TiffFile(path) as tiff:
             height, width = _single_page(path, tiff).shape
@@ -59,6 +61,8 @@ def read(path: Path) -> Float32[np.ndarray, "height width"]:
 
 
 def _single_page(path: Path, tiff: TiffFile) -> TiffPage:
+    if len(tiff.pages) == 0:
+        raise FormatError(one_line(f"{path} is damaged: no image in it; copy it again"))
     if len(tiff.pages) != 1:
         raise FormatError(
             one_line(f"{path} holds {len(tiff.pages)} pages, a movie or stack; give a motion-corrected micrograph")
