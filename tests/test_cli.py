@@ -374,10 +374,11 @@ def test_each_command_explains_its_options(verb: str, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("words", [["pick"], ["pick", "x.mrc"], ["pick", "x.mrc", "--output", "o", "--threshold", "x"]])
-def test_wrong_options_end_with_status_2(words: list[str]):
+def test_wrong_options_end_with_one_line_and_status_2(words: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
+    check_one_line(capsys.readouterr().err, f"see deeppicker {words[0]} --help")
 
 
 def no_space(*_: object) -> None:

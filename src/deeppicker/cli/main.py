@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import itertools
 import os
 import sys
 import warnings
@@ -65,15 +67,29 @@ def _run(verb: str, words: Sequence[str]) -> int:
     import tyro
 
     module = importlib.import_module(f"deeppicker.cli.{verb}")
-    options = tyro.cli(
-        module.Options,
-        args=words,
-        prog=f"deeppicker {verb}",
-        description=module.__doc__,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options = tyro.cli(
+                module.Options,
+                args=words,
+                prog=f"deeppicker {verb}",
+                description=module.__doc__,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as leave:
+        if leave.code:
+            print(f"deeppicker: {_gist(complaint.getvalue())}; see deeppicker {verb} --help", file=sys.stderr)
+        raise
     status: int = module.run(options)
     return status
+
+
+def _gist(box: str) -> str:
+    """Return as one line what stands in the first paragraph of a framed message."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    paragraph = itertools.takewhile(lambda line: line.strip("─"), lines)
+    return " ".join(" ".join(paragraph).split()).rstrip(".") or "the options cannot be read"
 
 
 def _show_warning(
