@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-output
 
-.PHONY: help demo test lint benchmark-accuracy benchmark-speed clean
+.PHONY: help demo test lint benchmark-accuracy benchmark-adaptation benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make test                all checks and tests"
 	@echo "make lint                the checks without the tests"
-	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (hours; needs DEEPPICKER_DATA)"
+	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
+	@echo "make benchmark-adaptation  what iteration and a few manual picks gain (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory for one large micrograph"
+	@echo "make model               train the shipped model again (needs DEEPPICKER_DATA)"
 	@echo "make clean               remove what these commands made"
 
 $(READY): pyproject.toml constraints.txt
@@ -48,8 +50,14 @@ test: lint
 benchmark-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
 
+benchmark-adaptation: $(READY)
+	$(BIN)/python benchmarks/adaptation.py
+
 benchmark-speed: $(READY)
 	$(BIN)/python benchmarks/speed.py
+
+model: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" recipes/deeppicker2016.sh
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist src/*.egg-info

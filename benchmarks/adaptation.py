@@ -20,6 +20,7 @@ from accuracy import MOLECULES, RESULTS, THRESHOLD, compare, datasets_of, descri
 from deeppicker.adapt import adapt, pick_again
 from deeppicker.config import ADAPT_EPOCHS, PickConfig, TrainConfig
 from deeppicker.dataset import Dataset
+from deeppicker.evaluate import Evaluation
 from deeppicker.learn import LearnConfig
 from deeppicker.model import Model, load_model
 from deeppicker.pick import pick
@@ -43,7 +44,7 @@ def main() -> None:
             "manual": cached(base, manual, config, options.work / f"manual-{name}"),
         }
         result["molecules"][name] = {
-            key: evaluated(model, rest).to_json() | {"number": len(rest.micrographs)} for key, model in models.items()
+            key: summary(evaluated(model, rest)) | {"number": len(rest.micrographs)} for key, model in models.items()
         }
         print(
             name, {key: round(value["macro"]["f1"], 3) for key, value in result["molecules"][name].items()}, flush=True
@@ -69,8 +70,13 @@ def cached(base: Model, dataset: Dataset, config: LearnConfig, stem: Path) -> Mo
     return load_model(path) if path.exists() else adapt(base, dataset, config, path)
 
 
-def evaluated(model: Model, dataset: Dataset):
+def evaluated(model: Model, dataset: Dataset) -> Evaluation:
     return compare(dataset, [pick(item.load(), model, dataset.diameter) for item in dataset.micrographs])
+
+
+def summary(evaluation: Evaluation) -> dict:
+    """Return the numbers of an evaluation without those of each micrograph and each cut."""
+    return {key: value for key, value in evaluation.to_json().items() if key not in ("curve", "micrographs")}
 
 
 def report(result: dict) -> str:
@@ -83,7 +89,7 @@ def report(result: dict) -> str:
     )
     return f"""# Adapting to the target
 
-`python benchmarks/adaptation.py` after `make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]},
+`make benchmark-adaptation` after `make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]},
 {setting["machine"]}, torch {setting["torch"]}. F1 at the default threshold / at the best one, on the micrographs
 without manual picks. "Iteration" uses no label at all; "manual" trains on {MANUAL_PICKS} reference particles.
 
