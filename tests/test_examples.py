@@ -210,7 +210,13 @@ def test_a_single_particle_cannot_be_split_and_is_an_error():
         draw(training, 5, PLAIN, BASE, [0])
 
 
-def test_particles_outside_the_micrograph_are_refused():
+def test_a_particle_just_beyond_the_edge_among_many_is_no_reason_to_stop():
+    places = np.vstack([np.repeat(spread(4), 6, axis=0), [[WIDTH + 1.0, 50.0]]])
+    examples = draw(one_micrograph(dots(*spread(4)), places), 12, PLAIN, BASE, [0])
+    assert examples.labels.sum() == 12
+
+
+def test_many_particles_outside_the_micrograph_are_refused():
     places = np.vstack([spread(4), [[-30.0, 50.0], [WIDTH + 20.0, HEIGHT + 5.0]]])
     with pytest.raises(InputError, match=r"2 of 6 particles lie outside the .*\(-30, 50\)"):
         draw(one_micrograph(dots(*spread(4)), places), 12, PLAIN, BASE, [0])
