@@ -59,7 +59,7 @@ def _picks(draw: st.DrawFn, names: st.SearchStrategy[str] = _NAMES) -> list[Pick
     return result
 
 
-def _assert_same(found: list[Picks], expected: list[Picks]) -> None:
+def assert_same(found: list[Picks], expected: list[Picks]) -> None:
     assert [item.micrograph for item in found] == [item.micrograph for item in expected]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.positions, other.positions)
@@ -76,19 +76,19 @@ def _round_trip(picks: list[Picks], file_name: str, **options: object) -> list[P
 @_EXAMPLES
 @given(_picks())
 def test_a_particles_star_reads_back_as_written(picks: list[Picks]) -> None:
-    _assert_same(_round_trip(picks, "picks.star"), picks)
+    assert_same(_round_trip(picks, "picks.star"), picks)
 
 
 @_EXAMPLES
 @given(_picks(), st.floats(0.1, 20))
 def test_a_particles_star_with_optics_reads_back_as_written(picks: list[Picks], pixel_size: float) -> None:
-    _assert_same(_round_trip(picks, "picks.star", pixel_size=pixel_size), picks)
+    assert_same(_round_trip(picks, "picks.star", pixel_size=pixel_size), picks)
 
 
 @_EXAMPLES
 @given(_picks())
 def test_a_csv_reads_back_as_written(picks: list[Picks]) -> None:
-    _assert_same(_round_trip(picks, "picks.csv"), picks)
+    assert_same(_round_trip(picks, "picks.csv"), picks)
 
 
 _KEYS = st.sampled_from(["mic_1", "a b", "é", "#1", "data_x", "it's", '"q"', "_x"])
@@ -98,13 +98,13 @@ _KEYS = st.sampled_from(["mic_1", "a b", "é", "#1", "data_x", "it's", '"q"', "_
 @_EXAMPLES
 @given(_picks(_KEYS))
 def test_a_topaz_table_reads_back_as_written(file_name: str, picks: list[Picks]) -> None:
-    _assert_same(_round_trip(picks, file_name), picks)
+    assert_same(_round_trip(picks, file_name), picks)
 
 
 @_EXAMPLES
 @given(_picks(_KEYS))
 def test_a_folder_of_star_files_reads_back_as_written(picks: list[Picks]) -> None:
-    _assert_same(_round_trip(picks, "folder"), picks)
+    assert_same(_round_trip(picks, "folder"), picks)
 
 
 @_EXAMPLES
@@ -114,7 +114,7 @@ def test_a_folder_of_boxes_reads_back_rounded_to_pixels(picks: list[Picks], box_
         return
     found = _round_trip(picks, "folder", box_size=box_size, folder_format="box")
     rounded = [Picks(p.micrograph, np.floor(p.positions + 0.5), p.scores) for p in picks]
-    _assert_same(sorted(found, key=lambda p: p.micrograph), sorted(rounded, key=lambda p: p.micrograph))
+    assert_same(sorted(found, key=lambda p: p.micrograph), sorted(rounded, key=lambda p: p.micrograph))
 
 
 @_EXAMPLES
@@ -150,7 +150,7 @@ def test_no_picks_make_a_valid_file_without_picks(file_name: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"folder_format": "box", "box_size": 9}])
 def test_a_micrograph_without_picks_has_its_file_in_a_folder(options: dict[str, object]) -> None:
     empty = Picks.unscored("m", np.empty((0, 2)))
-    _assert_same(_round_trip([empty], "folder", **options), [empty])
+    assert_same(_round_trip([empty], "folder", **options), [empty])
 
 
 def test_scores_that_differ_in_the_last_digit_keep_their_order() -> None:
@@ -163,7 +163,7 @@ def test_scores_that_differ_in_the_last_digit_keep_their_order() -> None:
 def test_a_hundred_thousand_picks_read_back_as_written() -> None:
     rng = np.random.default_rng(0)
     picks = [Picks(f"m{i}.mrc", rng.uniform(0, 4000, (1000, 2)), rng.uniform(size=1000)) for i in range(100)]
-    _assert_same(_round_trip(picks, "p.star", pixel_size=1.5), picks)
+    assert_same(_round_trip(picks, "p.star", pixel_size=1.5), picks)
 
 
 def test_coordinates_swap_neither_axis_nor_direction(tmp_path: Path) -> None:
@@ -331,10 +331,10 @@ def test_a_damaged_file_never_raises_anything_but_one_line(file_name: str, cut: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / file_name
         path.write_bytes(content[:at] + junk + content[at + len(junk) :])
-        _assert_reads_or_refuses(lambda: read_picks(path), file_name)
+        assert_reads_or_refuses(lambda: read_picks(path), file_name)
 
 
-def _assert_reads_or_refuses(read: Callable[[], list[Picks]], file_name: str) -> None:
+def assert_reads_or_refuses(read: Callable[[], list[Picks]], file_name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         message = ""
