@@ -398,3 +398,15 @@ def test_tables_are_refreshed_during_a_long_run(tmp_path: Path, monkeypatch: pyt
     now[0] = 11.0
     opened.store(found_in(NAMES[1]), 1.0)
     assert len((tmp_path / "summary.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_which_of_equal_scores_is_kept_does_not_depend_on_the_order_of_the_micrographs():
+    found = {name: Picks(name, np.zeros((2, 2)), np.array([0.9, 0.8])) for name in NAMES}
+    config = SelectConfig(num_particles=4)
+    forwards, backwards = select(found, config), select(dict(reversed(found.items())), config)
+    assert {name: keep.tolist() for name, keep in forwards.items()} == {
+        "mics/a.mrc": [True, True],
+        "mics/b.1.mrc": [True, False],
+        "mics/c.mrc": [True, False],
+    }
+    assert all((forwards[name] == backwards[name]).all() for name in NAMES)

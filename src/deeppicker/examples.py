@@ -75,6 +75,8 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
         box = box_pixels(dataset.diameter, micrograph.pixel_size, base)
         for version, (scale, settings) in enumerate(versions):
             centres = item.picks.positions[mine[assigned == version]]
+            if len(centres) == 0:
+                continue
             number_noise = round(config.noise * len(centres))
             empty = _background(item.avoid, micrograph.image.shape, config.negative_distance * box, margin, rng)
             room += min(len(empty), len(centres))

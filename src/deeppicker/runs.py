@@ -273,18 +273,19 @@ def select(found: Mapping[str, Picks], config: SelectConfig) -> dict[str, np.nda
     """Return which candidates of each micrograph become picks.
 
     Candidates reach the threshold and, if a number of particles is set, are among that many best of all
-    micrographs; of equal scores the earlier micrograph's, then the earlier candidate is kept.
+    micrographs; of equal scores that of the micrograph first in the alphabet, then the earlier candidate is kept.
     """
     keep = {name: picks.scores >= config.threshold for name, picks in found.items()}
     if config.num_particles is None or not keep:
         return keep
-    ends = np.cumsum([len(picks) for picks in found.values()])
-    scores = np.concatenate([picks.scores for picks in found.values()])
-    reached = np.concatenate(list(keep.values()))
+    names = sorted(found, key=micrograph_key)  # so that ties do not depend on the order of the micrographs
+    ends = np.cumsum([len(found[name]) for name in names])
+    scores = np.concatenate([found[name].scores for name in names])
+    reached = np.concatenate([keep[name] for name in names])
     best = np.argsort(np.where(reached, -scores, np.inf), kind="stable")[: config.num_particles]
     among = np.zeros(len(scores), dtype=bool)
     among[best] = True
-    return dict(zip(found, np.split(reached & among, ends[:-1]), strict=True))
+    return dict(zip(names, np.split(reached & among, ends[:-1]), strict=True))
 
 
 def _refuse_mixture(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
