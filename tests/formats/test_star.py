@@ -248,3 +248,31 @@ def test_real_particles_and_their_micrographs_are_read(
     assert (len(entries), sum(map(len, picks))) == (micrographs, particles)
     assert {entry.pixel_size for entry in entries} == {pixel_size}
     assert all(entry.path.is_file() for entry in entries)
+
+
+_REFINED = """data_optics
+loop_
+_rlnOpticsGroup
+_rlnMicrographPixelSize
+1 2.0
+data_particles
+loop_
+_rlnMicrographName
+_rlnCoordinateX
+_rlnCoordinateY
+_rlnOriginXAngst
+_rlnOriginYAngst
+_rlnOpticsGroup
+a.mrc 100 200 6.0 -3.0 1
+"""
+
+
+def test_a_refined_particle_is_at_its_coordinate_minus_its_origin(tmp_path: Path) -> None:
+    (picks,) = star.read(_write(tmp_path, _REFINED))
+    assert picks.positions.tolist() == [[97.0, 201.5]]
+
+
+def test_origins_without_a_pixel_size_are_told_and_left_out(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no pixel size of the micrographs, so rlnOriginXAngst"):
+        (picks,) = star.read(_write(tmp_path, _REFINED.replace("_rlnMicrographPixelSize", "_rlnVoltage")))
+    assert picks.positions.tolist() == [[100.0, 200.0]]

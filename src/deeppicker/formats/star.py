@@ -6,6 +6,7 @@ stores particle centres with row 0 first, as we do.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ _MICROGRAPH = "rlnMicrographName"
 _COORDINATE_FILE = "rlnMicrographCoordinates"
 _SCORE = "rlnAutopickFigureOfMerit"
 _XY = ("rlnCoordinateX", "rlnCoordinateY")
+_ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 _GROUP = "rlnOpticsGroup"
 _MICROGRAPH_PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 _IMAGE_PIXEL_SIZE = "rlnImagePixelSize"
@@ -65,7 +67,7 @@ def read(path: Path) -> list[Picks]:
     tables = read_tables(path)
     for table in tables:
         if all(label in table for label in _XY):
-            return _read_coordinates(table)
+            return _read_coordinates(table, _optics(tables))
     for table in tables:
         if _MICROGRAPH in table and _COORDINATE_FILE in table:
             return _read_coordinate_files(table)
@@ -91,7 +93,7 @@ def read_micrographs(path: Path) -> list[MicrographEntry]:
     table = next((table for table in tables if _MICROGRAPH in table and table.name != "optics"), None)
     if table is None:
         raise FormatError(one_line(f"{path} names no micrographs: needs column {_MICROGRAPH}; found {_found(tables)}"))
-    optics = next((table for table in tables if table.name == "optics"), None)
+    optics = _optics(tables)
     names = table.text(_MICROGRAPH)
     pixel_sizes = _pixel_sizes(table, optics)
     defocus = (table.numbers_or_nan("rlnDefocusU") + table.numbers_or_nan("rlnDefocusV")) / 2
@@ -191,12 +193,30 @@ def _places(name: str, star: Path) -> Iterator[Path]:
         yield folder / name
 
 
-def _read_coordinates(table: Table) -> list[Picks]:
-    positions = _positions(table)
+def _optics(tables: Sequence[Table]) -> Table | None:
+    return next((table for table in tables if table.name == "optics"), None)
+
+
+def _read_coordinates(table: Table, optics: Table | None) -> list[Picks]:
+    positions = _positions(table) - _origins(table, optics)
     scores = table.numbers_or_nan(_SCORE)
     if _MICROGRAPH in table:
         return group(table.text(_MICROGRAPH), positions, scores)
     return [Picks(micrograph_of(table.path), positions, scores)]
+
+
+def _origins(table: Table, optics: Table | None) -> Float64[np.ndarray, "n 2"]:
+    """Return how far refinement moved each particle, in pixels of the micrograph; its centre is that much less."""
+    if not all(label in table for label in _ORIGINS):
+        return np.zeros((1, 2))
+    origins = np.stack([table.numbers(label) for label in _ORIGINS], axis=1)
+    sizes = _pixel_sizes(table, optics)[:, None]
+    if (np.isnan(sizes) & (origins != 0)).any():
+        warnings.warn(
+            one_line(f"{table.path}: no pixel size of the micrographs, so {' and '.join(_ORIGINS)} are left out"),
+            stacklevel=2,
+        )
+    return np.where(np.isnan(sizes), 0.0, origins / sizes)
 
 
 def _read_coordinate_files(table: Table) -> list[Picks]:
