@@ -12,15 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import mrcfile
 import numpy as np
-import torch
 
 from deeppicker.config import PickConfig
 from deeppicker.core import Micrograph, Picks
@@ -29,6 +26,7 @@ from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, eval
 from deeppicker.learn import LearnConfig, learn
 from deeppicker.model import Model, load_model, new_network
 from deeppicker.pick import pick
+from setting import describe
 
 MOLECULES = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
 RESULTS = Path(__file__).parent / "results"
@@ -43,7 +41,7 @@ def main() -> None:
     options = parse_options(__doc__)
     datasets = datasets_of(options.data)
     config = LearnConfig()
-    result = {"setting": describe(config), "molecules": {}, "empty": {}}
+    result = {"setting": learning(config), "molecules": {}, "empty": {}}
     for name in MOLECULES:
         model = trained(name, datasets, config, options.work)
         picks = [pick(item.load(), model, datasets[name].diameter) for item in datasets[name].micrographs]
@@ -131,16 +129,9 @@ def line(name: str, evaluation: Evaluation) -> str:
     )
 
 
-def describe(config: LearnConfig) -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-        "learn": asdict(config),
-        "pick": asdict(PickConfig()),
-    }
+def learning(config: LearnConfig) -> dict[str, object]:
+    """Return what decides the result, besides the data."""
+    return describe(f"{os.cpu_count()} cores") | {"learn": asdict(config), "pick": asdict(PickConfig())}
 
 
 def report(result: dict) -> str:

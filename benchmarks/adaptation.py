@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accuracy import MOLECULES, RESULTS, THRESHOLD, compare, datasets_of, describe, parse_options
+from accuracy import MOLECULES, RESULTS, THRESHOLD, compare, datasets_of, learning, parse_options
 from deeppicker.adapt import adapt, pick_again
 from deeppicker.config import ADAPT_EPOCHS, PickConfig, TrainConfig
 from deeppicker.dataset import Dataset
@@ -32,7 +32,7 @@ def main() -> None:
     options = parse_options(__doc__)
     config = LearnConfig(train=TrainConfig(epochs=ADAPT_EPOCHS))
     datasets = datasets_of(options.data)
-    result = {"setting": describe(config), "molecules": {}}
+    result = {"setting": learning(config), "molecules": {}}
     for name in MOLECULES:
         base = load_model(options.work / f"without-{name}.safetensors")
         dataset = datasets[name]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -36,6 +35,7 @@ from deeppicker.pick import pick
 from deeppicker.prepare import prepare
 from deeppicker.score import score
 from deeppicker.train import Training, train
+from setting import describe
 
 RESULTS = Path(__file__).parent / "results"
 SIDE, PIXEL_SIZE, DIAMETER = 4096, 1.77, 180.0
@@ -58,7 +58,7 @@ def main() -> None:
     model = load_model()
     micrograph = make_micrograph()
     prepared = prepare(micrograph, DIAMETER, model.prepare)
-    result = {"setting": describe(options.threads)}
+    result = {"setting": describe(f"{options.threads} threads")}
     result |= against_patches(model, prepared)
     result |= one_micrograph(model, micrograph)
     result |= training()
@@ -131,16 +131,6 @@ def median_time(action: Callable[[], object]) -> float:
         action()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
-
-
-def describe(threads: int) -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {threads} threads",
-        "torch": torch.__version__,
-    }
 
 
 def report(result: dict) -> str:

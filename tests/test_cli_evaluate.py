@@ -120,6 +120,22 @@ def test_the_candidates_of_a_run_count_in_the_curves_but_not_as_picks():
         assert [m["picks"] for m in content["micrographs"]] == [7, 3]
         assert content["macro"]["average_precision"] == pytest.approx(0.75)
         assert content["config"]["threshold"] == 0.5
+    pictures = []
+    for given in (("--picks", "run"), ("--picks", "picks.tsv", "--threshold", "0.5"), ("--picks", "picks.tsv")):
+        assert run_evaluate(*given, "--reference", "reference.star", "--diameter", "150", "--plots", "plots") == 0
+        pictures.append(Path("plots/overlay_alpha.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_that_found_nothing_scores_zero():
+    opened = RunFolder(Path("run"), {"diameter": 150.0}, SelectConfig())
+    for picks in read_picks("picks.tsv"):
+        opened.store(picks.where(picks.scores > 1), 1.0)
+    opened.finish([])
+    assert run_evaluate("--picks", "run", "--reference", "reference.star", "--json", "numbers.json") == 0
+    macro = json.loads(Path("numbers.json").read_text(encoding="utf-8"))["macro"]
+    assert (macro["precision"], macro["recall"], macro["f1"]) == (0, 0, 0)
 
 
 @pytest.mark.usefixtures("project")

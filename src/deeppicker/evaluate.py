@@ -364,7 +364,8 @@ def _check(
     for key in reference:
         if key not in info or not info[key].pixel_size > 0:
             raise InputError(f"the pixel size of micrograph '{key}' is not known; set --pixel-size")
-    if config.threshold is not None and not any(entry.has_scores for entry in picks.values()):
+    unscored = any(map(len, picks.values())) and not any(entry.has_scores for entry in picks.values())
+    if config.threshold is not None and unscored:
         raise InputError(
             f"the picks have no scores, so the threshold {config.threshold:g} cannot be applied; leave it out"
         )

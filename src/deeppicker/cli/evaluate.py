@@ -23,7 +23,7 @@ from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agre
 from deeppicker.formats import read_header, read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.inputs import find_micrographs
-from deeppicker.formats.names import micrograph_of
+from deeppicker.formats.names import merge, micrograph_of
 from deeppicker.formats.star import MicrographEntry, read_micrographs
 from deeppicker.formats.text import one_line
 from deeppicker.ranking import Rates
@@ -106,19 +106,13 @@ def _all_candidates(options: Options) -> tuple[list[Picks], float | None]:
     select = recorded(folder, "run.json").get("select") or {}
     if options.picks not in (folder, folder / "autopick.star") or select.get("num_particles", 0) is not None:
         return picks, threshold
-    files = {item.key: folder / "candidates" / f"{item.key}_candidates.star" for item in picks}
-    rest = {key: read_picks(path)[0] for key, path in files.items() if path.is_file()}
-    joined = [
-        replace(
-            item,
-            positions=np.concatenate([item.positions, rest[item.key].positions]),
-            scores=np.concatenate([item.scores, rest[item.key].scores]),
-        )
-        if item.key in rest
-        else item
+    rest = [
+        replace(found, micrograph=item.micrograph)
         for item in picks
+        if (path := folder / "candidates" / f"{item.key}_candidates.star").is_file()
+        for found in read_picks(path)
     ]
-    return joined, select["threshold"] if threshold is None else threshold
+    return merge([*picks, *rest]), select["threshold"] if threshold is None else threshold
 
 
 def _warn_outside(picks: Sequence[Picks], info: Mapping[str, MicrographInfo]) -> None:
@@ -301,8 +295,8 @@ def _draw_overlays(
         path = paths[key]
         assert path is not None
         found = picks.get(key) or Picks.unscored(key, np.zeros((0, 2)))
-        if options.threshold is not None:
-            found = found.where(found.scores >= options.threshold)
+        if evaluation.config.threshold is not None:
+            found = found.where(found.scores >= evaluation.config.threshold)
         micrograph = read_micrograph(path, pixel_size=info[key].pixel_size)
         agreement = agree(found, reference[key], info[key], evaluation.config)
         picture = figures.overlay_agreement(micrograph, agreement, evaluation.config.particle_diameter)
