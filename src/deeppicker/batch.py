@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deeppicker.config import PickConfig
-from deeppicker.core import Picks, micrograph_key
+from deeppicker.core import Found, Micrograph, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError, OutputError
 from deeppicker.formats import MicrographEntry, read_micrograph
 from deeppicker.model import Model
-from deeppicker.pick import pick
+from deeppicker.pick import find
 from deeppicker.runs import Row, RunFolder
 
 
@@ -56,24 +56,29 @@ class Task:
             "diameter": self.diameter,
             "pixel_size": self.pixel_size,
             "weights": digest.hexdigest()[:16],
+            "calibration": list(self.model.calibration),
             "prepare": asdict(self.model.prepare),
             "invert": self.invert,
             "steps": asdict(self.steps),
         }
 
-    def find(self, entry: MicrographEntry) -> Picks:
-        """Return all candidates in one micrograph, best first.
+    def find(self, entry: MicrographEntry) -> tuple[Found, tuple[int, ...]]:
+        """Return what is found in one micrograph, and the shape of that.
 
         Raises
         ------
         DeepPickerError
             If the micrograph cannot be read or used.
         """
-        size = self.pixel_size if self.pixel_size is not None else entry.pixel_size
-        micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-        if self.invert:
-            micrograph = micrograph.inverted()
-        return pick(micrograph, self.model, self.diameter, self.steps)
+        micrograph = load(entry, self.pixel_size, self.invert)
+        return find(micrograph, self.model, self.diameter, self.steps), micrograph.image.shape
+
+
+def load(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> Micrograph:
+    """Read a micrograph; a pixel size in Å that is given counts more than that of a STAR file or a header."""
+    size = pixel_size if pixel_size is not None else entry.pixel_size
+    micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
+    return micrograph.inverted() if invert else micrograph
 
 
 def pick_into(folder: RunFolder, task: Task, entries: Iterable[MicrographEntry]) -> list[Row]:
@@ -88,7 +93,7 @@ def pick_into(folder: RunFolder, task: Task, entries: Iterable[MicrographEntry])
     for entry in entries:
         start = time.perf_counter()
         try:
-            found = task.find(entry)
+            found, shape = task.find(entry)
         except OutputError:
             raise
         except DeepPickerError as error:
@@ -97,7 +102,8 @@ def pick_into(folder: RunFolder, task: Task, entries: Iterable[MicrographEntry])
             reason = f"{entry.name}: not enough memory; check --diameter and --pixel-size, or set a smaller --tile"
             failed.append(folder.fail(entry.name, reason, time.perf_counter() - start))
         else:
-            folder.store(found, time.perf_counter() - start)
+            folder.store_rejected(found, shape)
+            folder.store(found.candidates, time.perf_counter() - start)
     return failed
 
 

@@ -21,22 +21,6 @@ def smooth(scores: ScoreMap, sigma: float) -> ScoreMap:
     return replace(scores, logits=ndimage.gaussian_filter(scores.logits, sigma / scores.grid.step, mode="nearest"))
 
 
-def clean(scores: ScoreMap, distance: float, config: CleanConfig) -> ScoreMap:
-    """Return the score map without the regions that are too large to be particles.
-
-    Parameters
-    ----------
-    scores : ScoreMap
-        Log-odds, best smoothed: noise tears regions to pieces.
-    distance : float
-        Minimum distance of two picks in micrograph pixels.
-    config : CleanConfig
-        Settings.
-    """
-    junk = oversized(scores.logits, distance / scores.grid.step, config)
-    return replace(scores, logits=np.where(junk, np.float32(-np.inf), scores.logits))
-
-
 def oversized(
     logits: Float32[np.ndarray, "height width"], peak_distance: float, config: CleanConfig
 ) -> Bool[np.ndarray, "height width"]:

@@ -55,20 +55,33 @@ class PrepareConfig:
             self, box_diameters=(0.5, 10), window=(8, 4096), lowpass=(0, 100), background=(0.01, 100), clip=(1, 1e6)
         )
 
+    @property
+    def diameter_pixels(self) -> float:
+        """The particle diameter in working pixels."""
+        return self.window / self.box_diameters
+
+
+PREPARATIONS = {"paper": PrepareConfig(), "dense": PrepareConfig(window=36, lowpass=0.0, background=1.5)}
+"""Preparation by kind of network. The dense one sees particles 24 pixels across, so nothing finer than a twelfth of the
+diameter: that is the same for all micrographs, whatever their pixel size and filters, and it is fast."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
     """How the network is swept over a prepared micrograph."""
 
-    step: int = 4
-    """Distance of neighbouring scored positions in working pixels (Section 4.5). A power of two up to 16."""
+    step: int | None = None
+    """Distance of neighbouring scored positions in working pixels, a power of two up to 16. Default: that of the
+    network; 4 for the paper's (Section 4.5), 2 for the dense one, which has no finer one."""
 
-    tile: int = 512
-    """Side of the tiles that are scored one after the other, in working pixels; bounds memory."""
+    tile: int | None = None
+    """Side of the tiles that are scored one after the other, in working pixels; bounds memory. Default: that of the
+    network."""
 
     def __post_init__(self) -> None:
-        _within(self, tile=(1, 1_000_000))
-        if self.step not in STEPS:
+        if self.tile is not None:
+            _within(self, tile=(1, 1_000_000))
+        if self.step is not None and self.step not in STEPS:
             raise InputError(f"--step {self.step} cannot be scored; choose one of {', '.join(map(str, STEPS))}")
 
 
@@ -91,9 +104,10 @@ class CleanConfig:
 class PeaksConfig:
     """Choice of particle centres from the score map."""
 
-    peak_window: float = 0.8
+    peak_window: float | None = None
     """Side of the window in which a pick has the highest score, in boxes; the minimum distance of two picks is
-    half of it (Section 4.5)."""
+    half of it. Default: that of the network; 0.8 for the paper's (Section 4.5), 0.6 for the dense one, whose peaks
+    are sharp enough to tell close neighbours."""
 
     floor: float = 0.01
     """Candidates below this score are dropped; those between it and the threshold go to the side file."""
@@ -111,7 +125,9 @@ class PeaksConfig:
     that is cut by the edge cannot be used."""
 
     def __post_init__(self) -> None:
-        _within(self, peak_window=(0.01, 10), floor=(0, 1), extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
+        if self.peak_window is not None:
+            _within(self, peak_window=(0.01, 10))
+        _within(self, floor=(0, 1), extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
         _within(self, edge=(0, 100))
 
 
@@ -131,6 +147,40 @@ class PickConfig:
 
     def __post_init__(self) -> None:
         _within(self, smooth=(0, 10))
+
+
+LEAST_COVERAGE = 0.01
+"""Fraction of the area that particles must seem to cover for their diameter to be believed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiameterConfig:
+    """How the particle diameter is estimated where none is given. All choices are ours."""
+
+    search: tuple[float, float] = (50.0, 700.0)
+    """Å; least and largest diameter that is looked for."""
+
+    looked_at: int = 8
+    """Number of micrographs that are looked at, evenly spread over those that are given."""
+
+    factor: float = 1.3
+    """Ratio of two successive diameters that are assumed in turn."""
+
+    side: int = 640
+    """Working pixels of a micrograph's middle that are looked at, along each side."""
+
+    least_pixels: float = 8.0
+    """Particles smaller than this many pixels of the micrograph are not looked for."""
+
+    trust: float = 20.0
+    """By how much the mean log-probability of a place is multiplied; places and micrographs are not independent."""
+
+    def __post_init__(self) -> None:
+        _within(self, looked_at=(1, 10_000), factor=(1.01, 4), side=(128, 8192), least_pixels=(4, 1000), trust=(0, 1e6))
+        if not 0 < self.search[0] < self.search[1] < math.inf:
+            raise InputError(
+                f"--search {self.search[0]:g} {self.search[1]:g} is no range of diameters; give the lower first"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,47 +217,143 @@ class ExampleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """How training images of the dense network are drawn. All choices are ours."""
+
+    crop: int = 224
+    """Side of a crop in working pixels, a multiple of 16."""
+
+    target_sigma: float = 0.1
+    """Standard deviation, in particle diameters, of the peaks that the network should draw at the centres."""
+
+    on_particles: float = 0.8
+    """Fraction of the crops that are laid on a particle; the others lie anywhere."""
+
+    size_jitter: float = 0.25
+    """The diameter that picking assumes is wrong by up to this fraction."""
+
+    wide: float = 0.25
+    """Fraction of the crops whose diameter is assumed wrong by up to ``wide_factor``; from them the network learns to
+    tell sizes, not to find centres."""
+
+    wide_factor: float = 3.5
+    """Largest factor by which the diameter is wrong in these."""
+
+    blurred: float = 0.4
+    """Fraction of the crops that are low-passed ..."""
+
+    max_blur: float = 2.0
+    """... by up to this standard deviation in working pixels."""
+
+    noisy: float = 0.3
+    """Fraction of the crops that get white noise ..."""
+
+    max_noise: float = 1.0
+    """... of up to this many times their own deviation."""
+
+    graded: float = 0.3
+    """Fraction of the crops whose grey values are bent."""
+
+    real: float = 0.3
+    """Fraction of the crops that come from real micrographs, where simulated ones are given too."""
+
+    doubt: float = 0.5
+    """Labels of real micrographs are never complete. What the model that training starts from scores higher than this,
+    but carries no label, is taken for unknown; a new model has no such opinion."""
+
+    def __post_init__(self) -> None:
+        _within(self, crop=(64, 4096), target_sigma=(0.01, 1), size_jitter=(0, 0.9), wide=(0, 1), wide_factor=(1, 10))
+        _within(self, on_particles=(0, 1), blurred=(0, 1), noisy=(0, 1), graded=(0, 1), real=(0, 1), doubt=(0, 1))
+        _within(self, max_blur=(0, 100), max_noise=(0, 100))
+        if self.crop % 16:
+            raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")
+
+
+TRAIN_DEFAULTS = {
+    "paper": {"epochs": 15, "batch_size": 64, "learning_rate": 0.01, "weight_decay": 5e-4},
+    "dense": {"epochs": 40, "batch_size": 8, "learning_rate": 1.5e-3, "weight_decay": 0.01},
+}
+"""Settings of training by kind of network, where none are given."""
+
+EPOCH_STEPS = 100
+"""Steps of an epoch of the dense network, whose crops are drawn at random without end."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Stochastic gradient descent with momentum (Section 4.3)."""
+    """Stochastic gradient descent with momentum (Section 4.3), or AdamW for the dense network."""
 
-    epochs: int = 15
-    """Passes over the training windows."""
+    epochs: int | None = None
+    """Passes over the training windows; 15 for the paper's network, 40 of 100 steps each for the dense one."""
 
-    batch_size: int = 64
-    """Windows per step."""
+    batch_size: int | None = None
+    """Windows or crops per step; 64 for the paper's network, 8 for the dense one."""
 
-    learning_rate: float = 0.01
-    """Learning rate at the start (Section 4.5); it falls to zero along a half cosine."""
+    learning_rate: float | None = None
+    """Learning rate at the start; it falls to zero along a half cosine. 0.01 for the paper's network (Section 4.5),
+    0.0015 for the dense one, after a short rise."""
 
     momentum: float = 0.9
-    """Momentum of the gradient descent."""
+    """Momentum of the gradient descent; the dense network's optimizer has its own."""
 
-    weight_decay: float = 5e-4
-    """L2 penalty on the weights."""
+    weight_decay: float | None = None
+    """Penalty on the weights; 0.0005 for the paper's network, 0.01 for the dense one."""
 
     seed: int = 0
     """Seed of every random choice: the same seed and data give the same model."""
 
     def __post_init__(self) -> None:
-        _within(self, epochs=(1, 1_000_000), batch_size=(1, 1_000_000), learning_rate=(1e-12, 10), momentum=(0, 0.9999))
-        _within(self, weight_decay=(0, 1), seed=(0, 2**31))
+        limits = {"epochs": (1, 1_000_000), "batch_size": (1, 1_000_000), "learning_rate": (1e-12, 10)}
+        for name, (low, high) in {**limits, "weight_decay": (0, 1)}.items():
+            if getattr(self, name) is not None:
+                _within(self, **{name: (low, high)})
+        _within(self, momentum=(0, 0.9999), seed=(0, 2**31))
+
+    def resolved(self, kind: str) -> TrainSettings:
+        """Return all settings for a kind of network."""
+        given = {name: getattr(self, name) for name in TRAIN_DEFAULTS[kind]}
+        chosen = {
+            name: default if given[name] is None else given[name] for name, default in TRAIN_DEFAULTS[kind].items()
+        }
+        return TrainSettings(
+            epochs=int(chosen["epochs"]),
+            batch_size=int(chosen["batch_size"]),
+            learning_rate=float(chosen["learning_rate"]),
+            weight_decay=float(chosen["weight_decay"]),
+            momentum=self.momentum,
+            seed=self.seed,
+        )
 
 
-ADAPT_EPOCHS = 10
-"""Epochs when a trained model is adapted: fewer than for a new one."""
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """The fields of `TrainConfig` with a value for each."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    seed: int
+
+
+ADAPT_EPOCHS = {"paper": 10, "dense": 5}
+"""Epochs when a trained model is adapted, by kind of network: fewer than for a new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
     """Which candidates become picks (Section 2.1, sorting). Can be changed without scoring again."""
 
-    threshold: float = 0.5
-    """Picks are the candidates with at least this score, 0-1."""
+    threshold: float | None = None
+    """Picks are the candidates with at least this score, 0-1. Default: chosen for the data set from its scores, so that
+    the expected F1 is highest."""
 
     num_particles: int | None = None
     """Keep only so many picks with the highest scores, over all micrographs of the run."""
 
     def __post_init__(self) -> None:
-        _within(self, threshold=(0, 1))
+        if self.threshold is not None:
+            _within(self, threshold=(0, 1))
         if self.num_particles is not None:
             _within(self, num_particles=(1, math.inf))

@@ -118,13 +118,16 @@ class ScoreMap:
     Parameters
     ----------
     logits : float32 array, (height, width)
-        Log-odds; ``-inf`` where cleaning has removed a position.
+        Log-odds.
     grid : Grid
         Where its pixels lie in the micrograph.
+    junk : float32 array, (height, width)
+        Probability that contamination covers the position; 0 where the network does not judge that.
     """
 
     logits: Float32[np.ndarray, "height width"]
     grid: Grid
+    junk: Float32[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -177,3 +180,38 @@ class Picks:
         """Return the picks from the highest score down; equal scores by y, then x; no score last."""
         order = np.lexsort((self.positions[:, 0], self.positions[:, 1], -self.scores))
         return replace(self, positions=self.positions[order], scores=self.scores[order])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a micrograph.
+
+    Parameters
+    ----------
+    candidates : Picks
+        All that may be particles, above the floor of scores, best first.
+    rejected : Picks
+        What scored as high but cannot be a particle, best first.
+    reasons : tuple of str, (n,)
+        Why, for each of these.
+    junk : bool array, (rows, columns)
+        Contamination and regions that are too large.
+    grid : Grid
+        Where the pixels of ``junk`` lie in the micrograph.
+    """
+
+    candidates: Picks
+    rejected: Picks
+    reasons: tuple[str, ...]
+    junk: Bool[np.ndarray, "rows columns"]
+    grid: Grid
+
+    def junk_image(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
+        """Return ``junk`` over a micrograph of ``shape`` (height, width), reduced by a whole factor."""
+        factor = max(1, int(self.grid.step))
+        rows, columns = (np.arange(0, side, factor, dtype=np.float64) for side in shape)
+        nearest = [
+            np.clip(np.rint((line - origin) / self.grid.step), 0, side - 1).astype(np.int64)
+            for line, origin, side in zip((rows, columns), self.grid.origin[::-1], self.junk.shape, strict=True)
+        ]
+        return self.junk[np.ix_(*nearest)]

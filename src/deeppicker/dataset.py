@@ -33,12 +33,15 @@ class Labelled:
         All known particles, (x, y) in micrograph pixels, from which negatives keep their distance.
     source : str
         What ``load`` reads and how, so that an interrupted training is not continued with other images.
+    mask : Path or None
+        An image of the same size that is white where there is contamination, if that is known.
     """
 
     load: Callable[[], Micrograph]
     picks: Picks
     avoid: Float[np.ndarray, "m 2"]
     source: str = ""
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,16 @@ def load_dataset(
             named[key],
             named[key].positions,
             f"{entry.path} {size or entry.pixel_size} {bright}",
+            _mask(picks, key),
         )
         for key, entry in sorted(found.items())
     ]
     missing = tuple(item.micrograph for key, item in named.items() if key not in found)
+    labelled += [
+        replace(_empty(entry, size, bright), mask=_mask(picks, key))
+        for key, entry in sorted(_declared(picks).items())
+        if key not in named
+    ]
     return Dataset(f"{picks.resolve().parent.name}/{picks.name}", known, labelled, missing)
 
 
@@ -186,6 +195,29 @@ def _read(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> Mic
     size = pixel_size if pixel_size is not None else entry.pixel_size
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
     return micrograph.inverted() if invert else micrograph
+
+
+def _declared(picks: Path) -> dict[str, MicrographEntry]:
+    """Return the micrographs that a ``micrographs.star`` beside the coordinates lists, and that exist.
+
+    It says which micrographs were searched: those of them without a particle are empty.
+    """
+    beside = picks.parent / "micrographs.star"
+    if picks.is_dir() or not beside.is_file():
+        return {}
+    return {micrograph_key(entry.name): entry for entry in read_micrographs(beside) if entry.path.is_file()}
+
+
+def _mask(picks: Path, key: str) -> Path | None:
+    """Return the mask of contamination that `deeppicker simulate` leaves in ``masks`` beside the coordinates."""
+    path = picks.parent / "masks" / f"{key}.png"
+    return path if path.is_file() else None
+
+
+def _empty(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> Labelled:
+    nothing = Picks.unscored(entry.name, np.zeros((0, 2)))
+    source = f"{entry.path} {pixel_size or entry.pixel_size} {invert}"
+    return Labelled(partial(_read, entry, pixel_size, invert), nothing, nothing.positions, source)
 
 
 def split(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:

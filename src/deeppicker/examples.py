@@ -60,7 +60,7 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
     rng = np.random.default_rng(seed)
     chosen = _choose(len(dataset), number, rng)
     versions = _versions(config, base, rng)
-    margin = _unlabelled_margin(dataset)
+    margin = unlabelled_margin(dataset)
     windows: list[Float32[np.ndarray, "n window window"]] = []
     labels: list[int] = []
     first = room = 0
@@ -70,7 +70,7 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
         if len(mine) == 0:
             continue
         micrograph = item.load()
-        _refuse_outside(dataset.name, item, micrograph)
+        refuse_outside(dataset.name, item, micrograph)
         assigned = rng.integers(len(versions), size=len(mine))
         box = box_pixels(dataset.diameter, micrograph.pixel_size, base)
         for version, (scale, settings) in enumerate(versions):
@@ -98,7 +98,7 @@ def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConf
     return _balanced(np.concatenate(windows), np.array(labels, dtype=np.float32), rng)
 
 
-def _refuse_outside(dataset: str, item: Labelled, micrograph: Micrograph) -> None:
+def refuse_outside(dataset: str, item: Labelled, micrograph: Micrograph) -> None:
     """Refuse coordinates that cannot belong to this image; a few beyond the edge occur in published ones."""
     outside = Picks.unscored(micrograph.name, item.avoid).outside(micrograph.image.shape)
     if len(outside) > _MOST_OUTSIDE * len(item.avoid):
@@ -152,7 +152,7 @@ def _versions(
     return [(1.0, base), *others]
 
 
-def _unlabelled_margin(dataset: Dataset) -> float:
+def unlabelled_margin(dataset: Dataset) -> float:
     """Return how far, in pixels, all labels keep off the left and upper edge.
 
     Published labels often leave out a frame along the edge; the particles in it must not become negatives.

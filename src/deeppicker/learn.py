@@ -11,13 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from deeppicker.config import ExampleConfig, TrainConfig
-from deeppicker.dataset import Dataset, split
+from deeppicker.calibrate import calibrate
+from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
+from deeppicker.crops import Batch, Plate, draw_batch, load_plates
+from deeppicker.dataset import Dataset, Labelled, split
 from deeppicker.examples import Examples, draw, join
 from deeppicker.formats.atomic import make_folder
-from deeppicker.model import Model, copy_network, save_model
+from deeppicker.model import Model, save_model
+from deeppicker.networks import DenseNetwork, copy_network
+from deeppicker.pick import pick
 from deeppicker.train import Training, resume_checkpoint, save_checkpoint, train
+from deeppicker.train_dense import train_dense
+
+_CALIBRATED_ON = 150  # micrographs at most
+_DOUBT_DIAMETERS = 0.4  # a confident pick farther than this from every label has none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +34,7 @@ class LearnConfig:
     """What decides the result of training, besides the data."""
 
     examples: ExampleConfig = ExampleConfig()
+    crops: CropConfig = CropConfig()
     train: TrainConfig = TrainConfig()
 
 
@@ -66,7 +76,6 @@ def learn(
     training = Training(copy_network(start.network), config.train, _fingerprint(start, datasets, config))
     checkpoint = output.with_name(output.name + ".checkpoint")
     resume_checkpoint(training, checkpoint)
-    examples, validation = draw_all(halves, start, config)
 
     def keep(state: Training) -> None:
         if state.best_epoch is state.history[-1]:
@@ -74,11 +83,76 @@ def learn(
         save_checkpoint(state, checkpoint)
         after_epoch(state)
 
-    train(training, examples, validation, keep)
-    model = _described(start, training, datasets, config)
+    if isinstance(training.network, DenseNetwork):
+        held = _learn_dense(training, start, halves, config, keep)
+        model = _described(start, training, datasets, config)
+        model = replace(model, calibration=calibrate(model, held))
+    else:
+        examples, validation = draw_all(halves, start, config)
+        train(training, examples, validation, keep)
+        model = _described(start, training, datasets, config)
     save_model(model, output)
     checkpoint.unlink(missing_ok=True)
     return model
+
+
+def _learn_dense(
+    training: Training,
+    start: Model,
+    halves: Sequence[tuple[Dataset, Dataset]],
+    config: LearnConfig,
+    after_epoch: Callable[[Training], None],
+) -> list[tuple[float, Labelled]]:
+    """Train a dense network; return the micrographs, with their diameters, on which it is to be calibrated."""
+    if start.info:
+        halves = [(doubted(start, part, config.crops.doubt), held) for part, held in halves]
+    plates = [(is_simulated(part), load_plates(part, start.prepare)) for part, _ in halves]
+    simulated = [plate for known, group in plates if known for plate in group]
+    real = [group for known, group in plates if not known]
+    share = (config.crops.real if simulated else 1.0) / max(1, len(real))
+    groups: list[tuple[float, Sequence[Plate]]] = [(share, group) for group in real]
+    if simulated:
+        groups.append((1 - config.crops.real if real else 1.0, simulated))
+    held = [plate for _, part in halves for plate in load_plates(part, start.prepare)]
+
+    def draw_crops(plates: Sequence[Plate], number: int, rng: np.random.Generator) -> Batch:
+        return draw_batch(plates, number, config.crops, start.prepare, rng)
+
+    train_dense(training, groups, held, draw_crops, after_epoch)
+    complete = [part for _, part in halves if is_simulated(part)] or [part for _, part in halves]
+    items = [(part.diameter, item) for part in complete for item in part.micrographs]
+    return items[:: max(1, -(-len(items) // _CALIBRATED_ON))]
+
+
+def is_simulated(dataset: Dataset) -> bool:
+    """Return whether all is known about the micrographs of a data set, which is so of simulated ones only."""
+    return all(item.mask is not None for item in dataset.micrographs)
+
+
+def doubted(model: Model, dataset: Dataset, score: float) -> Dataset:
+    """Return a data set in which confident picks of ``model`` that carry no label are no background either.
+
+    Parameters
+    ----------
+    model : Model
+        A trained model.
+    dataset : Dataset
+        Of real micrographs; simulated ones are returned as they are, since their labels are complete.
+    score : float
+        Least score, 0-1, of a confident pick.
+    """
+    if is_simulated(dataset):
+        return dataset
+    items = []
+    for item in dataset.micrographs:
+        micrograph = item.load()
+        found = pick(micrograph, model, dataset.diameter)
+        confident = found.positions[found.scores >= score]
+        radius = _DOUBT_DIAMETERS * dataset.diameter / micrograph.pixel_size
+        if len(item.avoid):
+            confident = confident[cKDTree(item.avoid).query(confident)[0] > radius]
+        items.append(replace(item, avoid=np.concatenate([item.avoid, confident])))
+    return replace(dataset, micrographs=items)
 
 
 def draw_all(halves: Sequence[tuple[Dataset, Dataset]], start: Model, config: LearnConfig) -> tuple[Examples, Examples]:

@@ -1,121 +1,24 @@
-"""The networks, and Model: weights together with the preparation they were trained with; saving and loading."""
+"""Model: weights together with the preparation they were trained with; saving and loading."""
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
-from torch.nn import functional
 
-from deeppicker.config import DEFAULT_MODEL, PrepareConfig
+from deeppicker.config import DEFAULT_MODEL, PREPARATIONS, PrepareConfig
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.networks import NETWORKS, Network, kind_of, new_network
 
 _METADATA_KEY = "deeppicker"
-
-
-@runtime_checkable
-class Network(Protocol):
-    """What the pipeline needs of a network: its window, how to train it and how to sweep it. An ``nn.Module``."""
-
-    window: int
-
-    def windows(self, windows: Float[torch.Tensor, "n window window"]) -> Float[torch.Tensor, " n"]:
-        """Return the log-odds that each window is centred on a particle."""
-        ...
-
-    def sweep(self, image: Float[torch.Tensor, "height width"], step: int) -> Float[torch.Tensor, "rows columns"]:
-        """Return the log-odds of every window of the image, ``step`` pixels apart, the first at its corner."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Return the trainable weights."""
-        ...
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Return the trainable weights with their names."""
-        ...
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return all weights by name."""
-        ...
-
-    def load_state_dict(self, state_dict: Mapping[str, torch.Tensor]) -> object:
-        """Take over all weights by name."""
-        ...
-
-    def train(self, mode: bool = True) -> object:
-        """Switch dropout on (or off)."""
-        ...
-
-
-class PaperNetwork(nn.Module):
-    """The network of Section 4.2: four convolutions with ReLU and max-pooling, two fully-connected layers.
-
-    Kernel sizes and channels (9×9×8, 5×5×16, 3×3×32, 2×2×64, then 256-128-2; 49,922 parameters) are those of the
-    authors' later public code; the paper does not give them. Input: 64×64; output: log-probabilities of
-    (background, particle) before the softmax.
-    """
-
-    window = 64
-
-    def __init__(self) -> None:
-        super().__init__()
-        shapes = [(1, 8, 9), (8, 16, 5), (16, 32, 3), (32, 64, 2)]  # input channels, output channels, kernel
-        self.convolutions = nn.ModuleList(nn.Conv2d(*shape) for shape in shapes)
-        self.hidden = nn.Linear(256, 128)
-        self.dropout = nn.Dropout(0.5)
-        self.output = nn.Linear(128, 2)
-
-    def forward(self, windows: Float[torch.Tensor, "n 64 64"]) -> Float[torch.Tensor, "n 2"]:
-        """Return the unnormalised log-probabilities of background and particle."""
-        features = windows[:, None]
-        for convolution in self.convolutions:
-            features = functional.max_pool2d(convolution(features), 2).relu()  # the same as ReLU first, faster
-        hidden = self.hidden(features.flatten(1)).relu()
-        result: torch.Tensor = self.output(self.dropout(hidden))
-        return result
-
-    def windows(self, windows: Float[torch.Tensor, "n 64 64"]) -> Float[torch.Tensor, " n"]:
-        """Return the log-odds of particle against background for each window."""
-        logits = self.forward(windows)
-        return logits[:, 1] - logits[:, 0]
-
-    def sweep(self, image: Float[torch.Tensor, "height width"], step: int) -> Float[torch.Tensor, "rows columns"]:
-        """Return the log-odds of all windows in one pass; equal to `windows` on each window by itself.
-
-        A max-pooling keeps its stride of 2 as long as the result still holds every ``step``-th position; from there
-        on it moves by single positions and what follows is dilated instead, so that no position is lost.
-        """
-        features = image[None, None]
-        stride = dilation = 1
-        for layer in self.convolutions:
-            assert isinstance(layer, nn.Conv2d)
-            features = functional.conv2d(features, layer.weight, layer.bias, dilation=dilation)
-            if stride < step:
-                features = functional.max_pool2d(features, 2).relu_()
-                stride *= 2
-            else:
-                features = functional.max_pool2d(features, 2, stride=1, dilation=dilation).relu_()
-                dilation *= 2
-        kernel = self.hidden.weight.view(128, 64, 2, 2)
-        hidden = functional.conv2d(features, kernel, self.hidden.bias, dilation=dilation).relu_()
-        kernel = self.output.weight.view(2, 128, 1, 1)
-        logits = functional.conv2d(hidden, kernel, self.output.bias)[0]
-        return logits[1] - logits[0]
-
-
-_NETWORKS: Mapping[str, type[Network]] = {"paper": PaperNetwork}
 
 
 @dataclass(frozen=True)
@@ -132,24 +35,20 @@ class Model:
         Particle diameter in Å, if the model belongs to one molecule.
     info : mapping
         Where the model comes from: data sets, settings, seed, version. JSON values only.
+    calibration : (float, float)
+        Slope and offset that turn what the network says into log-odds that agree with how often picks are right.
     """
 
     network: Network
     prepare: PrepareConfig = PrepareConfig()
     diameter: float | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[float, float] = (1.0, 0.0)
 
 
-def new_network(seed: int, kind: str = "paper") -> Network:
-    """Return an untrained network whose weights depend on ``seed`` only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return _NETWORKS[kind]()
-
-
-def copy_network(network: Network) -> Network:
-    """Return an independent network with the same weights."""
-    return copy.deepcopy(network)
+def new_model(seed: int, kind: str = "paper") -> Model:
+    """Return a model with an untrained network of a kind, and the preparation that the kind works with."""
+    return Model(new_network(seed, kind), PREPARATIONS[kind])
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -161,10 +60,11 @@ def save_model(model: Model, path: Path) -> None:
         If the file cannot be written.
     """
     description = {
-        "network": next(kind for kind, cls in _NETWORKS.items() if isinstance(model.network, cls)),
+        "network": kind_of(model.network),
         "prepare": asdict(model.prepare),
         "diameter": model.diameter,
         "info": dict(model.info),
+        "calibration": list(model.calibration),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     atomic_write(path, save(weights, metadata={_METADATA_KEY: json.dumps(description)}))
@@ -206,7 +106,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def _describe(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Model:
-    network = _NETWORKS[description["network"]]()
+    network = NETWORKS[description["network"]]()
     network.load_state_dict(weights)
     network.train(False)
     return Model(
@@ -214,4 +114,5 @@ def _describe(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor
         PrepareConfig(**description["prepare"]),
         description["diameter"],
         description["info"],
+        tuple(description.get("calibration", (1.0, 0.0))),
     )

@@ -16,8 +16,7 @@ def find_peaks(places: ScoreMap, scores: ScoreMap, distance: float, floor: float
     Parameters
     ----------
     places : ScoreMap
-        Log-odds, smoothed and cleaned, whose maxima are the positions; ``-inf`` is never picked,
-        nor what is next to it.
+        Log-odds, smoothed, whose maxima are the positions.
     scores : ScoreMap
         Log-odds on the same grid; the score of a pick is the highest at its position and the eight next to it.
     distance : float
@@ -28,12 +27,25 @@ def find_peaks(places: ScoreMap, scores: ScoreMap, distance: float, floor: float
         Name of the micrograph that the picks belong to.
     """
     indices = local_maxima(places.logits, distance / places.grid.step, -np.inf)
-    lowest = ndimage.minimum_filter(places.logits, 3)[indices[:, 0], indices[:, 1]]
-    indices = indices[lowest > -np.inf]  # what is next to a removed region is its flank, not a peak
     values = ndimage.maximum_filter(scores.logits, 3)[indices[:, 0], indices[:, 1]]
-    positions = places.grid.positions(indices[:, ::-1].astype(np.float64))
+    positions = places.grid.positions((indices + _vertices(places.logits, indices))[:, ::-1])
     found = Picks(micrograph, positions, expit(values.astype(np.float64)))
     return found.where(found.scores > floor).sorted()
+
+
+def _vertices(values: Float32[np.ndarray, "height width"], indices: Int[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """Return how far, in rows and columns, the vertex of a parabola lies from each maximum; at most half an element."""
+    padded = np.pad(values, 1, mode="edge").astype(np.float64)
+    rows, columns = (indices + 1).T
+    top = padded[rows, columns]
+    shifts = []
+    for row, column in ((1, 0), (0, 1)):
+        before, after = padded[rows - row, columns - column], padded[rows + row, columns + column]
+        bend = 2 * top - before - after
+        usable = np.isfinite(bend) & (bend > 0)
+        shift = np.divide(0.5 * (after - before), bend, out=np.zeros_like(top), where=usable)
+        shifts.append(np.clip(shift, -0.5, 0.5))
+    return np.stack(shifts, axis=1)
 
 
 def local_maxima(values: Float32[np.ndarray, "height width"], radius: float, floor: float) -> Int[np.ndarray, "n 2"]:

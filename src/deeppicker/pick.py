@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from deeppicker.clean import clean, smooth
-from deeppicker.config import PeaksConfig, PickConfig
-from deeppicker.core import Micrograph, Picks, Prepared
+import numpy as np
+from jaxtyping import Bool, Float
+
+from deeppicker.clean import oversized, smooth
+from deeppicker.config import PickConfig
+from deeppicker.core import Found, Micrograph, Picks, Prepared, ScoreMap
 from deeppicker.model import Model
 from deeppicker.peaks import extreme_fraction, find_peaks, unusual, within_edge
 from deeppicker.prepare import box_pixels, prepare
 from deeppicker.score import score
 
+JUNK = "contamination"
+REGION = "region too large for a particle"
+EXTREME = "extreme pixels"
+EDGE = "cut by the edge"
+_JUNK_THRESHOLD = 0.5  # probability
+
 
 def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Picks:
-    """Return all candidates of a micrograph above ``config.peaks.floor``, best first.
+    """Return all candidates of a micrograph above ``config.peaks.floor``, best first; see `find`."""
+    return find(micrograph, model, diameter, config).candidates
+
+
+def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Found:
+    """Return candidates of a micrograph, what was rejected and why, and the mask of contamination.
 
     Parameters
     ----------
@@ -32,16 +46,40 @@ def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     """
     prepared = prepare(micrograph, diameter, model.prepare)
     box = box_pixels(diameter, micrograph.pixel_size, model.prepare)
-    distance = 0.5 * config.peaks.peak_window * box
+    distance = 0.5 * (config.peaks.peak_window or model.network.peak_window) * box
     scores = score(model, prepared, config.score)
-    places = clean(smooth(scores, config.smooth * box), distance, config.clean)
-    candidates = find_peaks(places, scores, distance, config.peaks.floor, micrograph.name)
+    places = smooth(scores, config.smooth * box)
+    found = find_peaks(places, scores, distance, config.peaks.floor, micrograph.name)
+    contaminated = scores.junk > _JUNK_THRESHOLD
+    regions = oversized(places.logits, distance / places.grid.step, config.clean)
     margin = config.peaks.edge * diameter / micrograph.pixel_size
-    candidates = candidates.where(within_edge(candidates.positions, micrograph.image.shape, margin))
-    return without_extremes(candidates, prepared, model.prepare.window, config.peaks)
+    tests = {
+        EDGE: ~within_edge(found.positions, micrograph.image.shape, margin),
+        JUNK: _under(contaminated, scores, found),
+        REGION: _under(regions, scores, found),
+    }
+    plausible = ~np.any(list(tests.values()), axis=0)
+    extreme = np.zeros(len(found), dtype=bool)
+    extreme[plausible] = _extreme(found.where(plausible), prepared, model.prepare.window, config)
+    tests[EXTREME] = extreme
+    reason = np.full(len(found), "", dtype=object)
+    for name, failed in reversed(tests.items()):  # the first test that fails gives the reason
+        reason[failed] = name
+    good = reason == ""
+    return Found(
+        found.where(good), found.where(~good), tuple(reason[~good].tolist()), contaminated | regions, scores.grid
+    )
 
 
-def without_extremes(candidates: Picks, prepared: Prepared, window: int, config: PeaksConfig) -> Picks:
-    """Return the candidates whose window does not hold unusually many extreme pixels (Sections 2.1 and 4.5)."""
-    fractions = extreme_fraction(prepared, candidates.positions, window, config.extreme_sigmas)
-    return candidates.where(~unusual(fractions, candidates.scores, config.max_extreme))
+def _under(mask: Bool[np.ndarray, "rows columns"], scores: ScoreMap, found: Picks) -> Bool[np.ndarray, " n"]:
+    """Return which positions lie on the mask."""
+    columns, rows = np.rint(scores.grid.indices(found.positions)).astype(np.int64).T
+    return np.asarray(mask[np.clip(rows, 0, mask.shape[0] - 1), np.clip(columns, 0, mask.shape[1] - 1)])
+
+
+def _extreme(found: Picks, prepared: Prepared, window: int, config: PickConfig) -> Bool[np.ndarray, " n"]:
+    """Return which candidates have unusually many extreme pixels in their window (Sections 2.1 and 4.5)."""
+    fractions: Float[np.ndarray, " n"] = extreme_fraction(
+        prepared, found.positions, window, config.peaks.extreme_sigmas
+    )
+    return unusual(fractions, found.scores, config.peaks.max_extreme)

@@ -5,6 +5,8 @@ Layout::
     DIR/run.json                                 settings; picks made with others are never mixed in
     DIR/<micrograph>_autopick.star               picks: candidates that reach the threshold
     DIR/candidates/<micrograph>_candidates.star  the other candidates above the floor
+    DIR/candidates/<micrograph>_rejected.star    what cannot be a particle, and why
+    DIR/junk/<micrograph>_junk.png               white where there is contamination
     DIR/autopick.star                            RELION's list of the coordinate files
     DIR/summary.csv                              a row for each micrograph: picks, seconds, why it failed
 
@@ -24,25 +26,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from deeppicker.config import SelectConfig
-from deeppicker.core import Picks, micrograph_key
+from deeppicker.core import Found, Picks, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.formats import star
+from deeppicker.formats import raster, star
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.threshold import choose_threshold
 
-_COLUMNS = ("micrograph", "picks", "candidates", "seconds", "error")
+_COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
+_PROVISIONAL = 0.5  # threshold while a run lasts whose threshold is chosen at its end
+_THRESHOLD = "threshold"  # key in run.json; that of the picks, chosen or given
 _SELECTED = "select"  # key in run.json; null while some files may follow another selection
 _REFRESH = 10.0  # seconds between rewrites of the two tables during a run
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one micrograph: counts and time, or the reason why it failed."""
+    """What became of one micrograph: counts and time, or the reason why it failed.
+
+    ``right`` is the number of picks that are expected to be particles, ``particles`` that of all particles among the
+    candidates; both are sums of scores.
+    """
 
     micrograph: str
     picks: int = 0
     candidates: int = 0
+    right: float = 0.0
+    particles: float = 0.0
     seconds: float = 0.0
     error: str = ""
 
@@ -78,6 +90,7 @@ class RunFolder:
         self._select = select
         self._rows: dict[str, Row] = {}
         self._refreshed = time.monotonic()
+        self.threshold = select.threshold  # None until it is chosen
         self._selected: dict[str, Any] | None = asdict(select)  # what all finished micrographs follow, if known
         earlier = None if overwrite else self._read_settings()
         holds_picks = any(self.folder.glob("*_autopick.star"))
@@ -91,6 +104,7 @@ class RunFolder:
         else:
             if earlier.pop(_SELECTED, None) != self._selected:
                 self._selected = None
+            earlier.pop(_THRESHOLD, None)
             _refuse_mixture(folder, earlier, self._settings)
             self._rows = self._read_summary()
         self._write_settings()
@@ -133,10 +147,17 @@ class RunFolder:
 
     def store(self, found: Picks, seconds: float) -> Row:
         """Write the picks and the other candidates of a micrograph; the picks, which mark it as done, last."""
-        chosen = found.scores >= self._select.threshold
+        threshold = self._select.threshold if self._select.threshold is not None else _PROVISIONAL
+        chosen = found.scores >= threshold
         star.write_coordinates(self.candidates_file(found.micrograph), found.where(~chosen))
         star.write_coordinates(self.picks_file(found.micrograph), found.where(chosen))
-        return self._record(Row(found.micrograph, int(chosen.sum()), int((~chosen).sum()), seconds))
+        return self._record(replace(_row(found, chosen), seconds=seconds))
+
+    def store_rejected(self, found: Found, shape: tuple[int, ...]) -> None:
+        """Write what was rejected in a micrograph of ``shape`` (height, width), and its mask of contamination."""
+        key = found.candidates.key
+        star.write_rejected(self._candidates / f"{key}_rejected.star", found.rejected, found.reasons)
+        raster.write_mask(make_folder(self.folder / "junk") / f"{key}_junk.png", found.junk_image(shape))
 
     def fail(self, name: str, reason: str, seconds: float) -> Row:
         """Record why a micrograph has no picks."""
@@ -166,7 +187,8 @@ class RunFolder:
                 self._record(self._count(key))
                 self._selected = None
         self._arrange(names)
-        anew = self._selected is None or self._select.num_particles is not None
+        chosen = self._select.threshold is None or self._select.num_particles is not None
+        anew = self._selected is None or chosen
         if anew:
             self._reselect([row.micrograph for row in self.rows if self.is_done(row.micrograph)])
         self._write_tables()
@@ -187,12 +209,15 @@ class RunFolder:
 
     def _count(self, name: str) -> Row:
         """Return the row of a micrograph that was finished just before its run was killed; its time is lost."""
-        picks = len(star.read(self.picks_file(name))[0])
-        return Row(name, picks, len(self.found(name)) - picks)
+        found = self.found(name)
+        chosen = np.zeros(len(found), dtype=bool)
+        chosen[: len(star.read(self.picks_file(name))[0])] = True  # the best
+        return _row(found, chosen)
 
     def _reselect(self, names: list[str]) -> None:
         """Move candidates between picks and side files until they follow the present selection."""
         found = {name: self.found(name) for name in names}
+        self.threshold = threshold_of(found.values(), self._select)
         for name, keep in select(found, self._select).items():
             chosen, rest = found[name].where(keep), found[name].where(~keep)
             row = self._rows[micrograph_key(name)]
@@ -202,7 +227,7 @@ class RunFolder:
                 # The file that grows first: an interruption leaves a candidate in both files, never in none.
                 for path, content in files if len(chosen) < before[1] else files[::-1]:
                     star.write_coordinates(path, content)
-            self._record(replace(row, picks=len(chosen), candidates=len(rest)), refresh=False)
+            self._record(replace(_row(found[name], keep), seconds=row.seconds), refresh=False)
 
     def _record(self, row: Row, *, refresh: bool = True) -> Row:
         self._rows[micrograph_key(row.micrograph)] = row
@@ -219,7 +244,8 @@ class RunFolder:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for row in rows:
-            writer.writerow([row.micrograph, row.picks, row.candidates, f"{row.seconds:.2f}", row.error])
+            sums = [f"{row.right:.2f}", f"{row.particles:.2f}", f"{row.seconds:.2f}"]
+            writer.writerow([row.micrograph, row.picks, row.candidates, *sums, row.error])
         atomic_write(self._summary_file, text.getvalue())
 
     @property
@@ -231,7 +257,10 @@ class RunFolder:
         return self.folder / "summary.csv"
 
     def _write_settings(self) -> None:
-        atomic_write(self._run_file, json.dumps({**self._settings, _SELECTED: self._selected}, indent=2) + "\n")
+        atomic_write(
+            self._run_file,
+            json.dumps({**self._settings, _SELECTED: self._selected, _THRESHOLD: self.threshold}, indent=2) + "\n",
+        )
 
     def _read_settings(self) -> dict[str, Any] | None:
         try:
@@ -252,6 +281,8 @@ class RunFolder:
                         item["micrograph"],
                         int(item["picks"]),
                         int(item["candidates"]),
+                        float(item["right"]),
+                        float(item["particles"]),
                         float(item["seconds"]),
                         item["error"],
                     )
@@ -263,8 +294,8 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove the coordinates and the counts of an earlier run, the marks of what is done first."""
-        for folder, pattern in ((self.folder, "*_autopick.star"), (self._candidates, "*_candidates.star")):
-            for path in folder.glob(pattern):
+        for pattern in ("*_autopick.star", "candidates/*_candidates.star", "candidates/*_rejected.star", "junk/*.png"):
+            for path in self.folder.glob(pattern):
                 path.unlink()
         self._summary_file.unlink(missing_ok=True)
 
@@ -275,7 +306,8 @@ def select(found: Mapping[str, Picks], config: SelectConfig) -> dict[str, np.nda
     Candidates reach the threshold and, if a number of particles is set, are among that many best of all
     micrographs; of equal scores that of the micrograph first in the alphabet, then the earlier candidate is kept.
     """
-    keep = {name: picks.scores >= config.threshold for name, picks in found.items()}
+    threshold = threshold_of(found.values(), config)
+    keep = {name: picks.scores >= threshold for name, picks in found.items()}
     if config.num_particles is None or not keep:
         return keep
     names = sorted(found, key=micrograph_key)  # so that ties do not depend on the order of the micrographs
@@ -286,6 +318,19 @@ def select(found: Mapping[str, Picks], config: SelectConfig) -> dict[str, np.nda
     among = np.zeros(len(scores), dtype=bool)
     among[best] = True
     return dict(zip(names, np.split(reached & among, ends[:-1]), strict=True))
+
+
+def threshold_of(found: Iterable[Picks], config: SelectConfig) -> float:
+    """Return the threshold that is set, or that which suits all these candidates best."""
+    if config.threshold is not None:
+        return config.threshold
+    return choose_threshold(np.concatenate([np.zeros(0), *(picks.scores for picks in found)]))
+
+
+def _row(found: Picks, chosen: Bool[np.ndarray, " n"]) -> Row:
+    picks = int(chosen.sum())
+    right, particles = float(found.scores[chosen].sum()), float(found.scores.sum())
+    return Row(found.micrograph, picks, len(found) - picks, right, particles)
 
 
 def _refuse_mixture(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

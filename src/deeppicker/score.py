@@ -1,6 +1,8 @@
-"""Score every position of a prepared micrograph in one fully convolutional pass, tile by tile."""
+"""Score every position of a prepared micrograph in fully convolutional passes, tile by tile."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,25 +10,58 @@ import torch
 from deeppicker.config import ScoreConfig
 from deeppicker.core import Prepared, ScoreMap
 from deeppicker.model import Model
+from deeppicker.networks import DenseNetwork, Network
 
 
 def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
-    """Return the log-odds of a particle at every ``config.step``-th working pixel.
+    """Return the calibrated log-odds of a particle at every ``config.step``-th working pixel.
 
-    The scores equal those of the network on each window by itself, and do not depend on the tile size.
+    The scores do not depend on the tile size. Those of the paper's network equal what it says of each window by
+    itself.
     """
-    window, step = model.network.window, config.step
+    step = config.step or model.network.stride
+    tile = config.tile or model.network.tile
+    with torch.inference_mode():
+        if isinstance(model.network, DenseNetwork):
+            scores = _score_map(model.network, prepared, max(step, model.network.stride), tile)
+        else:
+            scores = _score_windows(model.network, prepared, step, tile)
+    slope, offset = model.calibration
+    return replace(scores, logits=scores.logits * np.float32(slope) + np.float32(offset))
+
+
+def _score_windows(network: Network, prepared: Prepared, step: int, tile: int) -> ScoreMap:
+    """Sweep a network of windows over the image; the first position is the centre of the first window."""
+    window = network.window
     height, width = prepared.image.shape
     logits = np.empty(((height - window) // step + 1, (width - window) // step + 1), dtype=np.float32)
-    side = max(1, (config.tile - window) // step + 1)  # positions along a tile
+    side = max(1, (tile - window) // step + 1)  # positions along a tile
     image = torch.from_numpy(prepared.image)
-    with torch.inference_mode():
-        for row in range(0, logits.shape[0], side):
-            for column in range(0, logits.shape[1], side):
-                part = logits[row : row + side, column : column + side]
-                top, left = row * step, column * step
-                bottom = top + (part.shape[0] - 1) * step + window
-                right = left + (part.shape[1] - 1) * step + window
-                part[:] = model.network.sweep(image[top:bottom, left:right], step).numpy()
+    for row in range(0, logits.shape[0], side):
+        for column in range(0, logits.shape[1], side):
+            part = logits[row : row + side, column : column + side]
+            top, left = row * step, column * step
+            bottom = top + (part.shape[0] - 1) * step + window
+            right = left + (part.shape[1] - 1) * step + window
+            part[:] = network.sweep(image[top:bottom, left:right], step).numpy()
     centre = (window - 1) / 2
-    return ScoreMap(logits, prepared.grid.derive((centre, centre), float(step)))
+    return ScoreMap(logits, prepared.grid.derive((centre, centre), float(step)), np.zeros_like(logits))
+
+
+def _score_map(network: DenseNetwork, prepared: Prepared, step: int, tile: int) -> ScoreMap:
+    """Let a dense network draw its maps; each tile sees as much around it as its scores depend on."""
+    height, width = prepared.image.shape
+    logits = np.empty((-(-height // step), -(-width // step)), dtype=np.float32)
+    junk = np.empty_like(logits)
+    image = torch.from_numpy(prepared.image)
+    side = max(1, tile // network.multiple) * network.multiple
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            first_row, first_column = max(0, top - network.halo), max(0, left - network.halo)
+            seen = image[first_row : top + side + network.halo, first_column : left + side + network.halo]
+            rows, columns = (top - first_row) // step, (left - first_column) // step
+            place = np.s_[top // step : (top + side) // step, left // step : (left + side) // step]
+            for target, part in zip((logits, junk), network.maps(seen, step), strict=True):
+                inside = target[place]
+                inside[:] = part.numpy()[rows : rows + inside.shape[0], columns : columns + inside.shape[1]]
+    return ScoreMap(logits, prepared.grid.derive((0.0, 0.0), float(step)), junk)

@@ -1,4 +1,4 @@
-"""One loop: examples -> weights, by stochastic gradient descent with momentum (Section 4.3)."""
+"""A training run and its checkpoints; the loop over windows, by stochastic gradient descent (Section 4.3)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.nn import functional
 
-from deeppicker.config import TrainConfig
+from deeppicker.config import TrainConfig, TrainSettings
 from deeppicker.examples import Examples
 from deeppicker.formats.atomic import atomic_write
-from deeppicker.model import Network
+from deeppicker.networks import DenseNetwork, Network, PaperNetwork, kind_of
 
 _GRADIENT_LIMIT = 5.0  # norm; keeps a first step from an unlucky start harmless
 _METADATA_KEY = "deeppicker-training"
@@ -45,15 +45,17 @@ class Training:
     fingerprint: str = ""
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
-    optimizer: torch.optim.SGD = field(init=False)
+    settings: TrainSettings = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=self.config.learning_rate,
-            momentum=self.config.momentum,
-            weight_decay=self.config.weight_decay,
-        )
+        self.settings = self.config.resolved(kind_of(self.network))
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        weights = self.network.parameters()
+        if isinstance(self.network, DenseNetwork):
+            self.optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+        else:
+            self.optimizer = torch.optim.SGD(weights, lr=rate, momentum=self.settings.momentum, weight_decay=decay)
 
     @property
     def best_epoch(self) -> Epoch:
@@ -78,7 +80,7 @@ def train(
     after_epoch : callable
         Called after each epoch, for progress and checkpoints.
     """
-    config = training.config
+    config = training.settings
     steps = math.ceil(len(examples) / config.batch_size)
     while len(training.history) < config.epochs:
         number = len(training.history)
@@ -86,19 +88,30 @@ def train(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 1_000_003 + number)  # dropout
             loss, accuracy = _epoch(training, examples, rng, number * steps, config.epochs * steps)
+        assert isinstance(training.network, PaperNetwork)
         validation_loss, validation_accuracy = measure(training.network, validation)
         rate = _learning_rate(config, number * steps, config.epochs * steps)
         epoch = Epoch(number + 1, rate, loss, accuracy, validation_loss, validation_accuracy)
-        training.history.append(epoch)
-        if training.best_epoch is epoch:
-            training.best = {name: value.clone() for name, value in training.network.state_dict().items()}
+        record(training, epoch)
         after_epoch(training)
+    return finish(training)
+
+
+def record(training: Training, epoch: Epoch) -> None:
+    """Add an epoch to the history, and keep its weights if it is the best so far."""
+    training.history.append(epoch)
+    if training.best_epoch is epoch:
+        training.best = {name: value.clone() for name, value in training.network.state_dict().items()}
+
+
+def finish(training: Training) -> Training:
+    """Put the weights of the best epoch into the network."""
     training.network.load_state_dict(training.best)
     training.network.train(False)
     return training
 
 
-def measure(network: Network, examples: Examples, batch_size: int = 1024) -> tuple[float, float]:
+def measure(network: PaperNetwork, examples: Examples, batch_size: int = 1024) -> tuple[float, float]:
     """Return the mean cross-entropy and the accuracy on examples."""
     network.train(False)
     losses, right = 0.0, 0
@@ -112,7 +125,8 @@ def measure(network: Network, examples: Examples, batch_size: int = 1024) -> tup
 
 
 def _epoch(training: Training, examples: Examples, rng: torch.Generator, done: int, total: int) -> tuple[float, float]:
-    config, network = training.config, training.network
+    config, network = training.settings, training.network
+    assert isinstance(network, PaperNetwork)
     network.train(True)
     order = torch.randperm(len(examples), generator=rng).numpy()
     losses, right = 0.0, 0
@@ -145,7 +159,7 @@ def _turn(windows: Float[torch.Tensor, "n side side"], rng: torch.Generator) -> 
     return torch.cat(parts)
 
 
-def _learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+def _learning_rate(config: TrainSettings, step: int, steps: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
@@ -161,7 +175,7 @@ def save_checkpoint(training: Training, path: Path) -> None:
         f"{group}.{name}": value.contiguous()
         for group, values in (
             ("network", training.network.state_dict()),
-            ("momentum", _momentum(training)),
+            ("optimizer", _optimizer_state(training)),
             ("best", training.best),
         )
         for name, value in values.items()
@@ -180,20 +194,26 @@ def resume_checkpoint(training: Training, path: Path) -> bool:
         return False
     if state["fingerprint"] != training.fingerprint:
         return False
-    groups: dict[str, dict[str, torch.Tensor]] = {"network": {}, "momentum": {}, "best": {}}
+    groups: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimizer": {}, "best": {}}
     for key, value in tensors.items():
         group, _, name = key.partition(".")
         groups[group][name] = value
     training.network.load_state_dict(groups["network"])
-    for name, parameter in training.network.named_parameters():
-        if name in groups["momentum"]:
-            training.optimizer.state[parameter]["momentum_buffer"] = groups["momentum"][name]
+    parameters = dict(training.network.named_parameters())
+    for key, value in groups["optimizer"].items():
+        name, _, part = key.rpartition("/")
+        training.optimizer.state[parameters[name]][part] = value
     training.best = groups["best"]
     training.history = [Epoch(**epoch) for epoch in state["history"]]
     return True
 
 
-def _momentum(training: Training) -> dict[str, torch.Tensor]:
+def _optimizer_state(training: Training) -> dict[str, torch.Tensor]:
+    """Return the tensors that the optimizer keeps for each weight, such as its momentum."""
     state = training.optimizer.state
-    named = training.network.named_parameters()
-    return {name: state[value]["momentum_buffer"] for name, value in named if "momentum_buffer" in state[value]}
+    return {
+        f"{name}/{part}": value
+        for name, weight in training.network.named_parameters()
+        for part, value in state.get(weight, {}).items()
+        if isinstance(value, torch.Tensor)
+    }

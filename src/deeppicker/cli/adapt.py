@@ -7,7 +7,15 @@ from pathlib import Path
 
 from deeppicker.cli.progress import track
 from deeppicker.cli.types import Length, Where
-from deeppicker.config import ADAPT_EPOCHS, DEFAULT_MODEL, ExampleConfig, PickConfig, SelectConfig, TrainConfig
+from deeppicker.config import (
+    ADAPT_EPOCHS,
+    DEFAULT_MODEL,
+    CropConfig,
+    ExampleConfig,
+    PickConfig,
+    SelectConfig,
+    TrainConfig,
+)
 from deeppicker.errors import InputError
 
 
@@ -40,9 +48,10 @@ class Options:
     """Training rounds; from the second on, the micrographs are picked again with the model of the round before."""
 
     examples: ExampleConfig = ExampleConfig()
-    train: TrainConfig = TrainConfig(epochs=ADAPT_EPOCHS)
+    crops: CropConfig = CropConfig()
+    train: TrainConfig = TrainConfig()
     steps: PickConfig = PickConfig()
-    threshold: float = SelectConfig().threshold
+    threshold: float = 0.5
     """Least score, 0-1, of the picks that a further round starts from."""
 
 
@@ -53,6 +62,7 @@ def run(options: Options) -> int:
     from deeppicker.dataset import load_dataset
     from deeppicker.learn import LearnConfig
     from deeppicker.model import load_model
+    from deeppicker.networks import kind_of
 
     dataset = load_dataset(
         options.picks,
@@ -65,8 +75,9 @@ def run(options: Options) -> int:
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
     model = load_model(options.model)
-    config = LearnConfig(examples=options.examples, train=options.train)
-    report = Report(options.output, options.train.epochs)
+    epochs = options.train.epochs or ADAPT_EPOCHS[kind_of(model.network)]
+    config = LearnConfig(examples=options.examples, crops=options.crops, train=replace(options.train, epochs=epochs))
+    report = Report(options.output, epochs)
     for number in range(options.rounds):
         if number:
             renewed = [

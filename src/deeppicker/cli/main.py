@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "compare picks with reference particles",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
+    "simulate": "make micrographs with known truth from structures",
 }
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 

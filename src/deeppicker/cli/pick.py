@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -15,12 +18,24 @@ from rich.table import Table
 
 from deeppicker.cli.progress import track
 from deeppicker.cli.types import Length
-from deeppicker.config import DEFAULT_MODEL, PickConfig, SelectConfig
+from deeppicker.config import DEFAULT_MODEL, LEAST_COVERAGE, DiameterConfig, PickConfig, SelectConfig
 from deeppicker.core import micrograph_key
-from deeppicker.errors import InputError
+from deeppicker.dataset import find_diameter
+from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import MicrographEntry, find_micrographs
 from deeppicker.runs import RunFolder
 
+if TYPE_CHECKING:
+    from deeppicker.diameter import Diameter
+    from deeppicker.model import Model
+
+_CHECKED = 3  # micrographs by which a diameter that is given is checked
+_NOTICED = 1.3  # factor by which it must be wrong to be noticed
+_SURE = 0.5  # confidence of the estimate
+_NOTHING = (
+    "no particles are in sight, so the coordinate files are empty; if there are some, set --diameter (in Å), "
+    "and --invert if they are bright"
+)
 _MOST_ROWS = 30  # a longer table on the screen helps nobody; summary.csv has all
 
 
@@ -35,7 +50,8 @@ class Options:
     """Folder for the results; a second run completes what is missing."""
 
     diameter: Length = None
-    """Particle diameter in Å. A model trained on one molecule knows its own."""
+    """Particle diameter in Å. Default: that of the model, if it was trained on one molecule, or of the picks in the
+    output folder; else it is estimated from some of the micrographs."""
 
     pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
@@ -50,22 +66,22 @@ class Options:
     """Start again although the output folder holds picks made with other settings."""
 
     select: SelectConfig = SelectConfig()
+    size: DiameterConfig = DiameterConfig()
     steps: PickConfig = PickConfig()
 
 
 def run(options: Options) -> int:
-    """Pick all micrographs that are not done yet; return 1 if some failed, 2 if all did."""
+    """Pick all micrographs that are not done yet; return 1 if some failed, 2 if all did or no particle is in sight."""
     from deeppicker.batch import Task, pick_into, refuse_twins
     from deeppicker.model import load_model
 
     entries = find_micrographs(options.input)
     refuse_twins(entries)
     model = load_model(options.model)
-    diameter = options.diameter if options.diameter is not None else model.diameter
-    if diameter is None:
-        raise InputError("the particle diameter is not known; set --diameter (in Å)")
-    task = Task(model, diameter, options.pixel_size, options.invert, options.steps)
-    folder = RunFolder(options.output, task.settings(), options.select, overwrite=options.overwrite)
+    size = _diameter(options, model, entries)
+    task = Task(model, size.value, options.pixel_size, options.invert, options.steps)
+    select = options.select if size.seen else replace(options.select, threshold=1.0)  # nothing is a pick
+    folder = RunFolder(options.output, task.settings(), select, overwrite=options.overwrite)
     folder.refuse_other_paths([entry.name for entry in entries])
     missing = [entry for entry in entries if not folder.is_done(entry.name)]
     try:
@@ -73,9 +89,61 @@ def run(options: Options) -> int:
     finally:
         folder.finish([entry.name for entry in entries])
     _report(folder, entries, len(missing))
+    if not size.seen:
+        print(f"deeppicker: {_NOTHING}", file=sys.stderr)
+        return 2
     if not failed:
         return 0
     return 1 if any(folder.is_done(entry.name) for entry in entries) else 2
+
+
+class _Size(NamedTuple):
+    """A diameter in Å, and whether particles are in sight."""
+
+    value: float
+    seen: bool
+
+
+def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]) -> _Size:
+    """Return the diameter that is given, known or estimated; say what the micrographs show of it."""
+    from deeppicker.batch import load
+    from deeppicker.diameter import can_estimate, estimate
+
+    earlier = None if options.overwrite else find_diameter(options.output)
+    known = next((d for d in (options.diameter, model.diameter, earlier) if d is not None), None)
+    if known is not None and (known == earlier or not 0 < known < math.inf or not can_estimate(model)):
+        return _Size(known, True)
+    config = options.size if known is None else replace(options.size, looked_at=min(_CHECKED, options.size.looked_at))
+    chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
+    looked_at = []
+    for entry in track(chosen, "looking for the particle diameter"):
+        with contextlib.suppress(DeepPickerError):  # it is reported when it is picked
+            looked_at.append(load(entry, options.pixel_size, options.invert))
+    if known is not None:
+        with contextlib.suppress(InputError):  # of micrographs too small to tell; the diameter that is given counts
+            _check(known, estimate(model, looked_at, config))
+        return _Size(known, True)
+    if not looked_at:
+        raise InputError(
+            f"none of {len(chosen)} micrographs can be used to estimate the diameter, {chosen[0].name} first; set --diameter (in Å)"
+        )
+    found = estimate(model, looked_at, config)
+    print(
+        f"particle diameter: {found.value:.0f} Å, estimated from {len(looked_at)} micrographs "
+        f"({found.low:.0f}-{found.high:.0f} Å with 90 %; within 15 % with {100 * found.confidence:.0f} %)"
+    )
+    return _Size(round(found.value, 1), found.coverage >= LEAST_COVERAGE)
+
+
+def _check(given: float, found: Diameter) -> None:
+    """Warn if the micrographs clearly show particles of another size."""
+    ratio = found.value / given
+    if found.coverage >= LEAST_COVERAGE and found.confidence > _SURE and abs(math.log(ratio)) > math.log(_NOTICED):
+        print(
+            f"deeppicker: warning: --diameter {given:g} Å, but the particles look {found.value:.0f} Å large "
+            f"({found.low:.0f}-{found.high:.0f} Å); leave it out to use that",
+            file=sys.stderr,
+        )
 
 
 def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) -> None:
@@ -99,3 +167,9 @@ def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) 
         highlight=False,
         markup=False,
     )
+    picks, right, particles = (sum(getattr(row, name) for row in good) for name in ("picks", "right", "particles"))
+    if picks:
+        console.print(
+            f"threshold {folder.threshold:g}: expected precision {right / picks:.2f}, recall {right / particles:.2f}",
+            highlight=False,
+        )

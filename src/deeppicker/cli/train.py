@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from deeppicker.cli.types import Length, Where
-from deeppicker.config import ExampleConfig, TrainConfig
+from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
 from deeppicker.errors import InputError
 
 
@@ -39,7 +39,11 @@ class Options:
     model: str | None = None
     """Model to start from; default: a new one."""
 
+    network: Literal["dense", "paper"] = "dense"
+    """Kind of a new network: the dense one draws a map of centres, the paper's judges windows."""
+
     examples: ExampleConfig = ExampleConfig()
+    crops: CropConfig = CropConfig()
     train: TrainConfig = TrainConfig()
 
 
@@ -48,7 +52,8 @@ def run(options: Options) -> int:
     from deeppicker.cli.training import Report
     from deeppicker.dataset import load_dataset
     from deeppicker.learn import LearnConfig, learn
-    from deeppicker.model import Model, load_model, new_network
+    from deeppicker.model import load_model, new_model
+    from deeppicker.networks import kind_of
 
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
@@ -62,10 +67,10 @@ def run(options: Options) -> int:
         )
         for path, diameter in zip(options.dataset, _diameters(options), strict=True)
     ]
-    start = load_model(options.model) if options.model else Model(new_network(options.train.seed))
-    report = Report(options.output, options.train.epochs)
+    start = load_model(options.model) if options.model else new_model(options.train.seed, options.network)
+    report = Report(options.output, options.train.resolved(kind_of(start.network)).epochs)
     report.begin(datasets)
-    config = LearnConfig(examples=options.examples, train=options.train)
+    config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
     report.end(learn(start, datasets, config, options.output, report.epoch))
     return 0
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.text import one_line, unreadable
 
 if TYPE_CHECKING:
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
 _KINDS = ("PNG", "JPEG")
 _MOST_PIXELS = 1 << 31
 _NUMERIC_MODES = ("L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def write_mask(path: Path, mask: Bool[np.ndarray, "height width"]) -> None:
+    """Write a mask as a PNG of one bit a pixel, white where it is true.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(mask).save(content, format="PNG")
+    atomic_write(path, content.getvalue())
 
 
 def read_shape(path: Path) -> tuple[int, int]:

@@ -123,6 +123,19 @@ def write_coordinates(path: Path, picks: Picks) -> None:
     atomic_write(path, format_table("", columns))
 
 
+def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
+    """Write what was rejected in a micrograph, with the reason for each in a column of our own.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    columns: dict[str, Sequence[str]] = dict(_coordinate_columns(rejected.positions, rejected.scores))
+    columns["deeppickerReason"] = [reason.replace(" ", "_") for reason in reasons]
+    atomic_write(path, format_table("", columns))
+
+
 def write_autopick(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     """Write ``autopick.star``, which RELION takes as the coordinates of a whole job.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -89,7 +89,7 @@ def read_tables(path: Path) -> list[Table]:
     return [Table(path, block.name.strip(), columns) for block in document if (columns := _columns(block, escaped))]
 
 
-def format_table(name: str, columns: dict[str, Sequence[str]]) -> str:
+def format_table(name: str, columns: Mapping[str, Sequence[str]]) -> str:
     """Return a table as text, also one without rows. Values are quoted where needed.
 
     Raises

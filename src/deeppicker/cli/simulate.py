@@ -1,0 +1,57 @@
+"""Simulate micrographs with known truth from density maps, atomic models and invented shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from deeppicker.cli.progress import track
+from deeppicker.errors import InputError
+from deeppicker.simulate.config import SimulateConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `deeppicker simulate`."""
+
+    structure: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="STRUCTURE..."), tyro.conf.Positional] = ()
+    """Density maps (MRC, CCP4), atomic models (PDB, mmCIF), or folders of them; also compressed."""
+
+    output: Path
+    """Folder for the results, with a folder for each particle; a second run completes what is missing."""
+
+    shapes: int = 0
+    """Number of invented particles in addition: shells, rings, barrels, rods, discs, domains."""
+
+    micrographs: int = 10
+    """Number of micrographs of each particle."""
+
+    seed: int = 0
+    """Seed of every random choice: the same seed and structures give the same files."""
+
+    workers: int = 1
+    """Number of particles that are simulated at the same time."""
+
+    simulate: SimulateConfig = SimulateConfig()
+
+
+def run(options: Options) -> int:
+    """Simulate; a folder for each particle."""
+    from deeppicker.simulate import dataset
+
+    if not options.structure and options.shapes < 1:
+        raise InputError("no structure is given; give density maps or atomic models, or set --shapes")
+    if options.micrographs < 1 or options.workers < 1 or options.seed < 0 or options.shapes < 0:
+        raise InputError("--micrographs and --workers must be 1 or more, --seed and --shapes 0 or more")
+    particles = dataset.read_all(dataset.find_structures(options.structure))
+    particles += dataset.invent_shapes(options.shapes, options.seed)
+    jobs = dataset.plan(particles, options.output, options.micrographs, options.simulate, options.seed)
+    for job in jobs[:10]:
+        print(f"{job.particle.name}: diameter {job.particle.diameter:.0f} Å")
+    for _ in track(dataset.run(jobs, options.workers), "simulating", total=len(jobs)):
+        pass
+    print(f"{options.micrographs * len(jobs):,} micrographs of {len(jobs):,} particles -> {options.output}")
+    return 0

@@ -1,0 +1,292 @@
+"""Training images of the dense network: random crops of micrographs with maps of what is to be found in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from PIL import Image
+from scipy import ndimage
+from scipy.spatial import cKDTree
+from torch.nn import functional
+
+from deeppicker.config import CropConfig, PrepareConfig
+from deeppicker.dataset import Dataset, Labelled
+from deeppicker.examples import refuse_outside, unlabelled_margin
+from deeppicker.networks import SIZE_BIN_WIDTH, SIZE_BINS
+from deeppicker.prepare import clip_outliers, flatten, resample
+
+_FINEST = 2.0  # stored images have at most this many times the resolution that the network works at
+_CONTEXT = 32  # working pixels around a crop that normalisation sees, and that are then cut off
+_COARSE = 8  # the map of sizes is that much coarser than the image
+_FINE = 2  # the map of centres
+_FAR = 1e6
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A micrograph with its known particles, held in memory at a moderate resolution.
+
+    Parameters
+    ----------
+    image : float16 array, (height, width)
+        Without outliers, of about unit deviation.
+    centres : float array, (n, 2)
+        Particle centres (x, y) in its pixels.
+    doubtful : float array, (m, 2)
+        Positions that may be particles or not.
+    diameter : float
+        Of the particle, in its pixels.
+    frame : float
+        Width in its pixels of the strip along the edges that carries no labels.
+    junk : bool array, (height, width), or None
+        Where there is contamination, if that is known.
+    """
+
+    image: Float[np.ndarray, "height width"]
+    centres: Float[np.ndarray, "n 2"]
+    doubtful: Float[np.ndarray, "m 2"]
+    diameter: float
+    frame: float
+    junk: Bool[np.ndarray, "height width"] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops and what the network should make of them.
+
+    Parameters
+    ----------
+    images : float32 tensor, (n, side, side)
+        Prepared as for picking.
+    centres : float32 tensor, (n, side/2, side/2)
+        1 at a particle's centre, falling off around it; NaN where nothing is known.
+    presence : float32 tensor, (n, side/8, side/8)
+        1 where a particle covers the place, NaN where nothing is known.
+    junk : float32 tensor, (n, side/8, side/8)
+        1 where contamination covers the place, NaN where nothing is known.
+    sizes : int64 tensor, (n,)
+        Bin of the logarithm of true over assumed diameter; -1 for crops from which sizes are not learnt.
+    """
+
+    images: torch.Tensor
+    centres: torch.Tensor
+    presence: torch.Tensor
+    junk: torch.Tensor
+    sizes: torch.Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[Batch]) -> Batch:
+        """Return all crops in one batch."""
+        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
+
+
+def load_plates(dataset: Dataset, prepare: PrepareConfig) -> list[Plate]:
+    """Read the micrographs of a data set, reduced to at most twice the resolution that the network works at."""
+    frame = unlabelled_margin(dataset)
+    plates = []
+    for item in dataset.micrographs:
+        micrograph = item.load()
+        refuse_outside(dataset.name, item, micrograph)
+        diameter = dataset.diameter / micrograph.pixel_size
+        scale = min(1.0, _FINEST * prepare.diameter_pixels / diameter)
+        image, grid = resample(clip_outliers(micrograph.image, prepare.clip), scale)
+        image = (image - image.mean()) / (image.std() + 1e-12)
+        junk = None if item.mask is None else _reduced(item.mask, image.shape)
+        centres, doubtful = (grid.indices(points) for points in (item.picks.positions, _doubtful(item)))
+        plates.append(Plate(image.astype(np.float16), centres, doubtful, diameter * scale, frame * scale, junk))
+    return plates
+
+
+def _doubtful(item: Labelled) -> Float[np.ndarray, "m 2"]:
+    """Return what is to be avoided but no particle to learn from."""
+    if len(item.picks) == 0 or len(item.avoid) == 0:
+        return item.avoid
+    distances, _ = cKDTree(item.picks.positions).query(item.avoid)
+    return item.avoid[distances > 1e-3]
+
+
+def _reduced(mask: Path, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Return a stored mask at the size of the image that is held."""
+    with Image.open(mask) as file:
+        reduced = np.asarray(file.convert("L").resize(shape[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(reduced > 127)
+
+
+def draw_batch(
+    plates: Sequence[Plate], size: int, config: CropConfig, prepare: PrepareConfig, rng: np.random.Generator
+) -> Batch:
+    """Return ``size`` random crops of ``config.crop`` working pixels, from plates that are all equally likely."""
+    crops = [_crop(plates[int(rng.integers(len(plates)))], config, prepare, rng) for _ in range(size)]
+    images, centres, presence, junk, sizes = zip(*crops, strict=True)
+    return Batch(
+        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(np.stack(centres)),
+        torch.from_numpy(np.stack(presence)),
+        torch.from_numpy(np.stack(junk)),
+        torch.tensor(sizes),
+    )
+
+
+def _crop(
+    plate: Plate, config: CropConfig, prepare: PrepareConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return a crop, its maps of centres, of presence and of junk, and its bin of size."""
+    wide = rng.random() < config.wide
+    spread = config.wide_factor if wide else 1 + config.size_jitter
+    ratio = spread ** rng.uniform(-1, 1)  # of the true diameter and the one that is assumed
+    scale = prepare.diameter_pixels * ratio / plate.diameter
+    side = config.crop
+    full = side + 2 * _CONTEXT
+    middle = _middle(plate, 0.5 * side / scale, config, rng)
+    reach = math.ceil(full / scale)
+    corner = np.rint(middle - 0.5 * reach).astype(np.int64)
+    region = _mirrored(plate.image, corner, reach)
+    exact = full / reach
+    image = _resized(region, full, exact, rng)
+    image = _degrade(image, config, prepare, rng)
+    image = flatten(image, prepare.background * prepare.window, prepare.clip)[_CONTEXT:-_CONTEXT, _CONTEXT:-_CONTEXT]
+    centres = (plate.centres - corner + 0.5) * exact - 0.5 - _CONTEXT
+    known = _known(plate, corner, exact, side)
+    diameter = plate.diameter * exact
+    fine = _centre_map(centres, side, config.target_sigma * diameter)
+    fine[~known[::_FINE, ::_FINE]] = np.nan
+    doubtful = (plate.doubtful - corner + 0.5) * exact - 0.5 - _CONTEXT
+    unsure = (_presence_map(doubtful, side, _FINE, 0.4 * diameter) == 1) & (fine < 0.1)
+    fine[unsure] = np.nan
+    if wide:
+        fine[:] = np.nan
+    coarse = _presence_map(centres, side, _COARSE, 0.5 * diameter)
+    coarse[(_presence_map(doubtful, side, _COARSE, 0.7 * diameter) == 1) & (coarse == 0)] = np.nan
+    coarse[~known[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]] = np.nan
+    junk = _junk_map(plate, corner, exact, side)
+    turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+    parts = [np.rot90(part.T if mirror else part, turns) for part in (image, fine, coarse, junk)]
+    image, fine, coarse, junk = (np.ascontiguousarray(part, dtype=np.float32) for part in parts)
+    size = size_bin(math.log(diameter / prepare.diameter_pixels)) if wide else -1
+    return image, fine, coarse, junk, size
+
+
+def size_bin(logarithm: float) -> int:
+    """Return the bin of the logarithm of true over assumed diameter."""
+    return int(np.clip(round(logarithm / SIZE_BIN_WIDTH) + SIZE_BINS // 2, 0, SIZE_BINS - 1))
+
+
+def _middle(plate: Plate, half: float, config: CropConfig, rng: np.random.Generator) -> Float[np.ndarray, 2]:
+    """Return the middle of a crop: near a particle, or anywhere."""
+    height, width = plate.image.shape
+    if len(plate.centres) and rng.random() < config.on_particles:
+        particle = plate.centres[int(rng.integers(len(plate.centres)))]
+        middle = particle + rng.uniform(-half, half, size=2)
+    else:
+        middle = rng.uniform((0, 0), (width, height))
+    extent = np.array([width, height], dtype=np.float64)
+    low, high = np.minimum(half, extent / 2), np.maximum(extent - half, extent / 2)
+    inside: Float[np.ndarray, 2] = np.clip(middle, low, high)
+    return inside
+
+
+def _mirrored(
+    image: Float[np.ndarray, "height width"], corner: Int[np.ndarray, 2], reach: int
+) -> Float32[np.ndarray, "reach reach"]:
+    """Return a square part of the image, which is continued by its mirror image beyond its edges."""
+    indices = []
+    for first, length in zip(corner[::-1], image.shape, strict=True):
+        folded = np.mod(np.arange(first, first + reach), 2 * length)
+        indices.append(np.where(folded < length, folded, 2 * length - 1 - folded))
+    part: Float32[np.ndarray, "reach reach"] = image[np.ix_(*indices)].astype(np.float32)
+    return part
+
+
+def _resized(
+    region: Float32[np.ndarray, "reach reach"], full: int, scale: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "full full"]:
+    """Return the region scaled to ``full`` pixels.
+
+    Where that enlarges it, the fine noise that a finer image would have had is added, with the strength of the finest
+    that there is: else the network would tell sizes by what is missing.
+    """
+    tensor = torch.from_numpy(region)[None, None]
+    scaled = functional.interpolate(tensor, size=(full, full), mode="bicubic", antialias=True)
+    if scale > 1:
+        finest = region - ndimage.uniform_filter(region, 3)
+        noise = torch.from_numpy(rng.standard_normal((1, 1, full, full), dtype=np.float32))
+        coarse = functional.interpolate(noise, size=region.shape, mode="bicubic", antialias=True)
+        noise -= functional.interpolate(coarse, size=(full, full), mode="bicubic")
+        scaled += noise * (1.06 * float(finest.std()) * scale)  # 1.06: what the mean of nine pixels takes away
+    result: Float32[np.ndarray, "full full"] = scaled[0, 0].numpy()
+    return result
+
+
+def _degrade(
+    image: Float32[np.ndarray, "full full"], config: CropConfig, prepare: PrepareConfig, rng: np.random.Generator
+) -> Float32[np.ndarray, "full full"]:
+    """Return the image with a random filter, random noise and a random gradation, as micrographs differ in them."""
+    if rng.random() < config.blurred:
+        image = ndimage.gaussian_filter(image, rng.uniform(0, config.max_blur))
+    if rng.random() < config.noisy:
+        image = image + image.std() * rng.uniform(0, config.max_noise) * rng.standard_normal(
+            image.shape, dtype=np.float32
+        )
+    if rng.random() < config.graded:
+        deviation = (image - image.mean()) / (image.std() + 1e-12)
+        image = np.sinh(rng.uniform(-0.3, 0.3) + rng.uniform(0.2, 0.5) * deviation)  # skews and stretches the tails
+    if prepare.lowpass > 0:
+        image = ndimage.gaussian_filter(image, prepare.lowpass, mode="nearest")
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _known(plate: Plate, corner: Int[np.ndarray, 2], scale: float, side: int) -> Bool[np.ndarray, "side side"]:
+    """Return where the labels of a crop are complete: inside the micrograph and its labelled frame."""
+    places = (np.arange(side) + _CONTEXT + 0.5) / scale - 0.5
+    height, width = plate.image.shape
+    rows, columns = places + corner[1], places + corner[0]
+    frame = plate.frame
+    inside_y = (rows >= frame) & (rows <= height - 1 - frame)
+    inside_x = (columns >= frame) & (columns <= width - 1 - frame)
+    return np.asarray(inside_y[:, None] & inside_x[None, :])
+
+
+def _junk_map(
+    plate: Plate, corner: Int[np.ndarray, 2], scale: float, side: int
+) -> Float32[np.ndarray, "coarse coarse"]:
+    """Return a map that is 1 where contamination covers the middle of a place, and NaN where that is not known."""
+    places = (np.arange(_COARSE // 2, side, _COARSE) + _CONTEXT + 0.5) / scale - 0.5
+    junk = np.full((len(places), len(places)), np.nan, dtype=np.float32)
+    if plate.junk is None:
+        return junk
+    height, width = plate.junk.shape
+    rows, columns = (np.rint(places + first).astype(np.int64) for first in corner[::-1])
+    y, x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    junk[np.ix_(y, x)] = plate.junk[np.ix_(rows[y], columns[x])]
+    return junk
+
+
+def _centre_map(centres: Float[np.ndarray, "n 2"], side: int, sigma: float) -> Float32[np.ndarray, "fine fine"]:
+    """Return a map with a Gaussian of height 1 at every centre; where they overlap, the larger value counts."""
+    squared = _squared_distances(centres, np.arange(0, side, _FINE, dtype=np.float64))
+    return np.exp(-0.5 * squared / sigma**2).astype(np.float32)
+
+
+def _presence_map(
+    centres: Float[np.ndarray, "n 2"], side: int, step: int, radius: float
+) -> Float32[np.ndarray, "rows rows"]:
+    """Return a map, one place every ``step`` pixels, that is 1 where a centre lies within a radius."""
+    first = step // 2 if step == _COARSE else 0
+    squared = _squared_distances(centres, np.arange(first, side, step, dtype=np.float64))
+    return (squared <= radius**2).astype(np.float32)
+
+
+def _squared_distances(centres: Float[np.ndarray, "n 2"], line: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m m"]:
+    """Return the squared distance of each place of a square grid from the next centre."""
+    if len(centres) == 0:
+        return np.full((len(line), len(line)), _FAR)
+    grid = np.stack(np.meshgrid(line, line), axis=-1)
+    distances, _ = cKDTree(centres).query(grid)
+    squared: Float[np.ndarray, "m m"] = np.asarray(distances) ** 2
+    return squared

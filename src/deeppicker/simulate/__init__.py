@@ -1,0 +1,1 @@
+"""Micrographs with known truth, simulated from structures: density maps, atomic models, invented shapes."""

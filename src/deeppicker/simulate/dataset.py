@@ -1,0 +1,252 @@
+"""Folders of simulated micrographs with their truth, in the formats that training and evaluation read.
+
+Layout, one folder for each particle::
+
+    DIR/<particle>/micrographs/<particle>_0001.mrc   32-bit floating point, pixel size in the header
+    DIR/<particle>/masks/<particle>_0001.png         white where contamination covers the image
+    DIR/<particle>/particles.star                    RELION: centres, defocus, angles, species as class number
+    DIR/<particle>/micrographs.star                  RELION: defocus of each; every other parameter in a second table
+    DIR/<particle>/dataset.json                      diameter, counts, settings; written last, so it marks what is done
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from deeppicker.core import micrograph_key
+from deeppicker.errors import InputError
+from deeppicker.formats import raster
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.star_table import format_table
+from deeppicker.simulate.config import SimulateConfig
+from deeppicker.simulate.scene import Scene, simulate
+from deeppicker.simulate.shapes import invent
+from deeppicker.simulate.volumes import STRUCTURE_EXTENSIONS, Volume, read_structure
+
+_SHAPE_DIAMETERS = (70.0, 400.0)  # Å; range of single particles
+_COMPANIONS = 8  # particles from which a second species is chosen
+
+
+@dataclass(frozen=True)
+class Job:
+    """One folder to make; the same job writes the same files."""
+
+    particle: Volume
+    others: tuple[Volume, ...]
+    folder: Path
+    number: int
+    config: SimulateConfig
+    seed: int
+
+
+def find_structures(inputs: Sequence[Path]) -> list[Path]:
+    """Return structure files: those given, and those in folders that are given.
+
+    Raises
+    ------
+    InputError
+        If there is none, or two would make the same folder.
+    """
+    paths: list[Path] = []
+    for item in inputs:
+        inside = (
+            sorted(p for p in item.iterdir() if p.name.lower().endswith(STRUCTURE_EXTENSIONS))
+            if item.is_dir()
+            else [item]
+        )
+        if not inside:
+            raise InputError(f"{item} holds no structure; supported are {', '.join(STRUCTURE_EXTENSIONS)}")
+        paths.extend(inside)
+    return paths
+
+
+def invent_shapes(number: int, seed: int) -> list[Volume]:
+    """Return so many invented particles of 70 to 400 Å, named ``shape_001_ring`` and so on."""
+    shapes = []
+    for index in range(number):
+        rng = np.random.default_rng([seed, index, 1])
+        volume = invent(rng, float(np.exp(rng.uniform(*np.log(_SHAPE_DIAMETERS)))))
+        shapes.append(
+            Volume(f"shape_{index + 1:03d}_{volume.name}", volume.density, volume.voxel_size, volume.diameter)
+        )
+    return shapes
+
+
+def plan(particles: Sequence[Volume], output: Path, number: int, config: SimulateConfig, seed: int) -> list[Job]:
+    """Return a job for each particle; second species come from the other particles.
+
+    Raises
+    ------
+    InputError
+        If two particles have the same name, or one does not fit into a micrograph.
+    """
+    names = [particle.name for particle in particles]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two structures are named {name}; give them different file names")
+    for particle in particles:
+        if config.pixel_size and particle.diameter > config.pixel_size * min(config.size):
+            raise InputError(
+                f"{particle.name} has a diameter of {particle.diameter:.0f} Å, larger than a micrograph of "
+                f"{config.size[0]}×{config.size[1]} px at {config.pixel_size:g} Å; set --size or --pixel-size"
+            )
+    return [Job(p, _similar(p, particles), output / p.name, number, config, seed) for p in particles]
+
+
+def _similar(particle: Volume, particles: Sequence[Volume]) -> tuple[Volume, ...]:
+    """Return the particles of the most similar size, of which one may share a micrograph with this one."""
+    others = [other for other in particles if other is not particle]
+    others.sort(key=lambda other: abs(math.log(other.diameter / particle.diameter)))
+    return tuple(others[:_COMPANIONS])
+
+
+def run(jobs: Sequence[Job], workers: int = 1) -> Iterable[str]:
+    """Make the folders, some at a time in processes of their own; yield the names as they are done."""
+    if workers == 1:
+        for job in jobs:
+            yield make(job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(make, jobs)
+
+
+def read_all(paths: Sequence[Path]) -> list[Volume]:
+    """Return the structures in these files."""
+    return [read_structure(path) for path in paths]
+
+
+def make(job: Job) -> str:
+    """Simulate the micrographs of one particle, unless the folder holds them already; return its name."""
+    settings = json.loads(json.dumps({"simulate": asdict(job.config), "seed": job.seed, "micrographs": job.number}))
+    description = job.folder / "dataset.json"
+    if description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("settings") == settings:
+        return job.particle.name
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        scenes = {name: simulated(job, index) for index, name in enumerate(_names(job))}
+    finally:
+        torch.set_num_threads(threads)
+    make_folder(job.folder / "micrographs")
+    make_folder(job.folder / "masks")
+    for name, scene in scenes.items():
+        atomic_write(job.folder / name, mrc_bytes(scene.image, scene.pixel_size))
+        raster.write_mask(job.folder / "masks" / f"{micrograph_key(name)}.png", scene.junk)
+    atomic_write(job.folder / "particles.star", _optics_table(scenes, job.config) + _particles_table(scenes))
+    atomic_write(job.folder / "micrographs.star", _optics_table(scenes, job.config) + _micrographs_table(scenes))
+    content = {
+        "name": job.particle.name,
+        "particle_diameter_angstrom": round(job.particle.diameter, 1),
+        "num_micrographs": len(scenes),
+        "num_particles": sum(len(scene.positions) for scene in scenes.values()),
+        "settings": settings,
+    }
+    atomic_write(description, json.dumps(content, indent=1) + "\n")
+    return job.particle.name
+
+
+def simulated(job: Job, index: int) -> Scene:
+    """Return one micrograph of a job; it depends on the seed, the particle's name and the index only."""
+    rng = np.random.default_rng([job.seed, zlib.crc32(job.particle.name.encode()), index])
+    return simulate(job.particle, job.others, job.config, rng)
+
+
+def mrc_bytes(image: Float32[np.ndarray, "height width"], pixel_size: float) -> bytes:
+    """Return an MRC file as bytes that depend on nothing but the image."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.mrc"
+        with mrcfile.new(path, image) as file:
+            file.voxel_size = pixel_size
+            file.header.label[0] = b"Simulated by DeepPicker"  # in place of the time
+        return path.read_bytes()
+
+
+def _names(job: Job) -> list[str]:
+    return [f"micrographs/{job.particle.name}_{index + 1:04d}.mrc" for index in range(job.number)]
+
+
+def _groups(scenes: Mapping[str, Scene]) -> dict[str, int]:
+    """Return an optics group for each micrograph: each has a pixel size and phase shift of its own."""
+    return {name: index + 1 for index, name in enumerate(scenes)}
+
+
+def _optics_table(scenes: Mapping[str, Scene], config: SimulateConfig) -> str:
+    rows = list(scenes.values())
+    numbers = _groups(scenes).values()
+    sizes = [f"{scene.pixel_size:.6f}" for scene in rows]
+    columns = {
+        "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
+        "rlnOpticsGroup": [str(number) for number in numbers],
+        "rlnMicrographPixelSize": sizes,
+        "rlnMicrographOriginalPixelSize": sizes,
+        "rlnVoltage": [f"{config.voltage:.1f}"] * len(rows),
+        "rlnSphericalAberration": [f"{config.spherical_aberration:.2f}"] * len(rows),
+        "rlnAmplitudeContrast": [f"{scene.optics.amplitude_contrast:.4f}" for scene in rows],
+    }
+    return format_table("optics", columns)
+
+
+def _defocus(scene: Scene) -> dict[str, str]:
+    return {
+        "rlnDefocusU": f"{1e4 * scene.optics.defocus_u:.1f}",
+        "rlnDefocusV": f"{1e4 * scene.optics.defocus_v:.1f}",
+        "rlnDefocusAngle": f"{scene.optics.defocus_angle:.2f}",
+        "rlnPhaseShift": f"{scene.optics.phase_shift:.2f}",
+    }
+
+
+def _particles_table(scenes: Mapping[str, Scene]) -> str:
+    groups = _groups(scenes)
+    rows = [
+        {
+            "rlnMicrographName": name,
+            "rlnCoordinateX": f"{x:.2f}",
+            "rlnCoordinateY": f"{y:.2f}",
+            "rlnOpticsGroup": str(groups[name]),
+            **_defocus(scene),
+            "rlnClassNumber": str(kind + 1),
+            **{label: f"{angle:.2f}" for label, angle in zip(_ANGLES, angles, strict=True)},
+        }
+        for name, scene in scenes.items()
+        for (x, y), kind, angles in zip(scene.positions, scene.species, scene.angles, strict=True)
+    ]
+    labels = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", "rlnOpticsGroup"]
+    labels += ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift", "rlnClassNumber", *_ANGLES]
+    return format_table("particles", {label: [row[label] for row in rows] for label in labels})
+
+
+_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+
+
+def _micrographs_table(scenes: Mapping[str, Scene]) -> str:
+    groups = _groups(scenes)
+    micrographs = [
+        {"rlnMicrographName": name, "rlnOpticsGroup": str(groups[name]), **_defocus(scene)}
+        for name, scene in scenes.items()
+    ]
+    drawn = [{"rlnMicrographName": name, **_drawn(scene)} for name, scene in scenes.items()]
+    return format_table("micrographs", _columns(micrographs)) + format_table("simulation", _columns(drawn))
+
+
+def _drawn(scene: Scene) -> dict[str, str]:
+    return {
+        f"deeppicker{key}": value if isinstance(value, str) else f"{value:.4f}"
+        for key, value in scene.parameters.items()
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    return {label: [row[label] for row in rows] for label in rows[0]}

@@ -1,0 +1,134 @@
+"""From the projected potential to what a camera records: contrast transfer, envelope, dose, detector."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from scipy import fft
+from torch_ctf import calculate_ctf_2d
+
+# Interaction constant, rad per volt and Å (Kirkland, Advanced Computing in Electron Microscopy, 2010, table 5.2).
+_INTERACTION = {300.0: 6.53e-4, 200.0: 7.29e-4, 120.0: 8.64e-4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optics:
+    """What the microscope does to one micrograph."""
+
+    pixel_size: float
+    """Å."""
+    voltage: float
+    """kV; 300, 200 or 120."""
+    spherical_aberration: float
+    """mm."""
+    amplitude_contrast: float
+    """Fraction, 0-1."""
+    defocus_u: float
+    """µm, positive for underfocus; the larger of the two."""
+    defocus_v: float
+    """µm."""
+    defocus_angle: float
+    """Degrees from the x axis to the direction of ``defocus_u``."""
+    phase_shift: float
+    """Degrees; of a phase plate, 0 without one."""
+    b_factor: float
+    """Å²; the envelope is exp(-B q² / 4)."""
+    dose: float
+    """e/Å²."""
+
+    @property
+    def interaction(self) -> float:
+        """Phase shift in rad for each volt and Å that the electron crosses."""
+        return _INTERACTION[self.voltage]
+
+
+def transfer(optics: Optics, shape: tuple[int, int]) -> Float32[np.ndarray, "height half"]:
+    """Return the contrast transfer on the frequencies of a real FFT: dark particles have negative values.
+
+    At frequency q it is minus the sine of the phase (Wade, Ultramicroscopy 46, 1992), times the envelope.
+    """
+    ctf = calculate_ctf_2d(
+        defocus=torch.tensor(0.5 * (optics.defocus_u + optics.defocus_v)),
+        astigmatism=torch.tensor(0.5 * (optics.defocus_u - optics.defocus_v)),
+        astigmatism_angle=torch.tensor(90.0 - optics.defocus_angle),  # the library counts from the y axis
+        voltage=optics.voltage,
+        spherical_aberration=optics.spherical_aberration,
+        amplitude_contrast=optics.amplitude_contrast,
+        phase_shift=optics.phase_shift,
+        pixel_size=optics.pixel_size,
+        image_shape=shape,
+        rfft=True,
+        fftshift=False,
+    ).numpy()
+    squared = frequencies(shape, optics.pixel_size) ** 2
+    ctf = ctf * np.exp(-0.25 * optics.b_factor * squared)
+    return np.asarray(ctf if ctf[0, 0] <= 0 else -ctf, dtype=np.float32)
+
+
+def image_of(
+    phase: Float32[np.ndarray, "height width"], absorption: Float32[np.ndarray, "height width"], optics: Optics
+) -> Float32[np.ndarray, "height width"]:
+    """Return the expected intensity, 1 in empty space, of a weak phase object behind an absorber.
+
+    Parameters
+    ----------
+    phase : float32 array, (height, width)
+        Phase shift in rad.
+    absorption : float32 array, (height, width)
+        Natural logarithm of what is lost to scattering.
+    optics : Optics
+        The microscope.
+    """
+    spectrum = fft.rfft2(phase, workers=1) * transfer(optics, phase.shape)
+    contrast = 2 * fft.irfft2(spectrum, phase.shape, workers=1)
+    result: Float32[np.ndarray, "height width"] = np.maximum(1 + contrast, 0.05) * np.exp(-absorption)
+    return result
+
+
+def record(
+    intensity: Float32[np.ndarray, "height width"], optics: Optics, blur: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "height width"]:
+    """Return the counts of a detector: dose noise, seen through a point spread of ``blur`` pixels."""
+    expected = intensity * (optics.dose * optics.pixel_size**2)
+    counts = rng.poisson(expected).astype(np.float32)
+    if blur <= 0:
+        return counts
+    squared = frequencies(intensity.shape, 1.0) ** 2
+    spread = np.exp(-2 * math.pi**2 * blur**2 * squared)
+    blurred: Float32[np.ndarray, "height width"] = fft.irfft2(fft.rfft2(counts) * spread, intensity.shape)
+    return blurred
+
+
+def frequencies(shape: tuple[int, int], pixel_size: float) -> Float[np.ndarray, "height half"]:
+    """Return the frequency in 1/Å of each coefficient of a real FFT."""
+    rows, columns = fft.fftfreq(shape[0], pixel_size), fft.rfftfreq(shape[1], pixel_size)
+    return np.asarray(np.hypot(rows[:, None], columns[None, :]), dtype=np.float32)
+
+
+def random_field(
+    shape: tuple[int, int], exponent: float, shortest: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "height width"]:
+    """Return Gaussian noise of unit deviation whose power falls as frequency**-exponent, without what is shorter.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width.
+    exponent : float
+        0 for white noise; 2 to 4 for clouds.
+    shortest : float
+        Wavelength in pixels below which nothing is left.
+    rng : Generator
+        Randomness.
+    """
+    q = frequencies(shape, 1.0)
+    q[0, 0] = q[0, 1]
+    weight = q ** (-exponent / 2) * np.exp(-((q * shortest) ** 2))
+    weight[0, 0] = 0
+    field = fft.irfft2(fft.rfft2(rng.standard_normal(shape, dtype=np.float32)) * weight, shape)
+    unit: Float32[np.ndarray, "height width"] = np.asarray(field / (field.std() + 1e-12), dtype=np.float32)
+    return unit
