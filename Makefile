@@ -6,16 +6,17 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-output
 
-.PHONY: help demo test lint benchmark-accuracy benchmark-adaptation benchmark-speed model clean
+.PHONY: help demo test lint benchmark-accuracy benchmark-growth benchmark-adaptation benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make test                all checks and tests"
 	@echo "make lint                the checks without the tests"
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
+	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-adaptation  what iteration and a few manual picks gain (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory for one large micrograph"
-	@echo "make model               train the shipped model again (needs DEEPPICKER_DATA)"
+	@echo "make model               simulate and train the shipped models again (needs DEEPPICKER_DATA)"
 	@echo "make clean               remove what these commands made"
 
 $(READY): pyproject.toml constraints.txt
@@ -47,8 +48,12 @@ lint: $(READY)
 test: lint
 	$(BIN)/pytest
 
+# The models of these two benchmarks start from what the recipe of the general model leaves in work/.
 benchmark-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
+
+benchmark-growth: $(READY)
+	$(BIN)/python benchmarks/growth.py
 
 benchmark-adaptation: $(READY)
 	$(BIN)/python benchmarks/adaptation.py
@@ -57,6 +62,7 @@ benchmark-speed: $(READY)
 	$(BIN)/python benchmarks/speed.py
 
 model: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" recipes/general.sh
 	PATH="$(CURDIR)/$(BIN):$$PATH" recipes/deeppicker2016.sh
 
 clean:

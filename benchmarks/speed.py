@@ -30,7 +30,8 @@ from deeppicker.config import ExampleConfig, ScoreConfig, TrainConfig
 from deeppicker.core import Micrograph, Prepared
 from deeppicker.examples import Examples
 from deeppicker.formats import read_micrograph
-from deeppicker.model import Model, load_model, new_network
+from deeppicker.model import Model, load_model
+from deeppicker.networks import new_network
 from deeppicker.pick import pick
 from deeppicker.prepare import prepare
 from deeppicker.score import score

@@ -17,7 +17,8 @@ from deeppicker.core import Micrograph, Picks
 from deeppicker.dataset import Dataset, Labelled
 from deeppicker.examples import draw
 from deeppicker.formats import write_picks
-from deeppicker.model import Model, Network, copy_network, new_network
+from deeppicker.model import Model
+from deeppicker.networks import Network, copy_network, new_network
 from deeppicker.train import Training, train
 
 torch.set_num_threads(1)  # such small images: threads that wait for each other cost more than they give

@@ -16,7 +16,8 @@ from deeppicker.dataset import Dataset, Labelled, split
 from deeppicker.errors import InputError, OutputError
 from deeppicker.learn import LearnConfig, draw_all, learn
 from deeppicker.matching import match
-from deeppicker.model import Model, load_model, new_network
+from deeppicker.model import Model, load_model
+from deeppicker.networks import new_network
 from deeppicker.train import Training
 from scenes import BOX, DIAMETER
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from deeppicker.config import PrepareConfig
 from deeppicker.errors import FormatError, InputError, OutputError
-from deeppicker.model import Model, PaperNetwork, copy_network, load_model, new_network, save_model, shipped_models
+from deeppicker.model import Model, load_model, save_model, shipped_models
+from deeppicker.networks import PaperNetwork, copy_network, new_network
 
 
 def windows(number: int, seed: int = 0) -> torch.Tensor:

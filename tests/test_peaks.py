@@ -130,15 +130,6 @@ def test_peaks_lie_where_the_smoothed_map_peaks_and_score_what_the_network_gave_
     assert picks.scores == pytest.approx(expit([2.0]))
 
 
-def test_the_flank_of_a_removed_region_is_not_picked():
-    rows, columns = np.indices((25, 60))
-    scores = np.maximum(8 - np.hypot(rows - 12, columns - 12), 3 - np.hypot(rows - 10, columns - 45))
-    scores = scores.astype(np.float32)
-    places = np.where((scores > 0) & (columns < 30), np.float32(-np.inf), scores)
-    picks = find_peaks(ScoreMap(places, Grid()), ScoreMap(scores, Grid()), 3.0, 0.3)
-    assert picks.positions.tolist() == [[45, 10]]
-
-
 @given(st.floats(0, 20), st.integers(0, 1000))
 def test_within_the_edge_means_that_far_from_all_four_sides(distance, seed):
     height, width = 40, 70

@@ -28,7 +28,7 @@ def found_in(name: str) -> Picks:
 
 
 def run(
-    folder: Path, selection: SelectConfig = SelectConfig(), names: list[str] = NAMES, *, overwrite: bool = False
+    folder: Path, selection: SelectConfig = SelectConfig(threshold=0.5), names: list[str] = NAMES, *, overwrite: bool = False
 ) -> RunFolder:
     """Do what `deeppicker pick` does, without scoring."""
     opened = RunFolder(folder, SETTINGS, selection, overwrite=overwrite)
@@ -95,7 +95,7 @@ def test_the_list_for_relion_names_each_micrograph_and_its_file(tmp_path: Path):
 
 
 def test_the_summary_has_a_row_for_each_micrograph(tmp_path: Path):
-    opened = RunFolder(tmp_path, SETTINGS, SelectConfig())
+    opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
     opened.store(found_in(NAMES[0]), 1.25)
     opened.fail(NAMES[1], 'mics/b.1.mrc is cut short, "again"', 0.5)
     opened.finish(NAMES)
@@ -137,7 +137,7 @@ def test_a_run_on_some_of_the_micrographs_keeps_the_others_listed(tmp_path: Path
 
 
 def test_a_failed_micrograph_is_tried_again_and_then_listed_in_its_place(tmp_path: Path):
-    opened = RunFolder(tmp_path / "twice", SETTINGS, SelectConfig())
+    opened = RunFolder(tmp_path / "twice", SETTINGS, SelectConfig(threshold=0.5))
     opened.fail(NAMES[0], "is cut short", 0.1)
     for name in NAMES[1:]:
         opened.store(found_in(name), 1.25)
@@ -154,7 +154,7 @@ def test_picks_made_with_other_settings_are_never_mixed_in(tmp_path: Path, key: 
     run(tmp_path)
     before = files_of(tmp_path)
     with pytest.raises(InputError, match=rf"{key} .*--overwrite") as caught:
-        RunFolder(tmp_path, {**SETTINGS, key: value}, SelectConfig())
+        RunFolder(tmp_path, {**SETTINGS, key: value}, SelectConfig(threshold=0.5))
     assert repr(value) in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert files_of(tmp_path) == before
@@ -162,14 +162,14 @@ def test_picks_made_with_other_settings_are_never_mixed_in(tmp_path: Path, key: 
 
 def test_overwriting_starts_again(tmp_path: Path):
     run(tmp_path)
-    opened = RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig(), overwrite=True)
+    opened = RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig(threshold=0.5), overwrite=True)
     assert not any(opened.is_done(name) for name in NAMES)
     assert not list(tmp_path.glob("**/*_candidates.star"))
     assert opened.rows == []
     opened.store(found_in(NAMES[0]), 1.0)
-    RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig())
+    RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig(threshold=0.5))
     with pytest.raises(InputError, match="diameter 130"):
-        RunFolder(tmp_path, SETTINGS, SelectConfig())
+        RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "3"])
@@ -177,15 +177,15 @@ def test_a_damaged_run_file_is_refused_unless_overwritten(tmp_path: Path, text: 
     run(tmp_path)
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"run\.json.*--overwrite"):
-        RunFolder(tmp_path, SETTINGS, SelectConfig())
+        RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
     run(tmp_path / "other")
     run(tmp_path, overwrite=True)
     assert (tmp_path / "run.json").read_bytes() == (tmp_path / "other" / "run.json").read_bytes()
 
 
 def test_a_folder_without_picks_takes_corrected_settings(tmp_path: Path):
-    RunFolder(tmp_path, SETTINGS, SelectConfig()).fail(NAMES[0], "no pixel size", 0.1)
-    opened = RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig())
+    RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5)).fail(NAMES[0], "no pixel size", 0.1)
+    opened = RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig(threshold=0.5))
     assert opened.rows == []
     assert '"diameter": 130.0' in (tmp_path / "run.json").read_text()
 
@@ -209,7 +209,7 @@ def test_picks_of_another_micrograph_of_the_same_name_are_not_taken_for_its_own(
     for path in paths:
         path.parent.mkdir()
         path.write_bytes(path.parent.name.encode())
-    opened = RunFolder(tmp_path / "out", SETTINGS, SelectConfig())
+    opened = RunFolder(tmp_path / "out", SETTINGS, SelectConfig(threshold=0.5))
     opened.store(Picks(str(paths[0]), np.zeros((0, 2)), np.zeros(0)), 1.0)
     opened.refuse_other_paths([str(paths[0]), str(tmp_path / "b" / ".." / "a" / "m.mrc")])
     with pytest.raises(InputError, match="another --output"):
@@ -221,9 +221,9 @@ def test_picks_of_another_program_are_not_deleted_unasked(tmp_path: Path):
     star.write_coordinates(theirs, found_in(NAMES[0]))
     before = theirs.read_bytes()
     with pytest.raises(InputError, match=r"holds picks but no run\.json.*--overwrite"):
-        RunFolder(tmp_path, SETTINGS, SelectConfig())
+        RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
     assert theirs.read_bytes() == before
-    RunFolder(tmp_path, SETTINGS, SelectConfig(), overwrite=True)
+    RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5), overwrite=True)
     assert not theirs.exists()
 
 
@@ -327,7 +327,7 @@ def interrupted_after(folder: Path, number: int, selection: SelectConfig, *, ove
         return False
 
 
-@pytest.mark.parametrize("selection", [SelectConfig(), SelectConfig(threshold=0.1, num_particles=8)])
+@pytest.mark.parametrize("selection", [SelectConfig(threshold=0.5), SelectConfig(threshold=0.1, num_particles=8)])
 def test_a_run_cut_off_between_any_two_writes_is_completed_by_the_next(tmp_path: Path, selection: SelectConfig):
     run(tmp_path / "whole", selection)
     expected = without_times(files_of(tmp_path / "whole"))
@@ -339,7 +339,7 @@ def test_a_run_cut_off_between_any_two_writes_is_completed_by_the_next(tmp_path:
     assert number >= len(expected)
 
 
-@pytest.mark.parametrize("first", [SelectConfig(), SelectConfig(threshold=0.1, num_particles=8)])
+@pytest.mark.parametrize("first", [SelectConfig(threshold=0.5), SelectConfig(threshold=0.1, num_particles=8)])
 @pytest.mark.parametrize("second", [SelectConfig(threshold=0.65), SelectConfig(threshold=0.1)])
 @pytest.mark.parametrize("back", [False, True])
 def test_a_selection_cut_off_between_any_two_writes_is_completed_by_the_next_whatever_it_selects(
@@ -365,11 +365,11 @@ def test_overwriting_cut_off_at_any_write_never_leaves_old_picks_as_new_ones(tmp
     number, cut = 0, True
     while cut:
         folder = tmp_path / str(number)
-        old = RunFolder(folder, {**SETTINGS, "diameter": 1.0}, SelectConfig())
+        old = RunFolder(folder, {**SETTINGS, "diameter": 1.0}, SelectConfig(threshold=0.5))
         for name in NAMES:
             old.store(found_in(name).where(np.arange(len(found_in(name))) == 1), 1.0)
         old.finish(NAMES)
-        cut = interrupted_after(folder, number, SelectConfig(), overwrite=True)
+        cut = interrupted_after(folder, number, SelectConfig(threshold=0.5), overwrite=True)
         run(folder, overwrite=number == 0)
         assert without_times(files_of(folder)) == expected, f"after {number} writes"
         number += 1
@@ -385,14 +385,14 @@ def test_an_output_folder_that_cannot_be_written_is_an_output_error(tmp_path: Pa
     else:
         blocker.write_text("a file", encoding="utf-8")
     with pytest.raises((OutputError, InputError), match=where) as caught:
-        RunFolder(tmp_path / "out", SETTINGS, SelectConfig())
+        RunFolder(tmp_path / "out", SETTINGS, SelectConfig(threshold=0.5))
     assert "\n" not in str(caught.value)
 
 
 def test_tables_are_refreshed_during_a_long_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
     monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
-    opened = RunFolder(tmp_path, SETTINGS, SelectConfig())
+    opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
     opened.store(found_in(NAMES[0]), 1.0)
     assert not (tmp_path / "summary.csv").exists()
     now[0] = 11.0

@@ -10,7 +10,7 @@ import torch
 import scenes  # noqa: F401 - limits the number of threads
 from deeppicker.config import TrainConfig
 from deeppicker.examples import Examples
-from deeppicker.model import new_network
+from deeppicker.networks import new_network
 from deeppicker.train import Epoch, Training, _learning_rate, _turn, measure, resume_checkpoint, save_checkpoint, train
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=0.02, seed=3)

@@ -122,12 +122,12 @@ class ScoreMap:
     grid : Grid
         Where its pixels lie in the micrograph.
     junk : float32 array, (height, width)
-        Probability that contamination covers the position; 0 where the network does not judge that.
+        Probability that contamination covers the position; None if the network does not judge that.
     """
 
     logits: Float32[np.ndarray, "height width"]
     grid: Grid
-    junk: Float32[np.ndarray, "height width"]
+    junk: Float32[np.ndarray, "height width"] | None = None
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _doubtful(item: Labelled) -> Float[np.ndarray, "m 2"]:
     if len(item.picks) == 0 or len(item.avoid) == 0:
         return item.avoid
     distances, _ = cKDTree(item.picks.positions).query(item.avoid)
-    return item.avoid[distances > 1e-3]
+    return np.asarray(item.avoid[distances > 1e-3])
 
 
 def _reduced(mask: Path, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:

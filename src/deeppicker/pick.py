@@ -50,7 +50,9 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     scores = score(model, prepared, config.score)
     places = smooth(scores, config.smooth * box)
     found = find_peaks(places, scores, distance, config.peaks.floor, micrograph.name)
-    contaminated = scores.junk > _JUNK_THRESHOLD
+    contaminated = np.zeros(scores.logits.shape, dtype=bool)
+    if scores.junk is not None:
+        contaminated = scores.junk > _JUNK_THRESHOLD
     regions = oversized(places.logits, distance / places.grid.step, config.clean)
     margin = config.peaks.edge * diameter / micrograph.pixel_size
     tests = {

@@ -45,7 +45,7 @@ def _score_windows(network: Network, prepared: Prepared, step: int, tile: int) -
             right = left + (part.shape[1] - 1) * step + window
             part[:] = network.sweep(image[top:bottom, left:right], step).numpy()
     centre = (window - 1) / 2
-    return ScoreMap(logits, prepared.grid.derive((centre, centre), float(step)), np.zeros_like(logits))
+    return ScoreMap(logits, prepared.grid.derive((centre, centre), float(step)))
 
 
 def _score_map(network: DenseNetwork, prepared: Prepared, step: int, tile: int) -> ScoreMap:

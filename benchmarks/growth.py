@@ -1,0 +1,99 @@
+"""How accuracy on real molecules grows with the number of molecules in training: the paper's Fig. 2 carried on.
+
+    python benchmarks/growth.py [--data DIR] [--work DIR]
+
+For 1, 2, 4, 8, ... simulated molecules (each set holds the one before) a dense network is trained from nothing, always
+for as many steps, on simulated micrographs only, and picks three real molecules, none of which (nor a relative) is among
+them, given their diameters. Writes ``benchmarks/results/growth.json``, ``growth.md`` and ``growth.png``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from accuracy import MOLECULES, RESULTS, compare, parse_options, simulated
+from deeppicker.config import TrainConfig
+from deeppicker.dataset import load_dataset
+from deeppicker.learn import LearnConfig, learn
+from deeppicker.model import load_model, new_model
+from deeppicker.pick import pick
+from deeppicker.runs import threshold_of
+from deeppicker.config import SelectConfig
+from setting import describe
+
+CONFIG = LearnConfig(train=TrainConfig(epochs=4, learning_rate=3e-3))
+TESTED = 5  # micrographs of each real molecule
+
+
+def main() -> None:
+    options = parse_options(__doc__)
+    real = {name: load_dataset(options.data / "real" / name / "particles.star") for name in MOLECULES}
+    molecules = [d for d in simulated(options.work) if not d.name.startswith("shape_")]
+    order = np.random.default_rng(0).permutation(len(molecules))
+    numbers = [n for n in (1, 2, 4, 8, 16, 32, 64) if n < len(molecules)] + [len(molecules)]
+    rows = []
+    for number in numbers:
+        path = options.work / f"growth-{number}.safetensors"
+        if not path.exists() or path.with_name(path.name + ".checkpoint").exists():
+            learn(new_model(0, "dense"), [molecules[i] for i in order[:number]], CONFIG, path)
+        model = load_model(path)
+        row = {"molecules": number}
+        for name, dataset in real.items():
+            micrographs = [item.load() for item in dataset.micrographs[:TESTED]]
+            picks = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
+            part = compare(
+                type(dataset)(dataset.name, dataset.diameter, dataset.micrographs[:TESTED]),
+                micrographs,
+                picks,
+                threshold_of(picks, SelectConfig()),
+            )
+            row[name] = {"f1": part.macro.f1, "best": part.best.f1, "ap": part.macro.average_precision}
+        rows.append(row)
+        print(row, flush=True)
+    setting = describe(f"{os.cpu_count()} cores")
+    (RESULTS / "growth.json").write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
+    (RESULTS / "growth.md").write_text(report(setting, rows))
+    draw(rows)
+
+
+def report(setting: dict, rows: list[dict]) -> str:
+    lines = "\n".join(
+        f"| {row['molecules']} | "
+        + " | ".join(f"{row[n]['f1']:.3f} / {row[n]['best']:.3f} / {row[n]['ap']:.3f}" for n in MOLECULES)
+        + " |"
+        for row in rows
+    )
+    steps = CONFIG.train.epochs
+    return f"""# Accuracy against the number of molecules in training
+
+`make benchmark-growth`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]}, torch {setting["torch"]}.
+Dense network from nothing, {steps} epochs of 800 crops whatever the number of molecules, simulated micrographs only (8 of
+each molecule; second species in a few of them come from others). Three real molecules, diameters given, the first
+{TESTED} micrographs of each: F1 at the automatic threshold / best F1 / average precision.
+
+| molecules | {" | ".join(MOLECULES)} |
+|---|{"---|" * len(MOLECULES)}
+{lines}
+
+![growth](growth.png)
+"""
+
+
+def draw(rows: list[dict]) -> None:
+    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for name in MOLECULES:
+        axes.plot([r["molecules"] for r in rows], [r[name]["best"] for r in rows], marker="o", label=name)
+    axes.set(xscale="log", xlabel="molecules in training", ylabel="best F1", ylim=(0, 1))
+    axes.set_xticks([r["molecules"] for r in rows], [str(r["molecules"]) for r in rows])
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(RESULTS / "growth.png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
