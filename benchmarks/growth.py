@@ -3,8 +3,8 @@
     python benchmarks/growth.py [--data DIR] [--work DIR]
 
 For 1, 2, 4, 8, ... simulated molecules (each set holds the one before) a dense network is trained from nothing, always
-for as many steps, on simulated micrographs only, and picks three real molecules, none of which (nor a relative) is among
-them, given their diameters. Writes ``benchmarks/results/growth.json``, ``growth.md`` and ``growth.png``.
+for as many steps, on simulated micrographs only, and picks three real molecules, none of which (nor a relative) is
+among them, given their diameters. Writes ``benchmarks/results/growth.json``, ``growth.md`` and ``growth.png``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from accuracy import MOLECULES, RESULTS, compare, parse_options, simulated
-from deeppicker.config import TrainConfig
+from deeppicker.config import SelectConfig, TrainConfig
 from deeppicker.dataset import load_dataset
 from deeppicker.learn import LearnConfig, learn
 from deeppicker.model import load_model, new_model
 from deeppicker.pick import pick
 from deeppicker.runs import threshold_of
-from deeppicker.config import SelectConfig
 from setting import describe
 
 CONFIG = LearnConfig(train=TrainConfig(epochs=4, learning_rate=3e-3))
@@ -71,8 +70,8 @@ def report(setting: dict, rows: list[dict]) -> str:
     return f"""# Accuracy against the number of molecules in training
 
 `make benchmark-growth`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]}, torch {setting["torch"]}.
-Dense network from nothing, {steps} epochs of 800 crops whatever the number of molecules, simulated micrographs only (8 of
-each molecule; second species in a few of them come from others). Three real molecules, diameters given, the first
+Dense network from nothing, {steps} epochs of 800 crops whatever the number of molecules, simulated micrographs only
+(8 of each molecule; second species in a few of them come from others). Three real molecules, diameters given, the first
 {TESTED} micrographs of each: F1 at the automatic threshold / best F1 / average precision.
 
 | molecules | {" | ".join(MOLECULES)} |

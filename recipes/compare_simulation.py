@@ -129,7 +129,9 @@ def draw_thon_rings() -> None:
     ctf = transfer(replace(optics, b_factor=0.0), shape)
     full = np.fft.fftshift(np.concatenate([ctf, mirrored(ctf)], axis=1))
     figure = Figure(figsize=(8, 4.2), dpi=100, layout="constrained")
-    for index, (title, shown) in enumerate((("power of a simulated image", power), ("|contrast transfer|", np.abs(full)))):
+    for index, (title, shown) in enumerate(
+        (("power of a simulated image", power), ("|contrast transfer|", np.abs(full)))
+    ):
         axes = figure.add_subplot(1, 2, index + 1)
         axes.imshow(shown[128:384, 128:384], cmap="gray")
         axes.set_title(title, fontsize=9)

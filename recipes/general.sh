@@ -21,8 +21,25 @@ set --
 for name in $related; do set -- "$@" "$maps/$name.mrc.gz"; done
 # shellcheck disable=SC2086
 deeppicker simulate "$@" --output work/sim/rel $options
-[ -f work/base.safetensors ] && [ ! -f work/base.safetensors.checkpoint ] ||
-    deeppicker train work/sim/gen/*/particles.star --network dense --output work/base.safetensors --epochs 40
-deeppicker train work/sim/*/*/particles.star "$data"/real/*/particles.star --model work/base.safetensors \
-    --output work/general.safetensors --epochs 12 --learning-rate 7e-4
+train() { # OUTPUT OPTIONS ...: unless it is there
+    output=$1
+    shift
+    [ -f "$output" ] && [ ! -f "$output.checkpoint" ] || deeppicker train "$@" --output "$output"
+}
+train work/base.safetensors work/sim/gen/*/particles.star --epochs 40 --noise-crops 0 --empty-crops 0.12
+further="--model work/base.safetensors --learning-rate 1e-3"
+# shellcheck disable=SC2086
+train work/simulation-only.safetensors work/sim/gen/*/particles.star $further --epochs 8
+# Of the real micrographs without particles every second one is for training; the others test it.
+set --
+for kind in crystalline empty-ice no-ice; do
+    odd=1
+    for file in "$data/real/micrograph-quality/$kind"/*.mrc; do
+        [ $odd = 0 ] || set -- "$@" "$file"
+        odd=$((1 - odd))
+    done
+done
+# shellcheck disable=SC2086
+train work/general.safetensors work/sim/*/*/particles.star "$data"/real/*/particles.star $further --epochs 12 \
+    --background "$@"
 cp work/general.safetensors src/deeppicker/models/

@@ -25,6 +25,7 @@ from scenes import BOX, DIAMETER
 
 NAMES = ("a.mrc", "b.1.mrc", "c.mrc")
 SHORT = ("--num-particles", "16", "--versions", "1", "--epochs", "2", "--batch-size", "8")
+PAPER = (*SHORT, "--network", "paper")
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,8 @@ def deeppicker(*words: str | Path) -> int:
 
 
 def pick(*words: str | Path) -> int:
-    return deeppicker("pick", *words, "--model", "model.safetensors")
+    threshold = [] if "--threshold" in words else ["--threshold", "0.5"]
+    return deeppicker("pick", *words, *threshold, "--model", "model.safetensors")
 
 
 def files_of(folder: Path) -> dict[str, object]:
@@ -58,6 +60,9 @@ def files_of(folder: Path) -> dict[str, object]:
     files: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
+            if path.suffix == ".png":
+                files[path.relative_to(folder).as_posix()] = path.read_bytes()
+                continue
             text = path.read_text(encoding="utf-8")
             files[path.relative_to(folder).as_posix()] = text.replace(f"{folder.name}/", "DIR/")
     with (folder / "summary.csv").open(newline="", encoding="utf-8") as file:
@@ -90,7 +95,8 @@ def test_picking_writes_what_relion_needs_and_a_summary(given: list[str] | str):
         "summary.csv",
         "autopick.star",
         *(f"{name[:-4]}_autopick.star" for name in NAMES),
-        *(f"candidates/{name[:-4]}_candidates.star" for name in NAMES),
+        *(f"candidates/{name[:-4]}_{kind}.star" for name in NAMES for kind in ("candidates", "rejected")),
+        *(f"junk/{name[:-4]}_junk.png" for name in NAMES),
     }
     found = read_picks(picked / "autopick.star")
     assert [item.micrograph for item in found] == [f"micrographs/{name}" for name in NAMES]
@@ -298,15 +304,15 @@ def bad_command(project: Path, kind: str) -> tuple[list[str], str]:
             (project / "dataset.json").unlink()
             return ["train", "particles.star", "--output", "m"], "particles.star.*--diameter"
         case "train with a diameter of nothing":
-            return ["train", "particles.star", "--output", "m", "--diameter", "0", *SHORT], "0 Å.*--diameter"
+            return ["train", "particles.star", "--output", "m", "--diameter", "0", *PAPER], "0 Å.*--diameter"
         case "train with too many diameters":
             return ["train", "particles.star", "--output", "m", "--diameter", "7", "8"], "2 diameters.*--diameter"
         case "train on a bad image":
             damage(project / "micrographs" / "a.mrc", "truncated")
-            return ["train", "particles.star", "--output", "m", *SHORT], "a.mrc is cut short"
+            return ["train", "particles.star", "--output", "m", *PAPER], "a.mrc is cut short"
         case "train to below a file":
             (project / "out").write_text("in the way", encoding="utf-8")
-            return ["train", "particles.star", "--output", "out/m", *SHORT], "out"
+            return ["train", "particles.star", "--output", "out/m", *PAPER], "out"
         case "adapt without picks":
             return ["adapt", "--picks", "nowhere.star", "--output", "m", *model], "nowhere.star"
         case "adapt an unknown model":
@@ -470,7 +476,7 @@ def test_the_program_itself_returns_the_status(project: Path, words: list[str], 
 
 
 def test_training_writes_a_model_its_history_and_its_curves(project: Path, capsys: pytest.CaptureFixture[str]):
-    assert deeppicker("train", "particles.star", "--output", "models/new.safetensors", *SHORT) == 0
+    assert deeppicker("train", "particles.star", "--output", "models/new.safetensors", *PAPER) == 0
     folder = project / "models"
     assert {path.name for path in folder.iterdir()} == {"new.safetensors", "new.history.json", "new.curves.png"}
     model = load_model(folder / "new.safetensors")
@@ -486,13 +492,13 @@ def test_training_writes_a_model_its_history_and_its_curves(project: Path, capsy
 @pytest.mark.usefixtures("project")
 def test_training_twice_with_one_seed_gives_the_same_model():
     for name, seed in (("one", "3"), ("two", "3"), ("three", "4")):
-        assert deeppicker("train", "particles.star", "--output", name, "--seed", seed, *SHORT) == 0
+        assert deeppicker("train", "particles.star", "--output", name, "--seed", seed, *PAPER) == 0
     assert Path("one").read_bytes() == Path("two").read_bytes() != Path("three").read_bytes()
 
 
 def test_training_on_two_molecules_takes_a_diameter_for_each(project: Path):
     scenes.write_project(project / "second", [scenes.scene(5, "x.mrc"), scenes.scene(6, "y.mrc")], diameter=None)
-    words = ["train", "particles.star", "second/particles.star", "--output", "both", "--diameter", "72", "75", *SHORT]
+    words = ["train", "particles.star", "second/particles.star", "--output", "both", "--diameter", "72", "75", *PAPER]
     assert deeppicker(*words) == 0
     model = load_model(project / "both")
     assert [item["diameter"] for item in model.info["datasets"]] == [72.0, 75.0]
@@ -503,13 +509,13 @@ def test_training_on_two_molecules_takes_a_diameter_for_each(project: Path):
 def test_training_that_is_interrupted_keeps_a_model_and_is_continued(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    assert deeppicker("train", "particles.star", "--output", "whole", *SHORT) == 0
+    assert deeppicker("train", "particles.star", "--output", "whole", *PAPER) == 0
     with monkeypatch.context() as patch:
         patch.setattr("deeppicker.cli.training.Report.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert deeppicker("train", "particles.star", "--output", "cut", *SHORT) == 130
+        assert deeppicker("train", "particles.star", "--output", "cut", *PAPER) == 130
     check_one_line(capsys.readouterr().err, "interrupted")
     assert load_model("cut").info["best_epoch"]["epoch"] == 1
-    assert deeppicker("train", "particles.star", "--output", "cut", *SHORT) == 0
+    assert deeppicker("train", "particles.star", "--output", "cut", *PAPER) == 0
     shown = capsys.readouterr().out
     assert "epoch  2/2" in shown
     assert "epoch  1/2" not in shown

@@ -19,7 +19,7 @@ SHELL = """\
 set -euo pipefail
 deeppicker() {
     case "$1" in
-        train | adapt) command deeppicker "$@" --epochs 1 --num-particles 60 --versions 1 ;;
+        train | adapt) command deeppicker "$@" --epochs 1 --num-particles 60 --versions 1 --batch-size 2 ;;
         *) command deeppicker "$@" ;;
     esac
 }

@@ -28,7 +28,11 @@ def found_in(name: str) -> Picks:
 
 
 def run(
-    folder: Path, selection: SelectConfig = SelectConfig(threshold=0.5), names: list[str] = NAMES, *, overwrite: bool = False
+    folder: Path,
+    selection: SelectConfig = SelectConfig(threshold=0.5),
+    names: list[str] = NAMES,
+    *,
+    overwrite: bool = False,
 ) -> RunFolder:
     """Do what `deeppicker pick` does, without scoring."""
     opened = RunFolder(folder, SETTINGS, selection, overwrite=overwrite)

@@ -21,7 +21,7 @@ from deeppicker.config import CropConfig
 from deeppicker.crops import draw_batch, load_plates
 from deeppicker.dataset import load_dataset
 from deeppicker.errors import FormatError, InputError
-from deeppicker.formats import read_micrograph, read_picks
+from deeppicker.formats import read_picks
 from deeppicker.formats.star_table import read_tables
 from deeppicker.simulate import contamination
 from deeppicker.simulate.config import SimulateConfig
@@ -405,7 +405,9 @@ def test_the_map_of_centres_peaks_on_the_particles_of_a_crop(simulated: Path):
     dataset = load_dataset(simulated / "ball one" / "particles.star")
     plates = load_plates(dataset, PREPARATIONS["dense"])
     config = CropConfig(crop=128, wide=0.0, size_jitter=0.0, noisy=0.0, graded=0.0, blurred=0.0, on_particles=1.0)
-    batch = draw_batch([p for p in plates if len(p.centres)], 12, config, PREPARATIONS["dense"], np.random.default_rng(0))
+    batch = draw_batch(
+        [p for p in plates if len(p.centres)], 12, config, PREPARATIONS["dense"], np.random.default_rng(0)
+    )
     assert batch.images.shape == (12, 128, 128)
     assert batch.centres.shape == (12, 64, 64)
     assert batch.presence.shape == batch.junk.shape == (12, 16, 16)
@@ -416,4 +418,8 @@ def test_the_map_of_centres_peaks_on_the_particles_of_a_crop(simulated: Path):
     fine, coarse = batch.centres.nan_to_num(0).numpy(), batch.presence.nan_to_num(0).numpy()
     for peaks, covered in zip(fine, coarse, strict=True):
         rows, columns = np.nonzero(peaks > 0.95)
-        assert (covered[np.minimum(rows // 4, 15), np.minimum(columns // 4, 15)] == 1).mean(initial=1.0) > 0.7 if len(rows) else True
+        assert (
+            (covered[np.minimum(rows // 4, 15), np.minimum(columns // 4, 15)] == 1).mean(initial=1.0) > 0.7
+            if len(rows)
+            else True
+        )

@@ -56,7 +56,7 @@ class Task:
             "diameter": self.diameter,
             "pixel_size": self.pixel_size,
             "weights": digest.hexdigest()[:16],
-            "calibration": list(self.model.calibration),
+            "calibration": asdict(self.model.calibration),
             "prepare": asdict(self.model.prepare),
             "invert": self.invert,
             "steps": asdict(self.steps),

@@ -8,22 +8,22 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import optimize
-from scipy.special import log_expit, logit
+from scipy.special import expit, log_expit, logit
 
-from deeppicker.config import PeaksConfig, PickConfig
 from deeppicker.core import Picks
 from deeppicker.dataset import Labelled
 from deeppicker.matching import greedy_hits, partners_of
-from deeppicker.model import Model
+from deeppicker.model import Calibration, Model, confidence
 from deeppicker.pick import pick
 
 _MATCH_DIAMETERS = 0.3  # 0.2 box of 1.5 diameters (paper, Section 4.4)
-_FLOOR = 1e-3
-_RIDGE = 1e-3
+_LEAST = 1e-6
+_RIDGE = 1e-4
+_COUNTED = 0.1  # candidates that score higher are counted when micrographs are to weigh the same
 
 
-def calibrate(model: Model, items: Sequence[tuple[float, Labelled]]) -> tuple[float, float]:
-    """Return the slope and offset that make the model's log-odds agree with how often it is right.
+def calibrate(model: Model, items: Sequence[tuple[float, Labelled]]) -> Calibration:
+    """Return the calibration with which the model's scores agree with how often it is right.
 
     Parameters
     ----------
@@ -32,19 +32,14 @@ def calibrate(model: Model, items: Sequence[tuple[float, Labelled]]) -> tuple[fl
     items : sequence of (diameter in Å, Labelled)
         Micrographs whose particles are all known, best such that the model has not learnt from.
     """
-    raw = replace(model, calibration=(1.0, 0.0))
-    scores, hits = [np.zeros(0)], [np.zeros(0, dtype=bool)]
-    for diameter, item in items:
-        part, right = outcomes(raw, diameter, item)
-        scores.append(part)
-        hits.append(right)
-    return fit(logit(np.clip(np.concatenate(scores), 1e-6, 1 - 1e-6)), np.concatenate(hits))
+    raw = replace(model, calibration=Calibration())
+    return fit([outcomes(raw, diameter, item) for diameter, item in items])
 
 
 def outcomes(model: Model, diameter: float, item: Labelled) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Return the scores of all candidates of a micrograph, and which of them are particles."""
     micrograph = item.load()
-    found = pick(micrograph, model, diameter, PickConfig(peaks=PeaksConfig(floor=_FLOOR)))
+    found = pick(micrograph, model, diameter)
     return found.scores, particles_among(found, item, _MATCH_DIAMETERS * diameter / micrograph.pixel_size)
 
 
@@ -53,18 +48,47 @@ def particles_among(found: Picks, item: Labelled, radius: float) -> Bool[np.ndar
     return greedy_hits(partners_of(found.positions, item.picks.positions, radius))
 
 
-def fit(log_odds: Float[np.ndarray, " n"], right: Bool[np.ndarray, " n"]) -> tuple[float, float]:
-    """Return the slope and offset of the logistic regression of ``right`` on ``log_odds``; (1, 0) without data."""
-    if right.all() or not right.any():
-        return 1.0, 0.0
+def fit(found: Sequence[tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]]) -> Calibration:
+    """Return the calibration from the scores and truth of the candidates of each micrograph.
 
-    def loss(parameters: Float[np.ndarray, 2]) -> float:
-        odds = parameters[0] * log_odds + parameters[1]
-        misfit = -np.where(right, log_expit(odds), log_expit(-odds)).mean()
-        return float(misfit + _RIDGE * (parameters[0] - 1) ** 2)
+    All micrographs count alike, however many candidates they have, and so do those with and without particles.
+    """
+    z = np.array([logit(confidence(scores)) for scores, _ in found])
+    full = np.array([bool(right.any()) for _, right in found], dtype=bool)
+    if not full.any():
+        return Calibration()
+    rows, truth, weights = [], [], []
+    for (scores, right), context in zip(found, z, strict=True):
+        if right.any():
+            x = logit(np.clip(scores, _LEAST, 1 - _LEAST))
+            rows.append(np.stack([x, np.ones_like(x), np.full_like(x, context), context * x], axis=1))
+            truth.append(right)
+            weights.append(np.full(len(x), 1 / max(1, int((scores > _COUNTED).sum()))))
+    line = _regression(np.concatenate(rows), np.concatenate(truth), np.concatenate(weights), np.array([1.0, 0, 0, 0]))
+    if full.all():
+        return Calibration(*line)
+    balanced = np.where(full, 0.5 / full.mean(), 0.5 / (1 - full.mean()))
+    presence = _regression(np.stack([z, np.ones_like(z)], axis=1), full, balanced, np.zeros(2))
+    return Calibration(*line, *presence)
 
-    slope, offset = optimize.minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
-    return float(slope), float(offset)
+
+def _regression(
+    features: Float[np.ndarray, "n k"],
+    truth: Bool[np.ndarray, " n"],
+    weights: Float[np.ndarray, " n"],
+    start: Float[np.ndarray, " k"],
+) -> list[float]:
+    """Return the coefficients of a logistic regression, drawn a little towards ``start``."""
+    weights = weights / weights.sum()
+
+    def loss(coefficients: Float[np.ndarray, " k"]) -> tuple[float, Float[np.ndarray, " k"]]:
+        odds, pull = features @ coefficients, coefficients - start
+        misfit = -(weights * np.where(truth, log_expit(odds), log_expit(-odds))).sum()
+        slope = (weights * (expit(odds) - truth)) @ features
+        return float(misfit + _RIDGE * (pull**2).sum()), slope + 2 * _RIDGE * pull
+
+    found: list[float] = optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x.tolist()
+    return found
 
 
 def reliability(

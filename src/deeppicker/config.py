@@ -166,7 +166,7 @@ class DiameterConfig:
     factor: float = 1.3
     """Ratio of two successive diameters that are assumed in turn."""
 
-    side: int = 640
+    side: int = 448
     """Working pixels of a micrograph's middle that are looked at, along each side."""
 
     least_pixels: float = 8.0
@@ -257,6 +257,12 @@ class CropConfig:
     real: float = 0.3
     """Fraction of the crops that come from real micrographs, where simulated ones are given too."""
 
+    empty_crops: float = 0.15
+    """Fraction of the crops that come from micrographs known to hold no particle, where there are such."""
+
+    noise_crops: float = 0.1
+    """Fraction of the crops that are noise with a spectrum between white and that of the crop, without particles."""
+
     doubt: float = 0.5
     """Labels of real micrographs are never complete. What the model that training starts from scores higher than this,
     but carries no label, is taken for unknown; a new model has no such opinion."""
@@ -264,6 +270,7 @@ class CropConfig:
     def __post_init__(self) -> None:
         _within(self, crop=(64, 4096), target_sigma=(0.01, 1), size_jitter=(0, 0.9), wide=(0, 1), wide_factor=(1, 10))
         _within(self, on_particles=(0, 1), blurred=(0, 1), noisy=(0, 1), graded=(0, 1), real=(0, 1), doubt=(0, 1))
+        _within(self, empty_crops=(0, 1), noise_crops=(0, 1))
         _within(self, max_blur=(0, 100), max_noise=(0, 100))
         if self.crop % 16:
             raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from deeppicker.config import CropConfig, PrepareConfig
 from deeppicker.dataset import Dataset, Labelled
-from deeppicker.examples import refuse_outside, unlabelled_margin
+from deeppicker.examples import coloured_noise, refuse_outside, unlabelled_margin
 from deeppicker.networks import SIZE_BIN_WIDTH, SIZE_BINS
 from deeppicker.prepare import clip_outliers, flatten, resample
 
@@ -26,6 +26,7 @@ _CONTEXT = 32  # working pixels around a crop that normalisation sees, and that 
 _COARSE = 8  # the map of sizes is that much coarser than the image
 _FINE = 2  # the map of centres
 _FAR = 1e6
+_NOISE_POWER = 0.7  # largest power of the spectrum that noise takes over: at 1 it would have the texture of particles
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ def _crop(
     region = _mirrored(plate.image, corner, reach)
     exact = full / reach
     image = _resized(region, full, exact, rng)
+    noise = rng.random() < config.noise_crops
+    if noise:
+        image = coloured_noise(image, _NOISE_POWER * rng.uniform(), rng)
     image = _degrade(image, config, prepare, rng)
     image = flatten(image, prepare.background * prepare.window, prepare.clip)[_CONTEXT:-_CONTEXT, _CONTEXT:-_CONTEXT]
     centres = (plate.centres - corner + 0.5) * exact - 0.5 - _CONTEXT
@@ -168,6 +172,9 @@ def _crop(
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
     parts = [np.rot90(part.T if mirror else part, turns) for part in (image, fine, coarse, junk)]
     image, fine, coarse, junk = (np.ascontiguousarray(part, dtype=np.float32) for part in parts)
+    if noise:
+        fine[:], coarse[:], junk[:] = 0, 0, 0
+        wide = False
     size = size_bin(math.log(diameter / prepare.diameter_pixels)) if wide else -1
     return image, fine, coarse, junk, size
 
@@ -256,20 +263,25 @@ def _junk_map(
     plate: Plate, corner: Int[np.ndarray, 2], scale: float, side: int
 ) -> Float32[np.ndarray, "coarse coarse"]:
     """Return a map that is 1 where contamination covers the middle of a place, and NaN where that is not known."""
-    places = (np.arange(_COARSE // 2, side, _COARSE) + _CONTEXT + 0.5) / scale - 0.5
-    junk = np.full((len(places), len(places)), np.nan, dtype=np.float32)
+    where = (places(side, _COARSE) + _CONTEXT + 0.5) / scale - 0.5
+    junk = np.full((len(where), len(where)), np.nan, dtype=np.float32)
     if plate.junk is None:
         return junk
     height, width = plate.junk.shape
-    rows, columns = (np.rint(places + first).astype(np.int64) for first in corner[::-1])
+    rows, columns = (np.rint(where + first).astype(np.int64) for first in corner[::-1])
     y, x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     junk[np.ix_(y, x)] = plate.junk[np.ix_(rows[y], columns[x])]
     return junk
 
 
+def places(side: int, step: int) -> Float[np.ndarray, " m"]:
+    """Return where the places of a map lie along an image, in its pixels: the middles of blocks of ``step`` pixels."""
+    return np.arange(0.5 * (step - 1), side, step)
+
+
 def _centre_map(centres: Float[np.ndarray, "n 2"], side: int, sigma: float) -> Float32[np.ndarray, "fine fine"]:
     """Return a map with a Gaussian of height 1 at every centre; where they overlap, the larger value counts."""
-    squared = _squared_distances(centres, np.arange(0, side, _FINE, dtype=np.float64))
+    squared = _squared_distances(centres, places(side, _FINE))
     return np.exp(-0.5 * squared / sigma**2).astype(np.float32)
 
 
@@ -277,8 +289,7 @@ def _presence_map(
     centres: Float[np.ndarray, "n 2"], side: int, step: int, radius: float
 ) -> Float32[np.ndarray, "rows rows"]:
     """Return a map, one place every ``step`` pixels, that is 1 where a centre lies within a radius."""
-    first = step // 2 if step == _COARSE else 0
-    squared = _squared_distances(centres, np.arange(first, side, step, dtype=np.float64))
+    squared = _squared_distances(centres, places(side, step))
     return (squared <= radius**2).astype(np.float32)
 
 

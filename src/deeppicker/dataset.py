@@ -18,6 +18,8 @@ from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.star import MicrographEntry, read_micrographs
 
+_BACKGROUND_DIAMETERS = (14.0, 20.0, 28.0, 40.0, 60.0)  # pixels
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -138,6 +140,25 @@ def load_dataset(
         if key not in named
     ]
     return Dataset(f"{picks.resolve().parent.name}/{picks.name}", known, labelled, missing)
+
+
+def load_background(inputs: Sequence[str], *, invert: bool = False) -> list[Dataset]:
+    """Return micrographs without any particle, as data sets of several particle diameters, each in pixels.
+
+    Whatever the diameter, there is nothing to be found in them, so their pixel size does not matter.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Files, folders or patterns.
+    invert : bool
+        Particles would be bright.
+    """
+    entries = [replace(entry, pixel_size=1.0) for entry in find_micrographs(inputs)]
+    return [
+        Dataset(f"background at {pixels:g} px", pixels, [_empty(entry, 1.0, invert) for entry in entries])
+        for pixels in _BACKGROUND_DIAMETERS
+    ]
 
 
 def find_diameter(picks: Path) -> float | None:

@@ -19,6 +19,7 @@ from deeppicker.networks import SIZE_BIN_WIDTH, SIZE_BINS, DenseNetwork
 from deeppicker.prepare import prepare
 
 _FINE = 0.02  # step of the logarithm of the diameters among which the best is sought
+_REACH = 0.5  # standard deviation of the logarithm of true over assumed diameter up to which an assumption counts
 _CLOSE = math.log(1.15)  # an estimate is said to be right within 15 %
 _BINS = SIZE_BIN_WIDTH * (np.arange(SIZE_BINS) - SIZE_BINS // 2)
 
@@ -108,17 +109,22 @@ def candidates(micrograph: Micrograph, config: DiameterConfig) -> Float[np.ndarr
 
 
 def combine(evidence: Sequence[Evidence], config: DiameterConfig) -> Diameter:
-    """Return the diameter on which all micrographs and all assumptions agree best."""
+    """Return the diameter on which all micrographs and all assumptions agree best.
+
+    What was said at an assumed diameter counts for diameters that are not far from it, all the more the more of the
+    area particles seemed to cover and the more definite it was.
+    """
     grid = np.arange(math.log(config.search[0]), math.log(config.search[1]) + _FINE, _FINE)
-    total, weights = np.zeros(len(grid)), 0.0
-    coverages = np.zeros(len(grid))
+    total, weights, coverages = np.zeros(len(grid)), np.full(len(grid), 1e-9), np.zeros(len(grid))
     for item in evidence:
         for assumed, coverage, likelihood in zip(item.assumed, item.coverage, item.likelihood, strict=True):
             ratio = grid - math.log(assumed)
-            total += coverage * np.interp(ratio, _BINS, likelihood)
-            weights += coverage
+            weight = coverage * math.exp(2 * likelihood.max()) * np.exp(-0.5 * (ratio / _REACH) ** 2)
+            total += weight * np.interp(ratio, _BINS, likelihood)
+            weights += weight
         coverages += np.interp(grid, np.log(item.assumed), item.coverage)
-    posterior = np.exp(config.trust * (total - total.max()) / max(weights, 1e-9))
+    mean = total / weights
+    posterior = np.exp(config.trust * (mean - mean.max()))
     posterior /= posterior.sum()
     best = int(np.argmax(np.convolve(posterior, np.ones(5), mode="same")))
     near = np.abs(grid - grid[best]) <= 2 * _CLOSE

@@ -116,11 +116,18 @@ def without_structure(micrograph: Micrograph, rng: np.random.Generator) -> Micro
     The Fourier phases are random. The amplitudes are those of the micrograph raised to a random power between 0
     (white noise, as of an empty detector) and a half (towards the texture of the micrograph itself).
     """
-    amplitude = np.abs(fft.rfft2(micrograph.image))
+    return replace(micrograph, image=coloured_noise(micrograph.image, 0.5 * rng.uniform(), rng))
+
+
+def coloured_noise(
+    image: Float32[np.ndarray, "height width"], power: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "height width"]:
+    """Return noise of unit deviation whose amplitude spectrum is that of an image raised to a power."""
+    amplitude = np.abs(fft.rfft2(image))
     amplitude[0, 0] = 0
-    noise = fft.rfft2(rng.standard_normal(micrograph.image.shape, dtype=np.float32))
-    shaped = fft.irfft2(noise * amplitude ** np.float32(0.5 * rng.uniform()), micrograph.image.shape)
-    return replace(micrograph, image=np.ascontiguousarray(shaped / shaped.std(), dtype=np.float32))
+    noise = fft.rfft2(rng.standard_normal(image.shape, dtype=np.float32))
+    shaped = fft.irfft2(noise * amplitude ** np.float32(power), image.shape)
+    return np.ascontiguousarray(shaped / shaped.std(), dtype=np.float32)
 
 
 def cut(prepared: Prepared, positions: Float[np.ndarray, "n 2"], window: int) -> Float32[np.ndarray, "n window window"]:
@@ -157,7 +164,7 @@ def unlabelled_margin(dataset: Dataset) -> float:
 
     Published labels often leave out a frame along the edge; the particles in it must not become negatives.
     """
-    return float(min(item.avoid.min() for item in dataset.micrographs if len(item.avoid)))
+    return float(min((item.avoid.min() for item in dataset.micrographs if len(item.avoid)), default=0.0))
 
 
 def _background(

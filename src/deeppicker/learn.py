@@ -72,7 +72,7 @@ def learn(
     """
     make_folder(output.parent)  # now, not after the first epoch
     rng = np.random.default_rng(config.train.seed)
-    halves = [split(dataset, config.examples.validation, rng) for dataset in datasets]
+    halves = [_halves(dataset, config.examples.validation, rng) for dataset in datasets]
     training = Training(copy_network(start.network), config.train, _fingerprint(start, datasets, config))
     checkpoint = output.with_name(output.name + ".checkpoint")
     resume_checkpoint(training, checkpoint)
@@ -96,6 +96,11 @@ def learn(
     return model
 
 
+def _halves(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    """Return a training and a validation part; background is all for training."""
+    return split(dataset, fraction, rng) if len(dataset) else (dataset, replace(dataset, micrographs=[]))
+
+
 def _learn_dense(
     training: Training,
     start: Model,
@@ -107,26 +112,40 @@ def _learn_dense(
     if start.info:
         halves = [(doubted(start, part, config.crops.doubt), held) for part, held in halves]
     plates = [(is_simulated(part), load_plates(part, start.prepare)) for part, _ in halves]
-    simulated = [plate for known, group in plates if known for plate in group]
-    real = [group for known, group in plates if not known]
-    share = (config.crops.real if simulated else 1.0) / max(1, len(real))
-    groups: list[tuple[float, Sequence[Plate]]] = [(share, group) for group in real]
-    if simulated:
-        groups.append((1 - config.crops.real if real else 1.0, simulated))
-    held = [plate for _, part in halves for plate in load_plates(part, start.prepare)]
+    groups = _groups(plates, config.crops)
+    held = [plate for _, part in halves if len(part) for plate in load_plates(part, start.prepare)]
 
     def draw_crops(plates: Sequence[Plate], number: int, rng: np.random.Generator) -> Batch:
         return draw_batch(plates, number, config.crops, start.prepare, rng)
 
     train_dense(training, groups, held, draw_crops, after_epoch)
-    complete = [part for _, part in halves if is_simulated(part)] or [part for _, part in halves]
+    complete = [part for _, part in halves if is_simulated(part)] or [part for _, part in halves if len(part)]
     items = [(part.diameter, item) for part in complete for item in part.micrographs]
     return items[:: max(1, -(-len(items) // _CALIBRATED_ON))]
 
 
+def _groups(plates: Sequence[tuple[bool, Sequence[Plate]]], config: CropConfig) -> list[tuple[float, Sequence[Plate]]]:
+    """Return plates, simulated or not, in groups, each with the fraction of the crops that come from it."""
+    real = [group for simulated, group in plates if not simulated and any(len(plate.centres) for plate in group)]
+    background = [
+        plate
+        for simulated, group in plates
+        if not simulated and not any(len(one.centres) for one in group)
+        for plate in group
+    ]
+    made = [plate for simulated, group in plates if simulated for plate in group]
+    full, empty = ([plate for plate in made if bool(len(plate.centres)) is wanted] for wanted in (True, False))
+    nothing = [group for group in (empty, background) if group]
+    share = config.empty_crops if nothing and (full or real) else float(bool(nothing))
+    weights = {"real": config.real if full else 1.0, "full": 1.0 if not real else 1 - config.real}
+    groups = [*(((1 - share) * weights["real"] / len(real), group) for group in real)]
+    groups += [((1 - share) * weights["full"], full), *((share / len(nothing), group) for group in nothing)]
+    return [(weight, group) for weight, group in groups if len(group) and weight > 0]
+
+
 def is_simulated(dataset: Dataset) -> bool:
     """Return whether all is known about the micrographs of a data set, which is so of simulated ones only."""
-    return all(item.mask is not None for item in dataset.micrographs)
+    return len(dataset) > 0 and all(item.mask is not None for item in dataset.micrographs)
 
 
 def doubted(model: Model, dataset: Dataset, score: float) -> Dataset:
@@ -137,11 +156,11 @@ def doubted(model: Model, dataset: Dataset, score: float) -> Dataset:
     model : Model
         A trained model.
     dataset : Dataset
-        Of real micrographs; simulated ones are returned as they are, since their labels are complete.
+        Of real micrographs; simulated and empty ones are returned as they are, since their labels are complete.
     score : float
         Least score, 0-1, of a confident pick.
     """
-    if is_simulated(dataset):
+    if is_simulated(dataset) or len(dataset) == 0:
         return dataset
     items = []
     for item in dataset.micrographs:

@@ -172,13 +172,16 @@ class DenseNetwork(nn.Module):
         return self.centre(features)[:, 0], sizes
 
     def sweep(self, image: Float[torch.Tensor, "height width"], step: int) -> Float[torch.Tensor, "rows columns"]:
-        """Return the log-odds at every ``step``-th pixel of an image, starting with its first; 2 is the finest."""
+        """Return the log-odds for blocks of ``step`` pixels of an image; see `maps`."""
         return self.maps(image, step)[0]
 
     def maps(
         self, image: Float[torch.Tensor, "height width"], step: int
     ) -> tuple[Float[torch.Tensor, "rows columns"], Float[torch.Tensor, "rows columns"]]:
-        """Return the log-odds of centres and the probability of junk at every ``step``-th pixel; 2 is the finest."""
+        """Return the log-odds of centres and the probability of junk, a value for each block of ``step`` pixels.
+
+        2 is the finest step; of a coarser one, the value is that of the first block of 2 pixels in it.
+        """
         height, width = image.shape
         padded = functional.pad(image, (0, -width % self.multiple, 0, -height % self.multiple))
         centres, sizes = self.forward(padded[None])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float
 
 from deeppicker.clean import oversized, smooth
 from deeppicker.config import PickConfig
 from deeppicker.core import Found, Micrograph, Picks, Prepared, ScoreMap
-from deeppicker.model import Model
+from deeppicker.model import Model, confidence
 from deeppicker.peaks import extreme_fraction, find_peaks, unusual, within_edge
 from deeppicker.prepare import box_pixels, prepare
 from deeppicker.score import score
@@ -18,6 +20,7 @@ REGION = "region too large for a particle"
 EXTREME = "extreme pixels"
 EDGE = "cut by the edge"
 _JUNK_THRESHOLD = 0.5  # probability
+_RAW_FLOOR = 0.005  # candidates below this score before calibration are not looked at
 
 
 def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Picks:
@@ -49,7 +52,7 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     distance = 0.5 * (config.peaks.peak_window or model.network.peak_window) * box
     scores = score(model, prepared, config.score)
     places = smooth(scores, config.smooth * box)
-    found = find_peaks(places, scores, distance, config.peaks.floor, micrograph.name)
+    found = find_peaks(places, scores, distance, min(_RAW_FLOOR, config.peaks.floor), micrograph.name)
     contaminated = np.zeros(scores.logits.shape, dtype=bool)
     if scores.junk is not None:
         contaminated = scores.junk > _JUNK_THRESHOLD
@@ -68,9 +71,10 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     for name, failed in reversed(tests.items()):  # the first test that fails gives the reason
         reason[failed] = name
     good = reason == ""
-    return Found(
-        found.where(good), found.where(~good), tuple(reason[~good].tolist()), contaminated | regions, scores.grid
-    )
+    calibrated = model.calibration(found.scores, confidence(found.scores[good]))
+    found = replace(found, scores=calibrated)
+    good_ones = found.where(good & (calibrated > config.peaks.floor))
+    return Found(good_ones, found.where(~good), tuple(reason[~good].tolist()), contaminated | regions, scores.grid)
 
 
 def _under(mask: Bool[np.ndarray, "rows columns"], scores: ScoreMap, found: Picks) -> Bool[np.ndarray, " n"]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -14,7 +12,7 @@ from deeppicker.networks import DenseNetwork, Network
 
 
 def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
-    """Return the calibrated log-odds of a particle at every ``config.step``-th working pixel.
+    """Return the log-odds of a particle at every ``config.step``-th working pixel.
 
     The scores do not depend on the tile size. Those of the paper's network equal what it says of each window by
     itself.
@@ -23,11 +21,8 @@ def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
     tile = config.tile or model.network.tile
     with torch.inference_mode():
         if isinstance(model.network, DenseNetwork):
-            scores = _score_map(model.network, prepared, max(step, model.network.stride), tile)
-        else:
-            scores = _score_windows(model.network, prepared, step, tile)
-    slope, offset = model.calibration
-    return replace(scores, logits=scores.logits * np.float32(slope) + np.float32(offset))
+            return _score_map(model.network, prepared, max(step, model.network.stride), tile)
+        return _score_windows(model.network, prepared, step, tile)
 
 
 def _score_windows(network: Network, prepared: Prepared, step: int, tile: int) -> ScoreMap:
@@ -64,4 +59,5 @@ def _score_map(network: DenseNetwork, prepared: Prepared, step: int, tile: int) 
             for target, part in zip((logits, junk), network.maps(seen, step), strict=True):
                 inside = target[place]
                 inside[:] = part.numpy()[rows : rows + inside.shape[0], columns : columns + inside.shape[1]]
-    return ScoreMap(logits, prepared.grid.derive((0.0, 0.0), float(step)), junk)
+    middle = 0.5 * (network.stride - 1)  # of the block of pixels that a place of the map stands for
+    return ScoreMap(logits, prepared.grid.derive((middle, middle), float(step)), junk)

@@ -113,6 +113,8 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
     known = next((d for d in (options.diameter, model.diameter, earlier) if d is not None), None)
     if known is not None and (known == earlier or not 0 < known < math.inf or not can_estimate(model)):
         return _Size(known, True)
+    if not can_estimate(model):
+        raise InputError("this model cannot tell the particle diameter; set --diameter (in Å)")
     config = options.size if known is None else replace(options.size, looked_at=min(_CHECKED, options.size.looked_at))
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
     looked_at = []
@@ -125,7 +127,7 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
         return _Size(known, True)
     if not looked_at:
         raise InputError(
-            f"none of {len(chosen)} micrographs can be used to estimate the diameter, {chosen[0].name} first; set --diameter (in Å)"
+            f"none of {len(chosen)} micrographs, such as {chosen[0].name}, can be read to estimate the diameter"
         )
     found = estimate(model, looked_at, config)
     print(

@@ -36,6 +36,9 @@ class Options:
     micrographs: Where = None
     """Folder, glob or STAR file of the micrographs, if the data set does not say where they are."""
 
+    background: tuple[str, ...] = ()
+    """Micrographs without any particle (files, folders, patterns), from which a dense network learns what is none."""
+
     model: str | None = None
     """Model to start from; default: a new one."""
 
@@ -50,7 +53,7 @@ class Options:
 def run(options: Options) -> int:
     """Train, showing each epoch; the best model is kept whatever ends the run."""
     from deeppicker.cli.training import Report
-    from deeppicker.dataset import load_dataset
+    from deeppicker.dataset import load_background, load_dataset
     from deeppicker.learn import LearnConfig, learn
     from deeppicker.model import load_model, new_model
     from deeppicker.networks import kind_of
@@ -68,6 +71,10 @@ def run(options: Options) -> int:
         for path, diameter in zip(options.dataset, _diameters(options), strict=True)
     ]
     start = load_model(options.model) if options.model else new_model(options.train.seed, options.network)
+    if options.background:
+        if kind_of(start.network) != "dense":
+            raise InputError("only the dense network learns from --background; leave it out, or set --network dense")
+        datasets += load_background(options.background, invert=options.invert)
     report = Report(options.output, options.train.resolved(kind_of(start.network)).epochs)
     report.begin(datasets)
     config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
