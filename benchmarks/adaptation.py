@@ -3,41 +3,45 @@
     python benchmarks/adaptation.py [--data DIR] [--work DIR]
 
 Starts from the models of ``accuracy.py``, each of which has never seen the molecule. *Iteration* trains it further on
-its own best picks above the default threshold; no label is used. *Manual* trains it on 400 reference particles of the
-first micrographs. All are compared on the micrographs that gave no manual pick.
+its own best picks, above the threshold chosen for them; no label is used. *Manual* trains it on 400 reference particles
+of the first micrographs. All are compared on the micrographs that gave no manual pick.
 Writes ``benchmarks/results/adaptation.json`` and ``adaptation.md``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from accuracy import MOLECULES, RESULTS, THRESHOLD, compare, datasets_of, learning, parse_options
+from accuracy import MOLECULES, RESULTS, compare, parse_options
 from deeppicker.adapt import adapt, pick_again
-from deeppicker.config import ADAPT_EPOCHS, PickConfig, TrainConfig
-from deeppicker.dataset import Dataset
+from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfig
+from deeppicker.dataset import Dataset, load_dataset
 from deeppicker.evaluate import Evaluation
 from deeppicker.learn import LearnConfig
 from deeppicker.model import Model, load_model
 from deeppicker.pick import pick
+from deeppicker.runs import threshold_of
+from setting import describe
 
 MANUAL_PICKS = 400  # enough in the paper (Section 2.3)
 
 
 def main() -> None:
     options = parse_options(__doc__)
-    config = LearnConfig(train=TrainConfig(epochs=ADAPT_EPOCHS))
-    datasets = datasets_of(options.data)
-    result = {"setting": learning(config), "molecules": {}}
+    config = LearnConfig(train=TrainConfig(epochs=ADAPT_EPOCHS["dense"]))
+    result = {"setting": describe(f"{os.cpu_count()} cores"), "molecules": {}}
     for name in MOLECULES:
         base = load_model(options.work / f"without-{name}.safetensors")
-        dataset = datasets[name]
+        dataset = load_dataset(options.data / "real" / name / "particles.star")
         manual, rest = few(dataset, MANUAL_PICKS)
-        again = [pick_again(base, item, dataset.diameter, PickConfig(), THRESHOLD) for item in dataset.micrographs]
+        found = [pick(item.load(), base, dataset.diameter) for item in dataset.micrographs]
+        threshold = threshold_of(found, SelectConfig())
+        again = [pick_again(base, item, dataset.diameter, PickConfig(), threshold) for item in dataset.micrographs]
         models = {
             "without": base,
             "iteration": cached(base, replace(dataset, micrographs=again), config, options.work / f"iterated-{name}"),
@@ -71,7 +75,9 @@ def cached(base: Model, dataset: Dataset, config: LearnConfig, stem: Path) -> Mo
 
 
 def evaluated(model: Model, dataset: Dataset) -> Evaluation:
-    return compare(dataset, [pick(item.load(), model, dataset.diameter) for item in dataset.micrographs])
+    micrographs = [item.load() for item in dataset.micrographs]
+    picks = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
+    return compare(dataset, micrographs, picks, threshold_of(picks, SelectConfig()))
 
 
 def summary(evaluation: Evaluation) -> dict:
@@ -90,8 +96,9 @@ def report(result: dict) -> str:
     return f"""# Adapting to the target
 
 `make benchmark-adaptation` after `make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]},
-{setting["machine"]}, torch {setting["torch"]}. F1 at the default threshold / at the best one, on the micrographs
-without manual picks. "Iteration" uses no label at all; "manual" trains on {MANUAL_PICKS} reference particles.
+{setting["machine"]}, torch {setting["torch"]}. F1 at the automatic threshold / at the best one, diameter given, on
+the micrographs without manual picks. "Iteration" uses no label at all; "manual" trains on {MANUAL_PICKS} reference
+particles.
 
 | molecule | micrographs | without | iteration | {MANUAL_PICKS} manual picks |
 |---|---|---|---|---|

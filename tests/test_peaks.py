@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from deeppicker.core import Grid, Prepared, ScoreMap
 from deeppicker.peaks import extreme_fraction, find_peaks, local_maxima, unusual, within_edge
@@ -98,7 +98,8 @@ def test_peaks_are_sorted_above_the_floor_and_further_apart_than_the_distance(se
     picks = find_peaks(scores, scores, distance, 0.3)
     distances = np.hypot(*(picks.positions[:, None] - picks.positions[None]).transpose(2, 0, 1))
     np.fill_diagonal(distances, np.inf)
-    assert distances.min(initial=np.inf) > distance * (1 - 1e-9)
+    # Maxima are farther apart than the distance; each is then moved by up to half a step along x and y.
+    assert distances.min(initial=np.inf) > distance - np.sqrt(2) * step
     assert (np.diff(picks.scores) <= 0).all()
     assert (picks.scores > 0.3).all()
     assert picks.scores.max() == pytest.approx(expit(float(logits.max())))
@@ -111,14 +112,6 @@ def test_scores_that_a_float32_cannot_tell_from_one_still_differ():
     picks = find_peaks(scores, scores, 5.0, 0.01)
     assert picks.positions[:, 0].tolist() == [30, 5]
     assert picks.scores[0] > picks.scores[1]
-
-
-def test_a_floor_of_zero_leaves_out_only_removed_positions():
-    logits = np.full((5, 12), -np.inf, np.float32)
-    logits[:, 4:] = -20
-    logits[1, 6] = logit(np.float32(1e-6))
-    scores = ScoreMap(logits, Grid())
-    assert find_peaks(scores, scores, 2.0, 0.0).positions.tolist() == [[6, 1]]
 
 
 def test_peaks_lie_where_the_smoothed_map_peaks_and_score_what_the_network_gave_there():

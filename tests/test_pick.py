@@ -50,7 +50,8 @@ def test_picks_are_never_closer_than_the_minimum_distance(step: int, peak_window
     picks = pick(crowd(1), Model(scenes.lively_network(0)), DIAMETER, config)
     distance, position = 0.5 * peak_window * BOX, step * BOX / 64
     assert len(picks) > 15
-    assert distance < least_distance(picks.positions) < 1.2 * distance + position
+    # Each position is moved within its step, to where a parabola through the maximum has its vertex.
+    assert distance - np.sqrt(2) * position < least_distance(picks.positions) < 1.2 * distance + position
 
 
 def test_smoothing_is_in_boxes(monkeypatch: pytest.MonkeyPatch):

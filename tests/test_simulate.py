@@ -161,13 +161,13 @@ def test_a_projection_equals_the_sum_along_the_turned_volume(angles: tuple[float
     volume = from_density("blobs", density, 2.0)
     rotation = Rotation.from_euler("ZYZ", [angles], degrees=True)
     image = project(volume, rotation)[0]
-    # The point p of the particle comes to lie at R p; so the turned density at q is that at R⁻¹ q.
-    matrix = rotation.as_matrix()[0].T[::-1, ::-1]  # on (z, y, x)
+    # RELION's convention: what lies at q in the image lies at R q in the particle, R = Rz(rot) Ry(tilt) Rz(psi).
+    matrix = rotation.as_matrix()[0][::-1, ::-1]  # on (z, y, x)
     centre = np.full(3, len(volume.density) // 2)
     turned = ndimage.affine_transform(volume.density, matrix, centre - matrix @ centre, order=1)
     expected = 2.0 * turned.sum(axis=0)
     assert np.corrcoef(image.ravel(), expected.ravel())[0, 1] > 0.995
-    assert image.sum() == pytest.approx(expected.sum(), rel=0.02)
+    assert image.sum() == pytest.approx(expected.sum(), rel=0.03)
 
 
 def test_resampling_keeps_mass_and_size():
@@ -187,9 +187,12 @@ def test_every_invented_shape_has_the_size_that_was_asked_for(kind: str, monkeyp
 
 
 def test_a_membrane_adds_density_around_the_particle():
-    bare = from_density("ball", ball(), 4.0)
-    held = in_membrane(np.random.default_rng(0), bare)
-    assert held.density.sum() * held.voxel_size**3 > 1.05 * bare.density.sum() * 64
+    z, y, x = np.indices((40, 30, 30)) - np.array([20, 15, 15]).reshape(3, 1, 1, 1)
+    slim = ((np.hypot(x, y) < 4) & (np.abs(z) < 16)).astype(np.float32)
+    bare = from_density("slim", slim, 4.0)
+    held = [in_membrane(np.random.default_rng(seed), bare) for seed in range(6)]
+    assert min(volume.density.sum() for volume in held) > 1.3 * bare.density.sum()
+    assert all(volume.diameter < 1.6 * bare.diameter for volume in held)
 
 
 # --- optics ---------------------------------------------------------------------------------------
@@ -215,13 +218,12 @@ def test_thon_rings_lie_where_the_contrast_transfer_says(defocus: float):
 def test_astigmatism_stretches_the_rings_along_its_angle():
     optics = replace(OPTICS, defocus_u=2.4, defocus_v=1.2, defocus_angle=30.0)
     ctf = transfer(optics, (256, 256))
-    q = np.array([0.01, 0.02])
-    along = {}
-    for angle in (30.0, 120.0):
-        rows, columns = q[1] * np.sin(np.radians(angle)), q[1] * np.cos(np.radians(angle))
-        along[angle] = ctf[round(rows * 2 * 256) % 256, abs(round(columns * 2 * 256))]
-    # At 1/50 Å the phase grows with defocus, here still before the first extremum.
-    assert along[30.0] < along[120.0] < 0
+    q = 0.02 * 2.0 * 256  # 1/50 Å in elements of the transform: here the contrast still grows with defocus
+    angles = np.arange(-85, 90, 5)
+    rows, columns = (np.rint(q * f(np.radians(angles))).astype(int) for f in (np.sin, np.cos))
+    strength = -ctf[rows % 256, columns]
+    doubled = np.angle((strength * np.exp(2j * np.radians(angles))).sum(), deg=True) / 2
+    assert doubled == pytest.approx(30.0, abs=6.0)
 
 
 def test_particles_are_dark_with_and_without_a_phase_plate():
@@ -344,19 +346,16 @@ def test_all_parameters_are_in_the_star_file(simulated: Path):
 
 
 def test_the_same_seed_gives_the_same_files_and_another_gives_others(simulated: Path, tmp_path: Path):
-    def again(seed: int) -> bytes:
-        words = ["--size", "180", "160", "--pixels-across", "20", "20", "--micrographs", "3", "--empty", "0.3"]
+    words = ["--size", "180", "160", "--pixels-across", "20", "20", "--micrographs", "3", "--empty", "0.3"]
+    made = {}
+    for seed in ("5", "6"):
         out = tmp_path / f"again{seed}"
-        assert main(["simulate", "--shapes", "1", "--output", str(out), "--seed", str(seed), *words]) == 0
-        return b"".join(path.read_bytes() for path in sorted(out.rglob("*.mrc")))
-
-    def first() -> bytes:
-        return b"".join(path.read_bytes() for path in sorted(simulated.glob("shape*/micrographs/*.mrc")))
-
-    same = SimulateConfig(size=(180, 160), mixed=0.0)
-    assert same.mixed == 0.0
-    assert again(6) != first()
-    assert again(5)[:1024] == first()[:1024]
+        inputs = [str(tmp_path / "ball one.mrc"), "--shapes", "1"]
+        assert main(["simulate", *inputs, "--output", str(out), "--seed", seed, *words]) == 0
+        made[seed] = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    first = {path.relative_to(simulated): path.read_bytes() for path in simulated.rglob("*") if path.is_file()}
+    assert made["5"] == first
+    assert made["6"] != first
 
 
 def test_what_is_there_is_not_made_again_and_what_is_missing_is(simulated: Path, tmp_path: Path):
@@ -415,11 +414,9 @@ def test_the_map_of_centres_peaks_on_the_particles_of_a_crop(simulated: Path):
     assert batch.centres[known].min() >= 0
     assert batch.centres[known].max() > 0.9
     assert (batch.sizes == -1).all()  # sizes are learnt from crops of a wrong scale only
-    fine, coarse = batch.centres.nan_to_num(0).numpy(), batch.presence.nan_to_num(0).numpy()
-    for peaks, covered in zip(fine, coarse, strict=True):
-        rows, columns = np.nonzero(peaks > 0.95)
-        assert (
-            (covered[np.minimum(rows // 4, 15), np.minimum(columns // 4, 15)] == 1).mean(initial=1.0) > 0.7
-            if len(rows)
-            else True
-        )
+    # Where the map of centres peaks, the image is darker than elsewhere: the two have the same geometry.
+    on, off = batch.centres > 0.9, batch.centres < 0.01
+    images = batch.images.reshape(12, 64, 2, 64, 2).mean(dim=(2, 4))
+    assert images[on].mean() < images[off].mean() - 0.2
+    covered = batch.presence.repeat_interleave(4, dim=1).repeat_interleave(4, dim=2)
+    assert (covered[on] == 1).float().mean() > 0.9

@@ -86,7 +86,8 @@ def learn(
     if isinstance(training.network, DenseNetwork):
         held = _learn_dense(training, start, halves, config, keep)
         model = _described(start, training, datasets, config)
-        model = replace(model, calibration=calibrate(model, held))
+        if held:  # else that of the model it started from is the best there is
+            model = replace(model, calibration=calibrate(model, held))
     else:
         examples, validation = draw_all(halves, start, config)
         train(training, examples, validation, keep)
@@ -119,7 +120,9 @@ def _learn_dense(
         return draw_batch(plates, number, config.crops, start.prepare, rng)
 
     train_dense(training, groups, held, draw_crops, after_epoch)
-    complete = [part for _, part in halves if is_simulated(part)] or [part for _, part in halves if len(part)]
+    complete = [part for _, part in halves if is_simulated(part)]
+    if not complete and not start.info:  # a new model, and nothing better
+        complete = [part for _, part in halves if len(part)]
     items = [(part.diameter, item) for part in complete for item in part.micrographs]
     return items[:: max(1, -(-len(items) // _CALIBRATED_ON))]
 

@@ -36,7 +36,7 @@ from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.threshold import choose_threshold
 
 _COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
-_PROVISIONAL = 0.5  # threshold while a run lasts whose threshold is chosen at its end
+_PROVISIONAL = 0.3  # threshold while a run lasts whose threshold is chosen at its end
 _THRESHOLD = "threshold"  # key in run.json; that of the picks, chosen or given
 _SELECTED = "select"  # key in run.json; null while some files may follow another selection
 _REFRESH = 10.0  # seconds between rewrites of the two tables during a run

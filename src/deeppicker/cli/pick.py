@@ -109,7 +109,7 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
     from deeppicker.batch import load
     from deeppicker.diameter import can_estimate, estimate
 
-    earlier = None if options.overwrite else find_diameter(options.output)
+    earlier = find_diameter(options.output) if options.output.is_dir() and not options.overwrite else None
     known = next((d for d in (options.diameter, model.diameter, earlier) if d is not None), None)
     if known is not None and (known == earlier or not 0 < known < math.inf or not can_estimate(model)):
         return _Size(known, True)

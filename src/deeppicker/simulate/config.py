@@ -92,9 +92,9 @@ class SimulateConfig:
 
     def __post_init__(self) -> None:
         for name in ("amplitude_contrast", "defocus", "b_factor", "dose", "contrast", "ice", "solvent", "spacing"):
-            self._check_range(name, 0 if name in ("amplitude_contrast", "b_factor") else 1e-6)
+            self._check_range(name, 0.0 if name in ("amplitude_contrast", "b_factor") else 1e-6)
         self._check_range("coverage", 1e-6)
-        self._check_range("pixels_across", 4)
+        self._check_range("pixels_across", 4.0)
         for name in (
             "phase_plates",
             "crowded",

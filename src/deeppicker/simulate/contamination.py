@@ -49,11 +49,13 @@ class Specimen:
         return self.potential.shape
 
 
-def _log(rng: np.random.Generator, low: float, high: float) -> float:
+def _log(rng: np.random.Generator, low: float | int, high: float | int) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _window(specimen: Specimen, x: float, y: float, reach: float) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+def _window(
+    specimen: Specimen, x: float, y: float, reach: float | int
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
     """Return the part of the image within ``reach`` pixels of a point, and its coordinates relative to it."""
     height, width = specimen.shape
     top, left = max(0, int(y - reach)), max(0, int(x - reach))
@@ -128,7 +130,7 @@ def carbon(specimen: Specimen, rng: np.random.Generator) -> None:
     direction = np.arctan2(rows - y, columns - x)
     edge = radius + _log(rng, 1, 60) / specimen.pixel_size * ripple[(direction / (2 * np.pi) * 720).astype(int) % 720]
     film = np.clip((np.hypot(columns - x, rows - y) - edge) / max(1.0, 15 / specimen.pixel_size), 0, 1)
-    _film(specimen, rng, film)
+    _film(specimen, rng, film.astype(np.float32))
 
 
 def _film(specimen: Specimen, rng: np.random.Generator, film: Float32[np.ndarray, "height width"]) -> None:

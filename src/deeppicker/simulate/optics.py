@@ -46,7 +46,7 @@ class Optics:
         return _INTERACTION[self.voltage]
 
 
-def transfer(optics: Optics, shape: tuple[int, int]) -> Float32[np.ndarray, "height half"]:
+def transfer(optics: Optics, shape: tuple[int, ...]) -> Float32[np.ndarray, "height half"]:
     """Return the contrast transfer on the frequencies of a real FFT: dark particles have negative values.
 
     At frequency q it is minus the sine of the phase (Wade, Ultramicroscopy 46, 1992), times the envelope.
@@ -54,13 +54,13 @@ def transfer(optics: Optics, shape: tuple[int, int]) -> Float32[np.ndarray, "hei
     ctf = calculate_ctf_2d(
         defocus=torch.tensor(0.5 * (optics.defocus_u + optics.defocus_v)),
         astigmatism=torch.tensor(0.5 * (optics.defocus_u - optics.defocus_v)),
-        astigmatism_angle=torch.tensor(90.0 - optics.defocus_angle),  # the library counts from the y axis
+        astigmatism_angle=torch.tensor(optics.defocus_angle),
         voltage=optics.voltage,
         spherical_aberration=optics.spherical_aberration,
         amplitude_contrast=optics.amplitude_contrast,
         phase_shift=optics.phase_shift,
         pixel_size=optics.pixel_size,
-        image_shape=shape,
+        image_shape=(shape[0], shape[1]),
         rfft=True,
         fftshift=False,
     ).numpy()
@@ -103,14 +103,14 @@ def record(
     return blurred
 
 
-def frequencies(shape: tuple[int, int], pixel_size: float) -> Float[np.ndarray, "height half"]:
+def frequencies(shape: tuple[int, ...], pixel_size: float) -> Float[np.ndarray, "height half"]:
     """Return the frequency in 1/Å of each coefficient of a real FFT."""
     rows, columns = fft.fftfreq(shape[0], pixel_size), fft.rfftfreq(shape[1], pixel_size)
     return np.asarray(np.hypot(rows[:, None], columns[None, :]), dtype=np.float32)
 
 
 def random_field(
-    shape: tuple[int, int], exponent: float, shortest: float, rng: np.random.Generator
+    shape: tuple[int, ...], exponent: float | int, shortest: float | int, rng: np.random.Generator
 ) -> Float32[np.ndarray, "height width"]:
     """Return Gaussian noise of unit deviation whose power falls as frequency**-exponent, without what is shorter.
 

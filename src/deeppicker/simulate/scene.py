@@ -198,9 +198,9 @@ def _add_particles(
         if len(mine) == 0:
             continue
         rotations = orient(len(mine), preferred, rng)
-        angles[mine] = rotations.inv().as_euler("ZYZ", degrees=True)
+        angles[mine] = rotations.as_euler("ZYZ", degrees=True)
         images = project(resample(volume, specimen.pixel_size), rotations)
-        for image, (x, y) in zip(images, positions[mine], strict=True):
+        for image, (x, y) in zip(images, positions[mine].tolist(), strict=True):
             _add(specimen.potential, image * np.float32(_PROTEIN * contrast), x, y)
     return angles
 
