@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@rm -rf $(DEMO)
-	$(BIN)/deeppicker pick sample/micrographs --diameter 180 --output $(DEMO)
+	$(BIN)/deeppicker pick sample/micrographs --output $(DEMO)
 	$(BIN)/deeppicker evaluate --picks $(DEMO) --reference sample/particles.star
 	$(BIN)/deeppicker view sample/micrographs/sample_001.mrc.gz --picks $(DEMO) --reference sample/particles.star \
 		--overlay $(DEMO)/overlay.png

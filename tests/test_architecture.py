@@ -35,8 +35,8 @@ def test_every_verb_of_the_command_line_has_a_module_and_no_module_is_forgotten(
     assert modules == set(VERBS)
 
 
-def test_the_names_of_relion_appear_only_in_the_module_that_reads_its_files():
+def test_the_names_of_relion_appear_only_in_the_modules_of_its_files():
     using = {
         str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if '"rln' in path.read_text(encoding="utf-8")
     }
-    assert using == {"formats/star.py"}
+    assert using == {"formats/star.py", "formats/simulated.py"}

@@ -105,12 +105,15 @@ def test_the_summary_has_a_row_for_each_micrograph(tmp_path: Path):
     opened.finish(NAMES)
     with (tmp_path / "summary.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    chosen = int((found_in(NAMES[0]).scores >= 0.5).sum())
+    scores = found_in(NAMES[0]).scores
+    chosen = int((scores >= 0.5).sum())
     assert [row["micrograph"] for row in rows] == NAMES[:2]
     assert rows[0] == {
         "micrograph": NAMES[0],
         "picks": str(chosen),
         "candidates": str(6 - chosen),
+        "right": f"{scores[scores >= 0.5].sum():.2f}",
+        "particles": f"{scores.sum():.2f}",
         "seconds": "1.25",
         "error": "",
     }

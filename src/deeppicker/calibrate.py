@@ -48,7 +48,7 @@ def particles_among(found: Picks, item: Labelled, radius: float) -> Bool[np.ndar
     return greedy_hits(partners_of(found.positions, item.picks.positions, radius))
 
 
-def fit(found: Sequence[tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]]) -> Calibration:
+def fit(found: Sequence[tuple[Float[np.ndarray, " _"], Bool[np.ndarray, " _"]]]) -> Calibration:
     """Return the calibration from the scores and truth of the candidates of each micrograph.
 
     All micrographs count alike, however many candidates they have, and so do those with and without particles.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from deeppicker.errors import InputError
 
-DEFAULT_MODEL = "deeppicker2016"
+DEFAULT_MODEL = "general"
 """The model in the package that is used unless another is named."""
 
 STEPS = (1, 2, 4, 8, 16)
@@ -332,8 +333,7 @@ class TrainConfig:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class TrainSettings(NamedTuple):
     """The fields of `TrainConfig` with a value for each."""
 
     epochs: int

@@ -46,7 +46,7 @@ class Options:
     reference: Path
     """File or folder of the reference particles. Only the micrographs named here are judged."""
     diameter: Length = None
-    """Particle diameter in Å. By default that of the picks' run.json, or of the reference's dataset.json."""
+    """Particle diameter in Å. By default that of the reference's dataset.json, or of the picks' run.json."""
     pixel_size: Length = None
     """Å per pixel, for all micrographs. By default that of the STAR files or of the micrographs."""
     micrographs: Where = None
@@ -137,7 +137,7 @@ def particle_diameter(given: float | None, picks: Path, reference: Path | None) 
     InputError
         If none of these tells; the message names ``--diameter``.
     """
-    sources = [picks] if reference is None else [picks, reference]
+    sources = [picks] if reference is None else [reference, picks]  # that of a run may be an estimate
     known = given if given is not None else next(filter(None, map(find_diameter, sources)), None)
     if known is None:
         where = " or ".join(str(source) for source in sources)

@@ -15,7 +15,7 @@ import json
 import math
 import tempfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -30,7 +30,7 @@ from deeppicker.core import micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import raster
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.star_table import format_table
+from deeppicker.formats.simulated import SimulatedMicrograph, write_truth
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import Scene, simulate
 from deeppicker.simulate.shapes import invent
@@ -145,8 +145,7 @@ def make(job: Job) -> str:
     for name, scene in scenes.items():
         atomic_write(job.folder / name, mrc_bytes(scene.image, scene.pixel_size))
         raster.write_mask(job.folder / "masks" / f"{micrograph_key(name)}.png", scene.junk)
-    atomic_write(job.folder / "particles.star", _optics_table(scenes, job.config) + _particles_table(scenes))
-    atomic_write(job.folder / "micrographs.star", _optics_table(scenes, job.config) + _micrographs_table(scenes))
+    write_truth(job.folder, [_truth(name, scene) for name, scene in scenes.items()])
     content = {
         "name": job.particle.name,
         "particle_diameter_angstrom": round(job.particle.diameter, 1),
@@ -178,75 +177,19 @@ def _names(job: Job) -> list[str]:
     return [f"micrographs/{job.particle.name}_{index + 1:04d}.mrc" for index in range(job.number)]
 
 
-def _groups(scenes: Mapping[str, Scene]) -> dict[str, int]:
-    """Return an optics group for each micrograph: each has a pixel size and phase shift of its own."""
-    return {name: index + 1 for index, name in enumerate(scenes)}
-
-
-def _optics_table(scenes: Mapping[str, Scene], config: SimulateConfig) -> str:
-    rows = list(scenes.values())
-    numbers = _groups(scenes).values()
-    sizes = [f"{scene.pixel_size:.6f}" for scene in rows]
-    columns = {
-        "rlnOpticsGroupName": [f"opticsGroup{number}" for number in numbers],
-        "rlnOpticsGroup": [str(number) for number in numbers],
-        "rlnMicrographPixelSize": sizes,
-        "rlnMicrographOriginalPixelSize": sizes,
-        "rlnVoltage": [f"{config.voltage:.1f}"] * len(rows),
-        "rlnSphericalAberration": [f"{config.spherical_aberration:.2f}"] * len(rows),
-        "rlnAmplitudeContrast": [f"{scene.optics.amplitude_contrast:.4f}" for scene in rows],
-    }
-    return format_table("optics", columns)
-
-
-def _defocus(scene: Scene) -> dict[str, str]:
-    return {
-        "rlnDefocusU": f"{1e4 * scene.optics.defocus_u:.1f}",
-        "rlnDefocusV": f"{1e4 * scene.optics.defocus_v:.1f}",
-        "rlnDefocusAngle": f"{scene.optics.defocus_angle:.2f}",
-        "rlnPhaseShift": f"{scene.optics.phase_shift:.2f}",
-    }
-
-
-def _particles_table(scenes: Mapping[str, Scene]) -> str:
-    groups = _groups(scenes)
-    rows = [
-        {
-            "rlnMicrographName": name,
-            "rlnCoordinateX": f"{x:.2f}",
-            "rlnCoordinateY": f"{y:.2f}",
-            "rlnOpticsGroup": str(groups[name]),
-            **_defocus(scene),
-            "rlnClassNumber": str(kind + 1),
-            **{label: f"{angle:.2f}" for label, angle in zip(_ANGLES, angles, strict=True)},
-        }
-        for name, scene in scenes.items()
-        for (x, y), kind, angles in zip(scene.positions, scene.species, scene.angles, strict=True)
-    ]
-    labels = ["rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY", "rlnOpticsGroup"]
-    labels += ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift", "rlnClassNumber", *_ANGLES]
-    return format_table("particles", {label: [row[label] for row in rows] for label in labels})
-
-
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-
-
-def _micrographs_table(scenes: Mapping[str, Scene]) -> str:
-    groups = _groups(scenes)
-    micrographs = [
-        {"rlnMicrographName": name, "rlnOpticsGroup": str(groups[name]), **_defocus(scene)}
-        for name, scene in scenes.items()
-    ]
-    drawn = [{"rlnMicrographName": name, **_drawn(scene)} for name, scene in scenes.items()]
-    return format_table("micrographs", _columns(micrographs)) + format_table("simulation", _columns(drawn))
-
-
-def _drawn(scene: Scene) -> dict[str, str]:
-    return {
-        f"deeppicker{key}": value if isinstance(value, str) else f"{value:.4f}"
-        for key, value in scene.parameters.items()
-    }
-
-
-def _columns(rows: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    return {label: [row[label] for row in rows] for label in rows[0]}
+def _truth(name: str, scene: Scene) -> SimulatedMicrograph:
+    optics = scene.optics
+    return SimulatedMicrograph(
+        name=name,
+        pixel_size=scene.pixel_size,
+        voltage=optics.voltage,
+        spherical_aberration=optics.spherical_aberration,
+        amplitude_contrast=optics.amplitude_contrast,
+        defocus=(optics.defocus_u, optics.defocus_v),
+        defocus_angle=optics.defocus_angle,
+        phase_shift=optics.phase_shift,
+        positions=scene.positions,
+        species=scene.species,
+        angles=scene.angles,
+        parameters=scene.parameters,
+    )
