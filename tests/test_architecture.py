@@ -27,7 +27,9 @@ def test_every_public_name_can_be_imported():
     import deeppicker
 
     for name in deeppicker.__all__:
-        assert getattr(deeppicker, name).__name__ == name or name.endswith(("_picks", "_model", "_micrograph"))
+        assert getattr(deeppicker, name).__name__ == name or name.endswith(
+            ("_picks", "_model", "_micrograph", "_diameter")
+        )
 
 
 def test_every_verb_of_the_command_line_has_a_module_and_no_module_is_forgotten():

@@ -15,7 +15,7 @@ from deeppicker.config import ExampleConfig, PrepareConfig
 from deeppicker.core import Grid, Micrograph, Picks, Prepared
 from deeppicker.dataset import Dataset, Labelled, split
 from deeppicker.errors import InputError
-from deeppicker.examples import Examples, _background, _choose, _unlabelled_margin, cut, draw, join, without_structure
+from deeppicker.examples import Examples, _background, _choose, cut, draw, join, unlabelled_margin, without_structure
 from scenes import BOX, DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH
 
 BASE = PrepareConfig()
@@ -138,7 +138,7 @@ def test_background_keeps_out_of_a_frame_that_has_no_labels(monkeypatch: pytest.
     _, background = positions_cut(monkeypatch, one_micrograph(dots(*places), places), 300)
     nearest = min(background.min(), (np.array([WIDTH - 1, HEIGHT - 1]) - background).min())
     assert least <= nearest < least + 4
-    assert _unlabelled_margin(one_micrograph(dots(*places), places)) == edge
+    assert unlabelled_margin(one_micrograph(dots(*places), places)) == edge
 
 
 @given(st.integers(1, 30), st.integers(1, 100), st.integers(0, 99))

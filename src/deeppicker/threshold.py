@@ -1,12 +1,10 @@
-"""Choose the threshold of a data set from its scores alone, and say what precision and recall to expect. No torch.
+"""Choose the threshold of a data set from its scores alone. No torch.
 
 Scores are probabilities, so the sum of the scores of some picks is the number of them that are expected to be right,
 and the sum of all scores the number of particles. From these follow precision, recall and F1 at every threshold.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -19,26 +17,6 @@ simulated micrographs that were held out of training (0.061 on average, and 1 lo
 LEAST, MOST = 0.15, 0.5
 """Limits of a threshold that is chosen by itself. With honest scores the best one is half of the best F1 (Lipton et
 al. 2014), so 0.5 at most. The lower limit keeps noise out of micrographs that hold little else."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What to expect of the picks at a threshold; None where nothing can be said.
-
-    Parameters
-    ----------
-    threshold : float
-        Least score of a pick.
-    picks : int
-        Number of candidates that reach it.
-    precision, recall : float or None
-        Expected fractions.
-    """
-
-    threshold: float
-    picks: int
-    precision: float | None
-    recall: float | None
 
 
 def choose_threshold(scores: Float[np.ndarray, " n"]) -> float:
@@ -57,11 +35,3 @@ def choose_threshold(scores: Float[np.ndarray, " n"]) -> float:
     return float(
         np.floor(1000 * np.clip(CAUTION * best, LEAST, MOST)) / 1000
     )  # a short number that keeps the last pick
-
-
-def expect(scores: Float[np.ndarray, " n"], threshold: float) -> Expected:
-    """Return the expected precision and recall of the candidates that reach a threshold."""
-    kept = scores[scores >= threshold]
-    right, everything = float(kept.sum()), float(scores.sum())
-    precision = right / len(kept) if len(kept) else None
-    return Expected(threshold, len(kept), precision, right / everything if everything > 0 else None)
