@@ -195,6 +195,14 @@ def test_an_impossible_diameter_names_the_file_and_the_option(diameter):
     assert "\n" not in str(caught.value)
 
 
+def test_a_diameter_larger_than_the_micrograph_is_refused():
+    image = micrograph(noise())
+    side = min(image.image.shape) * image.pixel_size
+    assert prepare(image, 0.99 * side, CONFIG).image.size > 0
+    with pytest.raises(InputError, match=r"grid/mic\.mrc.*--diameter"):
+        prepare(image, 1.01 * side, CONFIG)
+
+
 def test_deviations_ignore_the_trend_of_the_ice_but_not_a_crystal_on_it():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:190j, -1:1:260j]

@@ -49,7 +49,8 @@ def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> P
     box = box_pixels(diameter, micrograph.pixel_size, config)
     scale = config.window / box if box else np.inf
     sides = [side * scale for side in micrograph.image.shape]
-    if not (0 < scale <= _MAX_SCALE and min(sides) >= 1 and max(sides) <= _MAX_PREPARED):
+    # A particle larger than the micrograph cannot be in it.
+    if not (0 < scale <= _MAX_SCALE and min(sides) >= config.diameter_pixels and max(sides) <= _MAX_PREPARED):
         raise InputError(
             f"{micrograph.name}: a particle diameter of {diameter:g} Å at {micrograph.pixel_size:g} Å per pixel "
             f"is {diameter / micrograph.pixel_size:g} px in a micrograph of "
