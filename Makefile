@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-output
 
-.PHONY: help demo test lint benchmark-accuracy benchmark-growth benchmark-adaptation benchmark-speed model clean
+.PHONY: help demo test lint benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make test                all checks and tests"
 	@echo "make lint                the checks without the tests"
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
+	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-adaptation  what iteration and a few manual picks gain (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory for one large micrograph"
@@ -48,9 +49,12 @@ lint: $(READY)
 test: lint
 	$(BIN)/pytest
 
-# The models of these two benchmarks start from what the recipe of the general model leaves in work/.
+# The models of these benchmarks start from what the recipe of the general model leaves in work/.
 benchmark-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
+
+benchmark-diameter: $(READY)
+	$(BIN)/python benchmarks/diameter.py
 
 benchmark-growth: $(READY)
 	$(BIN)/python benchmarks/growth.py

@@ -54,7 +54,7 @@ def diameter_used() -> float:
 @pytest.mark.usefixtures("project")
 def test_without_a_diameter_it_is_estimated_printed_and_kept(estimated: list, capsys: pytest.CaptureFixture[str]):
     assert pick() == 0
-    assert "particle diameter: 70 Å, estimated from 3 micrographs (65-76 Å" in capsys.readouterr().out
+    assert "particle diameter: 70 Å, estimated from 3 of the micrographs (65-76 Å" in capsys.readouterr().out
     assert diameter_used() == 70.0
     Path("out/0_autopick.star").unlink()
     assert pick() == 0  # the same again, from the folder

@@ -123,7 +123,9 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
             looked_at.append(load(entry, options.pixel_size, options.invert))
     if known is not None:
         with contextlib.suppress(InputError):  # of micrographs too small to tell; the diameter that is given counts
-            _check(known, estimate(model, looked_at, config))
+            warning = misfit(known, estimate(model, looked_at, config))
+            if warning:
+                print(f"deeppicker: warning: {warning}", file=sys.stderr)
         return _Size(known, True)
     if not looked_at:
         raise InputError(
@@ -131,21 +133,21 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
         )
     found = estimate(model, looked_at, config)
     print(
-        f"particle diameter: {found.value:.0f} Å, estimated from {len(looked_at)} micrographs "
+        f"particle diameter: {found.value:.0f} Å, estimated from {len(looked_at):,} of the micrographs "
         f"({found.low:.0f}-{found.high:.0f} Å with 90 %; within 15 % with {100 * found.confidence:.0f} %)"
     )
     return _Size(round(found.value, 1), found.coverage >= LEAST_COVERAGE)
 
 
-def _check(given: float, found: Diameter) -> None:
-    """Warn if the micrographs clearly show particles of another size."""
-    ratio = found.value / given
-    if found.coverage >= LEAST_COVERAGE and found.confidence > _SURE and abs(math.log(ratio)) > math.log(_NOTICED):
-        print(
-            f"deeppicker: warning: --diameter {given:g} Å, but the particles look {found.value:.0f} Å large "
-            f"({found.low:.0f}-{found.high:.0f} Å); leave it out to use that",
-            file=sys.stderr,
-        )
+def misfit(given: float, found: Diameter) -> str | None:
+    """Return a warning if micrographs clearly show particles of another diameter (Å) than the one given."""
+    far = abs(math.log(found.value / given)) > math.log(_NOTICED)
+    if not (far and found.coverage >= LEAST_COVERAGE and found.confidence > _SURE):
+        return None
+    return (
+        f"--diameter {given:g} Å, but the particles look {found.value:.0f} Å large "
+        f"({found.low:.0f}-{found.high:.0f} Å); leave it out to use that"
+    )
 
 
 def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) -> None:
