@@ -17,11 +17,11 @@ import os
 import numpy as np
 
 from accuracy import MOLECULES, RESULTS, parse_options
-from deeppicker.cli.pick import misfit
+from deeppicker.cli.pick import CHECKED, misfit
 from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
 from deeppicker.dataset import load_dataset
-from deeppicker.diameter import Diameter, estimate
+from deeppicker.diameter import combine, gather
 from deeppicker.model import Model, load_model
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import simulate
@@ -69,8 +69,9 @@ def particles(maps) -> list[Volume]:
 
 
 def judged(name: str, true: float, model: Model, images: list[Micrograph]) -> dict:
-    found = estimate(model, images)
-    few: Diameter = estimate(model, images[:3])
+    config = DiameterConfig()
+    evidence = [gather(model, image, config) for image in images]
+    found, few = combine(evidence, config), combine(evidence[:CHECKED], config)
     return {
         "name": name,
         "true": true,

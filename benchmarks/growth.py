@@ -24,7 +24,7 @@ from deeppicker.pick import pick
 from deeppicker.runs import threshold_of
 from setting import describe
 
-CONFIG = LearnConfig(train=TrainConfig(epochs=3, learning_rate=3e-3))
+CONFIG = LearnConfig(train=TrainConfig(epochs=2, learning_rate=3e-3))
 TESTED = 5  # micrographs of each real molecule
 
 

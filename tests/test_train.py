@@ -62,7 +62,7 @@ def test_the_history_counts_epochs_and_the_learning_rate_falls(finished: Trainin
 
 
 def test_the_learning_rate_falls_from_its_start_to_zero():
-    rates = [_learning_rate(CONFIG, step, 50) for step in range(51)]
+    rates = [_learning_rate(CONFIG.resolved("paper"), step, 50) for step in range(51)]
     assert rates[0] == 0.02
     assert rates[-1] == pytest.approx(0, abs=1e-12)
     assert (np.diff(rates) < 0).all()

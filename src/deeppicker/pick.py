@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import ndimage
 
 from deeppicker.clean import oversized, smooth
 from deeppicker.config import PickConfig
@@ -20,6 +21,7 @@ REGION = "region too large for a particle"
 EXTREME = "extreme pixels"
 EDGE = "cut by the edge"
 _JUNK_THRESHOLD = 0.5  # probability
+_TOUCHING = 0.25  # diameters; a centre closer to contamination than this belongs to a particle that is covered by it
 _RAW_FLOOR = 0.005  # candidates below this score before calibration are not looked at
 
 
@@ -53,9 +55,7 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     scores = score(model, prepared, config.score)
     places = smooth(scores, config.smooth * box)
     found = find_peaks(places, scores, distance, min(_RAW_FLOOR, config.peaks.floor), micrograph.name)
-    contaminated = np.zeros(scores.logits.shape, dtype=bool)
-    if scores.junk is not None:
-        contaminated = scores.junk > _JUNK_THRESHOLD
+    contaminated = _contaminated(scores, _TOUCHING * diameter / micrograph.pixel_size)
     regions = oversized(places.logits, distance / places.grid.step, config.clean)
     margin = config.peaks.edge * diameter / micrograph.pixel_size
     tests = {
@@ -75,6 +75,14 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     found = replace(found, scores=calibrated)
     good_ones = found.where(good & (calibrated > config.peaks.floor))
     return Found(good_ones, found.where(~good), tuple(reason[~good].tolist()), contaminated | regions, scores.grid)
+
+
+def _contaminated(scores: ScoreMap, margin: float) -> Bool[np.ndarray, "rows columns"]:
+    """Return where contamination is, or closer than ``margin`` micrograph pixels."""
+    if scores.junk is None or not (scores.junk > _JUNK_THRESHOLD).any():
+        return np.zeros(scores.logits.shape, dtype=bool)
+    distance = ndimage.distance_transform_edt(scores.junk <= _JUNK_THRESHOLD)
+    return np.asarray(distance * scores.grid.step <= margin)
 
 
 def _under(mask: Bool[np.ndarray, "rows columns"], scores: ScoreMap, found: Picks) -> Bool[np.ndarray, " n"]:

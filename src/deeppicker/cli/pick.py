@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deeppicker.diameter import Diameter
     from deeppicker.model import Model
 
-_CHECKED = 3  # micrographs by which a diameter that is given is checked
+CHECKED = 3  # micrographs by which a diameter that is given is checked
 _NOTICED = 1.3  # factor by which it must be wrong to be noticed
 _SURE = 0.5  # confidence of the estimate
 _NOTHING = (
@@ -115,7 +115,7 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
         return _Size(known, True)
     if not can_estimate(model):
         raise InputError("this model cannot tell the particle diameter; set --diameter (in Å)")
-    config = options.size if known is None else replace(options.size, looked_at=min(_CHECKED, options.size.looked_at))
+    config = options.size if known is None else replace(options.size, looked_at=min(CHECKED, options.size.looked_at))
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
     looked_at = []
     for entry in track(chosen, "looking for the particle diameter"):
