@@ -79,7 +79,7 @@ def make_micrograph() -> Micrograph:
 def against_patches(model: Model, prepared: Prepared) -> dict[str, float]:
     """Time dense scoring, and the same network on the same windows one batch after the other."""
     dense = median_time(lambda: score(model, prepared, ScoreConfig()))
-    step, window = ScoreConfig().step, model.network.window
+    step, window = model.network.stride, model.network.window
     patches = torch.from_numpy(prepared.image).unfold(0, window, step).unfold(1, window, step)
     rows = patches[:: max(1, len(patches) // PATCH_ROWS)].reshape(-1, window, window)
     with torch.inference_mode():
