@@ -88,8 +88,8 @@ def run(options: Options) -> int:
         failed = pick_into(folder, task, track(missing, "picking"))
     finally:
         folder.finish([entry.name for entry in entries])
-    _report(folder, entries, len(missing))
-    if not size.seen:
+    picks = _report(folder, entries, len(missing))
+    if size.estimated and not picks and len(failed) < len(entries):
         print(f"deeppicker: {_NOTHING}", file=sys.stderr)
         return 2
     if not failed:
@@ -98,10 +98,11 @@ def run(options: Options) -> int:
 
 
 class _Size(NamedTuple):
-    """A diameter in Å, and whether particles are in sight."""
+    """A diameter in Å, whether it was estimated just now, and whether particles are in sight."""
 
     value: float
-    seen: bool
+    estimated: bool = False
+    seen: bool = True
 
 
 def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]) -> _Size:
@@ -112,7 +113,7 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
     earlier = find_diameter(options.output) if options.output.is_dir() and not options.overwrite else None
     known = next((d for d in (options.diameter, model.diameter, earlier) if d is not None), None)
     if known is not None and (known == earlier or not 0 < known < math.inf or not can_estimate(model)):
-        return _Size(known, True)
+        return _Size(known)
     if not can_estimate(model):
         raise InputError("this model cannot tell the particle diameter; set --diameter (in Å)")
     config = options.size if known is None else replace(options.size, looked_at=min(CHECKED, options.size.looked_at))
@@ -126,7 +127,7 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
             warning = misfit(known, estimate(model, looked_at, config))
             if warning:
                 print(f"deeppicker: warning: {warning}", file=sys.stderr)
-        return _Size(known, True)
+        return _Size(known)
     if not looked_at:
         raise InputError(
             f"none of {len(chosen)} micrographs, such as {chosen[0].name}, can be read to estimate the diameter"
@@ -136,7 +137,7 @@ def _diameter(options: Options, model: Model, entries: Sequence[MicrographEntry]
         f"particle diameter: {found.value:.0f} Å, estimated from {len(looked_at):,} of the micrographs "
         f"({found.low:.0f}-{found.high:.0f} Å with 90 %; within 15 % with {100 * found.confidence:.0f} %)"
     )
-    return _Size(round(found.value, 1), found.coverage >= LEAST_COVERAGE)
+    return _Size(round(found.value, 1), True, found.coverage >= LEAST_COVERAGE)
 
 
 def misfit(given: float, found: Diameter) -> str | None:
@@ -150,7 +151,8 @@ def misfit(given: float, found: Diameter) -> str | None:
     )
 
 
-def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) -> None:
+def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) -> int:
+    """Show the counts of the run and what to expect of its picks; return how many there are."""
     keys = {micrograph_key(entry.name) for entry in entries}
     rows = [row for row in folder.rows if micrograph_key(row.micrograph) in keys]
     console = Console()
@@ -164,16 +166,18 @@ def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int) 
         if row.error:
             print(f"deeppicker: {row.error}", file=sys.stderr)
     good = [row for row in rows if not row.error]
+    picks = sum(row.picks for row in good)
+    right, particles = sum(row.right for row in good), sum(row.particles for row in good)
     console.print(
-        f"{sum(row.picks for row in good):,} picks in {len(good):,} of {len(rows):,} micrographs "
+        f"{picks:,} picks in {len(good):,} of {len(rows):,} micrographs "
         f"({len(rows) - picked:,} were done before) -> {folder.folder / 'autopick.star'}",
         soft_wrap=True,
         highlight=False,
         markup=False,
     )
-    picks, right, particles = (sum(getattr(row, name) for row in good) for name in ("picks", "right", "particles"))
     if picks:
         console.print(
             f"threshold {folder.threshold:g}: expected precision {right / picks:.2f}, recall {right / particles:.2f}",
             highlight=False,
         )
+    return picks
