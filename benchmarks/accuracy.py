@@ -11,12 +11,13 @@ no simulated apoferritin, ribosome or TRPV1). Then, for each of three real molec
 
 Each picks all micrographs of the molecule: diameter and threshold are its own, from these micrographs without the
 reference. Nothing is chosen on the tested molecule. Writes ``benchmarks/results/accuracy.json``, ``accuracy.md``,
-``reliability.png`` and ``noise.png``. Finished models in the work folder are used again.
+``reliability.png``, ``noise.png`` and ``errors-*.png``. Finished models in the work folder are used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import time
@@ -27,6 +28,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy import ndimage
 
 from deeppicker.calibrate import particles_among, reliability
@@ -34,8 +36,9 @@ from deeppicker.config import CropConfig, DiameterConfig, SelectConfig, TrainCon
 from deeppicker.core import Micrograph, Picks
 from deeppicker.dataset import Dataset, load_background, load_dataset
 from deeppicker.diameter import estimate
-from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, evaluate
+from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
 from deeppicker.examples import without_structure
+from deeppicker.figures import overlay_agreement
 from deeppicker.learn import LearnConfig, learn
 from deeppicker.model import Model, load_model
 from deeppicker.pick import pick
@@ -66,6 +69,7 @@ def main() -> None:
             if table == "left out":
                 outcomes[name] = outcome
             print(table, line(name, result[table][name]), flush=True)
+        draw_errors(model, real[name], RESULTS / f"errors-{name}.png")
         result["empty"][f"without {name}"] = on_empty(model, options.data / "real" / "micrograph-quality")
     result["empty"]["simulation only"] = on_empty(base, options.data / "real" / "micrograph-quality")
     (RESULTS / "accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -127,7 +131,7 @@ def assess(model: Model, dataset: Dataset) -> tuple[dict, tuple[np.ndarray, np.n
     given = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
     at_truth = compare(dataset, micrographs, given, threshold_of(given, SelectConfig()))
     scores, right = zip(*(truth(dataset, i, micrographs[i], picks[i]) for i in range(len(picks))), strict=True)
-    summary = evaluation.to_json() | {
+    summary = summarised(evaluation) | {
         "diameter": {
             "true": dataset.diameter,
             "estimate": size.value,
@@ -135,9 +139,26 @@ def assess(model: Model, dataset: Dataset) -> tuple[dict, tuple[np.ndarray, np.n
             "confidence": size.confidence,
         },
         "threshold": threshold,
-        "diameter_given": at_truth.to_json() | {"threshold": at_truth.config.threshold},
+        "diameter_given": summarised(at_truth) | {"threshold": at_truth.config.threshold},
     }
     return summary, (np.concatenate(scores), np.concatenate(right))
+
+
+def summarised(evaluation: Evaluation) -> dict:
+    """Return the numbers of an evaluation without those of each micrograph and each cut."""
+    return {key: value for key, value in evaluation.to_json().items() if key not in ("curve", "micrographs", "defocus")}
+
+
+def draw_errors(model: Model, dataset: Dataset, path: Path) -> None:
+    """Draw what agrees, what is false and what is missed in the first micrograph, with nothing given."""
+    micrograph = dataset.micrographs[0].load()
+    found = pick(micrograph, model, estimate(model, [item.load() for item in dataset.micrographs[:4]]).value)
+    found = found.where(found.scores >= threshold_of([found], SelectConfig()))
+    info = MicrographInfo(pixel_size=micrograph.pixel_size, size=micrograph.image.shape)
+    config = EvaluateConfig(particle_diameter=dataset.diameter)
+    agreement = agree(found, dataset.micrographs[0].picks, info, config)
+    picture = Image.open(io.BytesIO(overlay_agreement(micrograph, agreement, dataset.diameter))).convert("RGB")
+    picture.quantize(32).save(path, optimize=True)  # a third of the size
 
 
 def on_related(model: Model, work: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +270,9 @@ no-ice, and nothing on the blob. (The published mask holds some small dark objec
 
 [reliability.png](reliability.png): how many candidates of a score are right, for the molecules above and for
 nine simulated ones that were left out (tenths with fewer than 20 candidates are not drawn). [noise.png](noise.png):
-scores in micrographs and in noise of the same spectrum.
+scores in micrographs and in noise of the same spectrum. [errors-trpv1-10059.png](errors-trpv1-10059.png),
+[errors-ribosome-10028.png](errors-ribosome-10028.png), [errors-apoferritin-10146.png](errors-apoferritin-10146.png):
+what agrees, what is false and what is missed in the first micrograph of each.
 """
 
 

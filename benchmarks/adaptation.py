@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accuracy import MOLECULES, RESULTS, compare, parse_options
+from accuracy import MOLECULES, RESULTS, compare, parse_options, summarised
 from deeppicker.adapt import adapt, pick_again
 from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfig
 from deeppicker.dataset import Dataset, load_dataset
@@ -48,7 +48,7 @@ def main() -> None:
             "manual": cached(base, manual, config, options.work / f"manual-{name}"),
         }
         result["molecules"][name] = {
-            key: summary(evaluated(model, rest)) | {"number": len(rest.micrographs)} for key, model in models.items()
+            key: summarised(evaluated(model, rest)) | {"number": len(rest.micrographs)} for key, model in models.items()
         }
         print(
             name, {key: round(value["macro"]["f1"], 3) for key, value in result["molecules"][name].items()}, flush=True
@@ -78,11 +78,6 @@ def evaluated(model: Model, dataset: Dataset) -> Evaluation:
     micrographs = [item.load() for item in dataset.micrographs]
     picks = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
     return compare(dataset, micrographs, picks, threshold_of(picks, SelectConfig()))
-
-
-def summary(evaluation: Evaluation) -> dict:
-    """Return the numbers of an evaluation without those of each micrograph and each cut."""
-    return {key: value for key, value in evaluation.to_json().items() if key not in ("curve", "micrographs")}
 
 
 def report(result: dict) -> str:
