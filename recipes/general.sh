@@ -2,6 +2,9 @@
 # Make the model in the package that is used by default: simulate, train on that, train on with real data.
 # usage: recipes/general.sh   (DEEPPICKER_DATA must name the folder of the development data; about 50 min on two cores)
 # Whatever stops it, the same command continues. All seeds are the defaults or stand here.
+# The model in the package: simulation and base with the code of commit a4d3871, further training with that of 05e8d20. Since
+# then the sense of the astigmatism's angle in simulated images has changed, and nothing else that training sees, except
+# that the base learnt maps whose places lay half a pixel off; so a new run gives a model as good, not the same weights.
 set -eu
 data=${DEEPPICKER_DATA:?set it to the folder of the development data}
 maps=$data/structures/maps

@@ -30,7 +30,7 @@ from deeppicker.simulate.optics import Optics, frequencies, image_of, random_fie
 from deeppicker.simulate.placement import orient, place
 from deeppicker.simulate.processing import denoise, flatten, lowpass, quantise
 from deeppicker.simulate.scene import simulate
-from deeppicker.simulate.shapes import SHAPES, in_membrane, invent
+from deeppicker.simulate.shapes import SHAPES, in_membrane, invent, oligomer
 from deeppicker.simulate.volumes import from_density, project, read_structure, resample
 
 OPTICS = Optics(
@@ -195,6 +195,16 @@ def test_a_membrane_adds_density_around_the_particle():
     assert all(volume.diameter < 1.6 * bare.diameter for volume in held)
 
 
+def test_an_oligomer_holds_whole_copies_that_touch():
+    bare = from_density("ball", ball(), 4.0)
+    for seed in range(5):
+        joined = oligomer(np.random.default_rng(seed), bare)
+        copies = joined.density.sum() / bare.density.sum()
+        assert copies == pytest.approx(round(copies), abs=0.25)
+        assert 2 <= round(copies) <= 4
+        assert 1.5 * bare.diameter < joined.diameter < 2.6 * bare.diameter
+
+
 # --- optics ---------------------------------------------------------------------------------------
 
 
@@ -279,6 +289,27 @@ def test_particles_lie_where_the_truth_says():
     minima = np.argwhere((smooth == ndimage.minimum_filter(smooth, 11)) & (smooth < -0.5 * smooth.std()))[:, ::-1]
     inner = ((scene.positions > 12) & (scene.positions < np.array([188, 148]))).all(axis=1)
     assert cKDTree(minima).query(scene.positions[inner])[0].max() < 3.0
+
+
+@pytest.mark.parametrize("binning", [1, 2, 3])
+def test_binning_keeps_size_pixel_size_and_truth(binning: int):
+    volume = from_density("ball", ball(), 4.0)
+    config = replace(
+        PLAIN, binning=binning, contrast=(3.0, 3.0), solvent=(0.3, 0.3), dose=(300.0, 300.0), coverage=(0.2, 0.2)
+    )
+    scene = simulate(volume, (), config, np.random.default_rng(1))
+    assert scene.image.shape == scene.junk.shape == (160, 200)
+    assert scene.pixel_size == pytest.approx(volume.diameter / 20)
+    smooth = ndimage.gaussian_filter(flatten(scene.image, 30.0), 4.0)
+    at = smooth[scene.positions[:, 1], scene.positions[:, 0]]
+    assert len(at) > 4
+    assert at.mean() < smooth.mean() - smooth.std()
+
+
+def test_oligomers_are_a_species_of_their_own():
+    volume = from_density("ball", ball(), 4.0)
+    scene = simulate(volume, (), replace(PLAIN, oligomers=1.0, coverage=(0.6, 0.6)), np.random.default_rng(0))
+    assert set(scene.species.tolist()) == {0, 1}
 
 
 def test_an_empty_micrograph_has_no_particles():

@@ -25,6 +25,10 @@ class SimulateConfig:
     """Diameter of the particle in pixels, where no pixel size is given. Published micrographs have more, but are binned
     to less than this before a network sees them."""
 
+    binning: int = 1
+    """Micrographs are imaged with so many times smaller pixels and binned by this factor; 1 is faster and, after the
+    reduction that picking begins with, hardly different."""
+
     voltage: float = 300.0
     """kV; 300, 200 or 120."""
 
@@ -78,6 +82,10 @@ class SimulateConfig:
     mixed: float = 0.15
     """Fraction of the micrographs with a second species of similar size."""
 
+    oligomers: float = 0.0
+    """Fraction of the micrographs that also hold pairs to rings of four of the particle, as a species of their own.
+    None by default: the model in the package was trained without."""
+
     membranes: float = 0.15
     """Fraction of the micrographs in which the particle sits in a nanodisc or micelle."""
 
@@ -101,6 +109,7 @@ class SimulateConfig:
             "clustered",
             "preferred",
             "mixed",
+            "oligomers",
             "membranes",
             "contamination",
             "empty",
@@ -109,6 +118,8 @@ class SimulateConfig:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"--{name.replace('_', '-')} {value:g} is no fraction; choose 0 to 1")
+        if not 1 <= self.binning <= 8:
+            raise InputError(f"--binning {self.binning} is out of range; choose 1 to 8")
         if self.voltage not in (300.0, 200.0, 120.0):
             raise InputError(f"--voltage {self.voltage:g} kV is not known; choose 300, 200 or 120")
         if min(self.size) < 64 or max(self.size) > 16384:

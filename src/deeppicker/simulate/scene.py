@@ -16,7 +16,7 @@ from deeppicker.simulate.contamination import Specimen
 from deeppicker.simulate.optics import Optics, image_of, random_field, record
 from deeppicker.simulate.placement import orient, place
 from deeppicker.simulate.processing import process
-from deeppicker.simulate.shapes import in_membrane
+from deeppicker.simulate.shapes import in_membrane, oligomer
 from deeppicker.simulate.volumes import Volume, project, resample
 
 _PROTEIN = 2.5  # V; mean inner potential of protein against vitreous ice (Vulović et al., J. Struct. Biol. 183, 2013)
@@ -86,11 +86,14 @@ def simulate(particle: Volume, others: Sequence[Volume], config: SimulateConfig,
     species = [particle]
     if len(others) and rng.random() < config.mixed:
         species.append(others[int(rng.integers(len(others)))])
-    optics = _optics(pixel_size, config, rng)
-    width, height = config.size
+    if config.oligomers and rng.random() < config.oligomers:
+        species = [particle, oligomer(rng, particle)]
+    fine = pixel_size / config.binning
+    optics = _optics(fine, config, rng)
+    width, height = (config.binning * side for side in config.size)
     shape = (height + 2 * _PAD, width + 2 * _PAD)
     specimen = Specimen(
-        np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool), pixel_size, particle.diameter
+        np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool), fine, particle.diameter
     )
     drawn = _contaminate(specimen, empty, config, rng)
     contrast = logarithmic(rng, config.contrast)
@@ -100,12 +103,14 @@ def simulate(particle: Volume, others: Sequence[Volume], config: SimulateConfig,
     ice = between(rng, config.ice)
     solvent = logarithmic(rng, config.solvent)
     image = _expose(specimen, optics, ice, solvent, rng)
-    image = image[_PAD : _PAD + height, _PAD : _PAD + width]
+    image = _binned(image[_PAD : _PAD + height, _PAD : _PAD + width], config.binning)
+    junk = _binned(specimen.junk[_PAD : _PAD + height, _PAD : _PAD + width].astype(np.float32), config.binning) >= 0.5
     steps = "none"
     if rng.random() < config.processed:
         image, steps = process(image, particle.diameter / pixel_size, rng)
     positions = positions - _PAD
     inside = ((positions >= 0) & (positions < [width, height])).all(axis=1)
+    positions = positions // config.binning
     parameters: dict[str, float | str] = {
         "Contrast": contrast,
         "IceThickness": ice,
@@ -124,9 +129,15 @@ def simulate(particle: Volume, others: Sequence[Volume], config: SimulateConfig,
         angles[inside],
         particle.diameter,
         optics,
-        np.ascontiguousarray(specimen.junk[_PAD : _PAD + height, _PAD : _PAD + width]),
+        junk,
         parameters,
     )
+
+
+def _binned(image: Float32[np.ndarray, "height width"], factor: int) -> Float32[np.ndarray, "rows columns"]:
+    """Return the means of blocks of ``factor`` pixels along each side."""
+    height, width = (side // factor for side in image.shape)
+    return np.asarray(image.reshape(height, factor, width, factor).mean(axis=(1, 3)))
 
 
 def _optics(pixel_size: float, config: SimulateConfig, rng: np.random.Generator) -> Optics:

@@ -50,6 +50,21 @@ def in_membrane(rng: np.random.Generator, volume: Volume) -> Volume:
     return from_density(volume.name, density, volume.voxel_size)
 
 
+def oligomer(rng: np.random.Generator, volume: Volume) -> Volume:
+    """Return two to four copies of the particle that touch, around a common axis."""
+    copies = int(rng.integers(2, 5))
+    ring = 0.5 * volume.diameter / volume.voxel_size / np.sin(np.pi / copies) * rng.uniform(0.8, 1.0)  # radius, voxels
+    side = len(volume.density) + 2 * int(np.ceil(ring))
+    density = np.zeros((len(volume.density), side, side), dtype=np.float32)
+    for index in range(copies):
+        angle = 360 * index / copies
+        turned = ndimage.rotate(volume.density, angle, axes=(1, 2), reshape=False, order=1)
+        y = round(0.5 * (side - len(turned)) - ring * np.sin(np.radians(angle)))
+        x = round(0.5 * (side - len(turned)) + ring * np.cos(np.radians(angle)))
+        density[:, y : y + len(turned), x : x + len(turned)] += turned
+    return from_density(f"{volume.name}_oligomer", density, volume.voxel_size)
+
+
 def _axes() -> Axes:
     line = np.arange(-0.6 * _VOXELS, 0.6 * _VOXELS + 1, dtype=np.float32) / (0.5 * _VOXELS)
     z, y, x = np.meshgrid(line, line, line, indexing="ij")
