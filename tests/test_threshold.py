@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeppicker.threshold import CAUTION, LEAST, MOST, choose_threshold
+from deeppicker.threshold import CAUTION, LEAST, MOST, WORTHWHILE, choose_threshold
 
 probabilities = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=60).map(np.array)
 
@@ -17,11 +17,19 @@ def promised(scores: np.ndarray, threshold: float) -> float:
 @given(probabilities)
 def test_the_threshold_is_the_stated_part_of_that_with_the_highest_expected_f1(scores: np.ndarray):
     best = max(sorted(set(scores.tolist()), reverse=True), key=lambda t: promised(scores, t))
-    chosen = choose_threshold(scores)
-    assert LEAST <= chosen <= MOST
     wanted = min(max(CAUTION * best, LEAST), MOST)
+    kept = scores[scores >= wanted]
     equal = [t for t in scores.tolist() if promised(scores, t) > promised(scores, best) - 1e-9]
-    assert wanted - 0.001 <= chosen <= wanted or len(equal) > 1
+    if len(kept) == 0 or kept.mean() >= WORTHWHILE:
+        assert wanted - 0.001 <= choose_threshold(scores) <= wanted or len(equal) > 1
+
+
+@given(probabilities)
+def test_at_least_half_of_the_picks_are_expected_to_be_right(scores: np.ndarray):
+    kept = np.sort(scores[scores >= choose_threshold(scores)])
+    # The threshold is cut to three digits, so what lies within a thousandth above it may come along.
+    firm = kept[kept >= choose_threshold(scores) + 0.001]
+    assert len(kept) == 0 or kept.mean() >= WORTHWHILE - 0.01 or firm.mean() >= WORTHWHILE
 
 
 def test_honest_scores_give_a_good_threshold():
@@ -37,3 +45,6 @@ def test_honest_scores_give_a_good_threshold():
 def test_where_there_is_nothing_the_threshold_is_high():
     assert choose_threshold(np.zeros(0)) == MOST
     assert choose_threshold(np.full(50, 0.02)) >= LEAST
+    weak = np.random.default_rng(0).uniform(0.01, 0.45, 500)
+    assert choose_threshold(weak) > weak.max()
+    assert (np.append(weak, [0.9, 0.95, 0.97]) >= choose_threshold(np.append(weak, [0.9, 0.95, 0.97]))).sum() >= 3

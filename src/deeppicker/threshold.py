@@ -14,13 +14,17 @@ CAUTION = 0.6
 low, so the threshold that their scores ask for is too high: of 1, 0.8, 0.6, 0.5, 0.4 and 0.3 this loses least F1 on
 simulated micrographs that were held out of training (0.061 on average, and 1 loses 0.078; docs/decisions/0002)."""
 
+WORTHWHILE = 0.5
+"""Least expected precision: where more of the picks would be wrong than right, the threshold is higher, so that of
+micrographs that hold nothing convincing nothing is picked."""
+
 LEAST, MOST = 0.15, 0.5
 """Limits of a threshold that is chosen by itself. With honest scores the best one is half of the best F1 (Lipton et
 al. 2014), so 0.5 at most. The lower limit keeps noise out of micrographs that hold little else."""
 
 
 def choose_threshold(scores: Float[np.ndarray, " n"]) -> float:
-    """Return a threshold somewhat below that of the highest expected F1, within limits.
+    """Return a threshold somewhat below that of the highest expected F1, within limits, at which picks are worthwhile.
 
     Parameters
     ----------
@@ -31,7 +35,10 @@ def choose_threshold(scores: Float[np.ndarray, " n"]) -> float:
     if len(ordered) == 0:
         return MOST
     f1 = 2 * np.cumsum(ordered) / (np.arange(1, len(ordered) + 1) + ordered.sum())
-    best = float(ordered[int(np.argmax(f1))])
-    return float(
-        np.floor(1000 * np.clip(CAUTION * best, LEAST, MOST)) / 1000
-    )  # a short number that keeps the last pick
+    chosen = float(np.clip(CAUTION * ordered[int(np.argmax(f1))], LEAST, MOST))
+    means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)  # expected precision of the best 1, 2, ... candidates
+    kept = int((ordered >= chosen).sum())
+    if kept and means[kept - 1] < WORTHWHILE:
+        worthwhile = ordered[means >= WORTHWHILE]
+        chosen = float(worthwhile[-1]) if len(worthwhile) else MOST  # which then nothing reaches
+    return float(np.floor(1000 * chosen) / 1000)  # a short number, which keeps what reaches the exact one
