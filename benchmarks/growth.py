@@ -81,7 +81,7 @@ Dense network from nothing, {steps} epochs of 800 crops whatever the number of m
 ![growth](growth.png)
 
 In trainings as short as these, accuracy grows up to some 8 to 16 molecules and no further: crops, not molecules, are
-what is short. The 40 epochs of the base reach .97 / .62 / .85 (accuracy.md).
+what is short. 48 epochs (simulation only in accuracy.md) reach .98 / .62 / .85.
 """
 
 

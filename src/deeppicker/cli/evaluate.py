@@ -130,7 +130,7 @@ def _warn_outside(picks: Sequence[Picks], info: Mapping[str, MicrographInfo]) ->
 
 
 def particle_diameter(given: float | None, picks: Path, reference: Path | None) -> float:
-    """Return the diameter given, of the run that made the picks, or of the data set of the reference, in Å.
+    """Return the diameter given, of the data set of the reference, or of the run that made the picks, in Å.
 
     Raises
     ------
