@@ -52,16 +52,22 @@ def deeppicker(*words: str | Path) -> int:
 
 def pick(*words: str | Path) -> int:
     threshold = [] if "--threshold" in words else ["--threshold", "0.5"]
-    return deeppicker("pick", *words, *threshold, "--model", "model.safetensors")
+    workers = [] if "--workers" in words else ["--workers", "0"]  # in this process, where tests can interfere
+    return deeppicker("pick", *words, *threshold, *workers, "--model", "model.safetensors")
 
 
 def files_of(folder: Path) -> dict[str, object]:
     """Return the content of all files, without the times and the folder's own name."""
     files: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.name != ".lock":
             if path.suffix == ".png":
                 files[path.relative_to(folder).as_posix()] = path.read_bytes()
+                continue
+            if path.parent.name == "records":
+                files[path.relative_to(folder).as_posix()] = json.loads(path.read_text(encoding="utf-8")) | {
+                    "seconds": 0
+                }
                 continue
             text = path.read_text(encoding="utf-8")
             files[path.relative_to(folder).as_posix()] = text.replace(f"{folder.name}/", "DIR/")
@@ -94,7 +100,9 @@ def test_picking_writes_what_relion_needs_and_a_summary(given: list[str] | str):
         "run.json",
         "summary.csv",
         "autopick.star",
+        ".lock",
         *(f"{name[:-4]}_autopick.star" for name in NAMES),
+        *(f"records/{name[:-4]}.json" for name in NAMES),
         *(f"candidates/{name[:-4]}_{kind}.star" for name in NAMES for kind in ("candidates", "rejected")),
         *(f"junk/{name[:-4]}_junk.png" for name in NAMES),
     }
@@ -413,8 +421,9 @@ def test_a_full_disk_leaves_no_half_written_file_and_the_next_run_completes(
         patch.setattr(target, call, write)
         assert pick("micrographs", "--output", "picked") == 2
     check_one_line(capsys.readouterr().err, "picked", "No space left")
-    assert not [path for path in (project / "picked").rglob("*") if path.name.startswith(".")]
-    assert len([path for path in (project / "picked").rglob("*") if path.is_file()]) == after
+    left_behind = [path.name for path in (project / "picked").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert len(left_behind) == after
+    assert not [name for name in left_behind if name.startswith(".")]
     assert pick("micrographs", "--output", "picked") == 0
     check_same(project / "picked", project / "whole")
 
@@ -423,13 +432,13 @@ def test_a_full_disk_leaves_no_half_written_file_and_the_next_run_completes(
 def test_an_interruption_is_one_line_and_keeps_what_is_done(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    real = runs.RunFolder.store
+    real = runs.RunFolder.record
 
-    def store(*arguments: object) -> object:
+    def record(*arguments: object) -> object:
         real(*arguments)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.RunFolder, "store", store)
+    monkeypatch.setattr(runs.RunFolder, "record", record)
     assert pick("micrographs", "--output", "picked") == 130
     check_one_line(capsys.readouterr().err, "interrupted")
     assert [item.key for item in read_picks("picked/autopick.star")] == ["a"]

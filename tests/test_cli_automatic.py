@@ -10,7 +10,7 @@ import pytest
 import scenes
 from deeppicker.cli.main import main
 from deeppicker.core import Micrograph
-from deeppicker.diameter import Diameter
+from deeppicker.diameter import Diameter, Evidence
 from deeppicker.formats import read_picks, star
 from deeppicker.model import new_model, save_model
 
@@ -30,19 +30,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pick(*words: str) -> int:
-    return main(["pick", "micrographs", "--output", "out", "--model", "dense.safetensors", *words])
+    return main(["pick", "micrographs", "--output", "out", "--model", "dense.safetensors", "--workers", "0", *words])
 
 
 @pytest.fixture
-def estimated(monkeypatch: pytest.MonkeyPatch) -> list[list[Micrograph]]:
-    """The micrographs that were looked at, each time that the diameter was estimated (as 70 Å)."""
-    seen: list[list[Micrograph]] = []
+def estimated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of micrographs that were looked at, each time that the diameter was estimated (as 70 Å)."""
+    seen: list[int] = []
 
-    def estimate(_model: object, micrographs: list[Micrograph], _config: object) -> Diameter:
-        seen.append(micrographs)
+    def combine(evidence: list[Evidence], _config: object) -> Diameter:
+        seen.append(len(evidence))
         return CLEAR
 
-    monkeypatch.setattr("deeppicker.diameter.estimate", estimate)
+    nothing = Evidence(np.zeros(0), np.zeros(0), np.zeros((0, 23)))
+    monkeypatch.setattr("deeppicker.batch.gather", lambda *_: nothing)
+    monkeypatch.setattr("deeppicker.diameter.combine", combine)
     return seen
 
 
@@ -77,7 +79,7 @@ def test_a_diameter_that_does_not_fit_is_warned_about_and_used(
 def test_without_particles_the_files_are_empty_and_valid_and_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("deeppicker.diameter.estimate", lambda *_: NOTHING)
+    monkeypatch.setattr("deeppicker.diameter.combine", lambda *_: NOTHING)
     assert pick() == 2
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1

@@ -1,6 +1,7 @@
 """The output folder: completed whatever stopped a run, selected anew without scoring."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deeppicker import runs
+from deeppicker import results, runs
 from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats import read_picks, star
+from deeppicker.results import CANDIDATES, PICKS
 from deeppicker.runs import RunFolder, select
 
 SETTINGS = {"diameter": 120.0, "weights": "abc", "steps": {"score": {"step": 4}, "window": (1, 2)}}
@@ -47,13 +49,15 @@ def run(
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return the content of all files, the folder's own name left out."""
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     return {name: content.replace(str(folder).encode(), b"DIR") for name, content in files.items()}
 
 
 def without_times(files: dict[str, bytes]) -> dict[str, object]:
     table = csv.DictReader(files["summary.csv"].decode().splitlines())
-    return {**files, "summary.csv": [{k: v for k, v in row.items() if k != "seconds"} for row in table]}
+    records = {name: json.loads(text) | {"seconds": 0} for name, text in files.items() if name.startswith("records/")}
+    return {**files, **records, "summary.csv": [{k: v for k, v in row.items() if k != "seconds"} for row in table]}
 
 
 def test_a_run_leaves_exactly_these_files(tmp_path: Path):
@@ -68,6 +72,9 @@ def test_a_run_leaves_exactly_these_files(tmp_path: Path):
         "candidates/a_candidates.star",
         "candidates/b.1_candidates.star",
         "candidates/c_candidates.star",
+        "records/a.json",
+        "records/b.1.json",
+        "records/c.json",
     }
 
 
@@ -78,12 +85,12 @@ def test_picks_reach_the_threshold_and_the_other_candidates_do_not(tmp_path: Pat
     for name in NAMES:
         expected = found_in(name)
         chosen = expected.scores >= threshold
-        picks = star.read(opened.picks_file(name))[0]
-        others = star.read(opened.candidates_file(name))[0]
+        picks = star.read(opened.results.file(PICKS, name))[0]
+        others = star.read(opened.results.file(CANDIDATES, name))[0]
         np.testing.assert_array_equal(picks.positions, expected.positions[chosen])
         np.testing.assert_array_equal(picks.scores[: chosen.sum()], expected.scores[chosen])
         np.testing.assert_array_equal(others.positions, expected.positions[~chosen])
-        np.testing.assert_array_equal(opened.found(name).positions, expected.positions)
+        np.testing.assert_array_equal(opened.results.found(name).positions, expected.positions)
 
 
 def test_the_list_for_relion_names_each_micrograph_and_its_file(tmp_path: Path):
@@ -204,7 +211,7 @@ def test_a_lost_summary_loses_no_picks_and_mixes_no_thresholds(tmp_path: Path):
     run(tmp_path / "whole", SelectConfig(threshold=0.65))
     for name in NAMES:
         picks = [
-            star.read(RunFolder.picks_file(run(tmp_path / folder, SelectConfig(threshold=0.65)), name))[0]
+            star.read(run(tmp_path / folder, SelectConfig(threshold=0.65)).results.file(PICKS, name))[0]
             for folder in ("out", "whole")
         ]
         assert picks[0].positions.tolist() == picks[1].positions.tolist()
@@ -320,6 +327,7 @@ def allow_writes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         real(path, content)
 
     monkeypatch.setattr(runs, "atomic_write", write)
+    monkeypatch.setattr(results, "atomic_write", write)
     monkeypatch.setattr(star, "atomic_write", write)
 
 

@@ -13,5 +13,13 @@ class InputError(DeepPickerError):
     """A value, an option or a combination of inputs cannot be used."""
 
 
+class UnreadableError(InputError):
+    """A file that the operating system does not let us read, at least now."""
+
+
 class OutputError(DeepPickerError):
     """A result cannot be written."""
+
+
+class TransientError(DeepPickerError):
+    """Something that may well succeed when it is tried again: a hung file system, a worker that was lost."""

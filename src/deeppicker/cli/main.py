@@ -7,23 +7,27 @@ import importlib
 import io
 import itertools
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import TextIO
 
 from deeppicker.errors import DeepPickerError
 
 VERBS = {
     "pick": "find the particles in micrographs",
+    "watch": "pick micrographs as they arrive during data collection",
     "train": "train a model on known particles",
     "adapt": "refine a model on its own best picks, or on a few manual ones",
     "evaluate": "compare picks with reference particles",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
     "simulate": "make micrographs with known truth from structures",
+    "doctor": "tell what this computer offers, and how fast it picks",
 }
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended by Ctrl-C, or by `kill` or a batch system
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"deeppicker: no command {words[0]!r}; choose from {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
-        with warnings.catch_warnings(record=False):
+        with _stopped_by_signal(), warnings.catch_warnings(record=False):
             warnings.showwarning = _show_warning
             return _run(words[0], words[1:])
     except DeepPickerError as error:
@@ -54,14 +58,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"deeppicker: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             raise
         print("deeppicker: interrupted; the same command continues where this one stopped", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED
     except BrokenPipeError:  # `deeppicker ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+class _Terminated(KeyboardInterrupt):
+    """The signal by which batch systems end a program; it stops as after Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _stopped_by_signal() -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(verb: str, words: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +91,19 @@ def read_header(path: str | Path) -> ImageHeader:
     except DeepPickerError:
         return ImageHeader(header.height, header.width, None)
     return ImageHeader(header.height, header.width, pixel_size)
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a file is as long as its header says; True where only reading it all would tell."""
+    if not str(path).lower().endswith((".mrc", ".mrcs")):
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = mrc.read_header(path)
+        return path.stat().st_size >= header.offset + header.nbytes
+    except (DeepPickerError, OSError):
+        return False
 
 
 def _kind(path: Path) -> str:

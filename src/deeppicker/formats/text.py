@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from deeppicker.errors import FormatError, InputError
+from deeppicker.errors import FormatError, UnreadableError
 
 
 def one_line(value: object) -> str:
@@ -31,10 +31,10 @@ def files_in(folder: Path) -> list[Path]:
         raise unreadable(folder, error) from error
 
 
-def unreadable(path: Path, error: OSError) -> InputError:
+def unreadable(path: Path, error: OSError) -> UnreadableError:
     """Return the error for a file that the operating system does not let us read."""
     reason = error.strerror or error
-    return InputError(one_line(f"{path} cannot be read: {reason}; check the path and its permissions"))
+    return UnreadableError(one_line(f"{path} cannot be read: {reason}; check the path and its permissions"))
 
 
 def read_text(path: Path) -> str:
