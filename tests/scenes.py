@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -142,3 +143,22 @@ def lively_network(seed: int) -> Network:
                 parameter.mul_(2.5)
     network.train(False)
     return network
+
+
+def files_of_run(folder: Path) -> dict[str, object]:
+    """Return the content of all files of a run, without the times and the folder's own name."""
+    files: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or path.name == ".lock" or name.startswith("slurm/"):
+            continue
+        if path.suffix == ".png":
+            files[name] = path.read_bytes()
+        elif path.parent.name == "records":
+            files[name] = json.loads(path.read_text(encoding="utf-8")) | {"seconds": 0}
+        elif name == "summary.csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                files[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        else:
+            files[name] = path.read_text(encoding="utf-8").replace(f"{folder.name}/", "DIR/")
+    return files

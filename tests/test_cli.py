@@ -21,7 +21,7 @@ from deeppicker.cli.main import VERBS, main
 from deeppicker.formats import atomic, read_picks, star
 from deeppicker.matching import match
 from deeppicker.model import load_model, save_model
-from scenes import BOX, DIAMETER
+from scenes import BOX, DIAMETER, files_of_run
 
 NAMES = ("a.mrc", "b.1.mrc", "c.mrc")
 SHORT = ("--num-particles", "16", "--versions", "1", "--epochs", "2", "--batch-size", "8")
@@ -56,29 +56,9 @@ def pick(*words: str | Path) -> int:
     return deeppicker("pick", *words, *threshold, *workers, "--model", "model.safetensors")
 
 
-def files_of(folder: Path) -> dict[str, object]:
-    """Return the content of all files, without the times and the folder's own name."""
-    files: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != ".lock":
-            if path.suffix == ".png":
-                files[path.relative_to(folder).as_posix()] = path.read_bytes()
-                continue
-            if path.parent.name == "records":
-                files[path.relative_to(folder).as_posix()] = json.loads(path.read_text(encoding="utf-8")) | {
-                    "seconds": 0
-                }
-                continue
-            text = path.read_text(encoding="utf-8")
-            files[path.relative_to(folder).as_posix()] = text.replace(f"{folder.name}/", "DIR/")
-    with (folder / "summary.csv").open(newline="", encoding="utf-8") as file:
-        files["summary.csv"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-    return files
-
-
 def check_same(folder: Path, whole: Path) -> None:
     """Check that two runs left the same files, but for the times and the name of the folder."""
-    assert files_of(folder) == files_of(whole)
+    assert files_of_run(folder) == files_of_run(whole)
 
 
 def check_one_line(text: str, *parts: str) -> None:
@@ -182,13 +162,13 @@ def test_bright_particles_are_picked_on_request(project: Path):
 @pytest.mark.usefixtures("project")
 def test_other_settings_are_refused_in_the_same_folder_unless_overwritten(capsys: pytest.CaptureFixture[str]):
     assert pick("micrographs", "--output", "picked") == 0
-    before = files_of(Path("picked"))
+    before = files_of_run(Path("picked"))
     capsys.readouterr()
     assert pick("micrographs", "--output", "picked", "--diameter", "80") == 2
     check_one_line(capsys.readouterr().err, "picked", "diameter 72.0", "80.0", "--overwrite")
-    assert files_of(Path("picked")) == before
+    assert files_of_run(Path("picked")) == before
     assert pick("micrographs", "--output", "picked", "--diameter", "80", "--overwrite") == 0
-    assert files_of(Path("picked")) != before
+    assert files_of_run(Path("picked")) != before
 
 
 def damage(path: Path, kind: str) -> str:

@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, TransientError
+from deeppicker.formats.atomic import make_folder
 from deeppicker.workers import Each, Job, attempt, here, processes, sensible_workers, start_early, usable_cores
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class Staff:
 
 
 @contextmanager
-def staff(work: WorkConfig, cluster: ClusterConfig, items: int) -> Iterator[Staff]:
-    """Provide workers for a number of items, as long as the context lasts.
+def staff(work: WorkConfig, cluster: ClusterConfig, items: int, output: Path) -> Iterator[Staff]:
+    """Provide workers for a number of items, as long as the context lasts; logs of SLURM jobs go to the output folder.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def staff(work: WorkConfig, cluster: ClusterConfig, items: int) -> Iterator[Staf
         If the cluster cannot be reached or used.
     """
     if cluster.cluster is not None:
-        with _connected(cluster, work.workers) as client:
+        with _connected(cluster, work.workers, output) as client:
             yield Staff(partial(_on_dask, client, time_limit=float(work.time_limit)), 0, 1, local=False)
         return
     number = work.workers if work.workers is not None else sensible_workers(items)
@@ -70,7 +72,7 @@ def staff(work: WorkConfig, cluster: ClusterConfig, items: int) -> Iterator[Staf
 
 
 @contextmanager
-def _connected(config: ClusterConfig, workers: int | None) -> Iterator[Client]:
+def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iterator[Client]:
     """Connect to a Dask cluster, or start one; it ends with the context if it was started."""
     try:
         from distributed import Client, LocalCluster
@@ -85,7 +87,7 @@ def _connected(config: ClusterConfig, workers: int | None) -> Iterator[Client]:
             n_workers=workers or sensible_workers(usable_cores()), threads_per_worker=1, dashboard_address=None
         )
     elif config.cluster == "slurm":
-        cluster = _slurm(config)
+        cluster = _slurm(config, output)
     else:
         cluster = config.cluster
     try:
@@ -104,7 +106,7 @@ def _connected(config: ClusterConfig, workers: int | None) -> Iterator[Client]:
             cluster.close()
 
 
-def _slurm(config: ClusterConfig) -> Any:
+def _slurm(config: ClusterConfig, output: Path) -> Any:
     """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is."""
     from dask_jobqueue.slurm import SLURMCluster
 
@@ -117,6 +119,7 @@ def _slurm(config: ClusterConfig) -> Any:
             walltime=config.job_time,
             job_extra_directives=list(config.job_option),
             job_script_prologue=list(config.job_setup),
+            log_directory=str(make_folder(output / "slurm").resolve()),
             scheduler_options={"dashboard_address": None},
             **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
         )

@@ -120,7 +120,7 @@ def run(options: Options) -> int:
     with (
         showing(options.show) as show,
         _stopping() as stop,
-        staff(replace(options.work, workers=workers), options.cluster, workers) as crew,
+        staff(replace(options.work, workers=workers), options.cluster, workers, options.output) as crew,
     ):
         model = load_model(options.subject.model)
         feed = _Feed(options, stop, show)
