@@ -214,7 +214,9 @@ def read_ahead(entries: Iterable[MicrographEntry], number: int = 4) -> Iterator[
             except OSError:
                 continue  # whoever needs it will say so
 
-    threading.Thread(target=read, daemon=True).start()  # it may hang with the file system, and nobody minds
+    threading.Thread(
+        target=read, name="read-ahead", daemon=True
+    ).start()  # it may hang with the file system, and nobody minds
     try:
         while True:
             while len(ahead) < number and (entry := next(source, None)) is not None:
