@@ -2,6 +2,7 @@
 
 import csv
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_a_disk_that_stays_full_ends_the_run_before_all_is_computed_in_vain(proj
         scenes.write_mrc(project / "in" / f"{number}.mrc", image)
     begun = []
 
-    def find(task: object, entry: MicrographEntry) -> object:
+    def find(_task: object, entry: MicrographEntry) -> object:
         begun.append(entry.name)
         raise OutputError("out cannot be written: No space left on device")
 
@@ -144,13 +145,10 @@ def test_files_are_read_ahead_but_not_too_far(tmp_path: Path):
 
 
 def test_reading_ahead_ends_with_whoever_reads(tmp_path: Path):
-    import threading
-
-    before = threading.active_count()
+    before = set(threading.enumerate())
     ahead = read_ahead([MicrographEntry("a", tmp_path / "a.mrc")] * 5)
     assert next(ahead).name == "a"
     ahead.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("read-ahead"):
-            thread.join(10)
-    assert threading.active_count() <= before
+    (thread,) = set(threading.enumerate()) - before
+    thread.join(10)
+    assert not thread.is_alive()

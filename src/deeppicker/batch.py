@@ -214,9 +214,8 @@ def read_ahead(entries: Iterable[MicrographEntry], number: int = 4) -> Iterator[
             except OSError:
                 continue  # whoever needs it will say so
 
-    threading.Thread(
-        target=read, name="read-ahead", daemon=True
-    ).start()  # it may hang with the file system, and nobody minds
+    # It may hang with the file system, and nobody minds.
+    threading.Thread(target=read, name="read-ahead", daemon=True).start()
     try:
         while True:
             while len(ahead) < number and (entry := next(source, None)) is not None:
