@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch.nn import functional
 
 from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
@@ -75,11 +74,9 @@ def gather(model: Model, micrograph: Micrograph, config: DiameterConfig) -> Evid
         part = _central(micrograph, diameter, model, config)
         prepared = prepare(part, diameter, model.prepare)
         image = torch.from_numpy(prepared.image)
-        pad = [0, -image.shape[1] % model.network.multiple, 0, -image.shape[0] % model.network.multiple]
         with torch.inference_mode():
-            _, sizes = model.network(functional.pad(image, pad)[None])
-            rows, columns = (side // 8 for side in image.shape)
-            sizes = sizes[0, :, :rows, :columns].double()
+            rows, columns = (side // model.network.coarse for side in image.shape)
+            sizes = model.network.sizes(model.network.extended(image)[None])[0, :, :rows, :columns].double()
             present = torch.sigmoid(sizes[0]) * (1 - torch.sigmoid(sizes[1]))
             logs = torch.log_softmax(sizes[2:], dim=0)
             weight = present / present.sum().clamp_min(1e-9)

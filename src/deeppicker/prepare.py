@@ -162,14 +162,15 @@ def _bands(length: int, scale: float) -> tuple[_Band, ...]:
     first = np.maximum(0, (centres - 2 * stretch + 0.5).astype(int))
     last = np.minimum(length, (centres + 2 * stretch + 0.5).astype(int))
     bands = []
+    # All bands have as many rows, since one of a few would be computed in another way, that of a single thread in a third.
     for start in range(0, len(centres), _BAND):
-        part = slice(start, start + _BAND)
+        part = slice(max(0, min(start, len(centres) - _BAND)), start + _BAND)
         sources = np.arange(first[part][0], last[part][-1])
         weights = _cubic((sources + 0.5 - centres[part, None]) / stretch)
         weights[(sources < first[part, None]) | (sources >= last[part, None])] = 0
         weights /= weights.sum(axis=1, keepdims=True)
         table = torch.from_numpy(weights.astype(np.float32))
-        bands.append(_Band(start, start + len(table), int(sources[0]), int(sources[-1]) + 1, table))
+        bands.append(_Band(part.start, part.start + len(table), int(sources[0]), int(sources[-1]) + 1, table))
     return tuple(bands)
 
 
@@ -197,13 +198,10 @@ def deviations(image: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray
         weights, *_ = np.linalg.lstsq(normal, right_side, rcond=None)
         rest = np.abs(values - np.einsum("t,tn->n", weights, terms)).astype(np.float32)
         usual = rest <= np.float32(3 * _MAD_TO_SIGMA * _median(rest))
-    # The trend at a pixel is the product of a row that depends on its y and of a column of the powers of its x.
-    by_row = np.zeros((len(y), 3))
-    for (i, j), weight in zip(_TREND_POWERS, weights, strict=True):
-        by_row[:, j] += weight * y**i
-    powers = np.stack([x**j for j in range(3)])
-    left, right = (torch.from_numpy(part.astype(np.float32)) for part in (by_row, powers))
-    difference: Float32[np.ndarray, "height width"] = torch.addmm(torch.from_numpy(image), left, right, alpha=-1).numpy()
+    difference = image.copy()
+    for power in range(3):  # of x; what belongs to it depends on y only
+        factor = sum(w * y**i for (i, j), w in zip(_TREND_POWERS, weights, strict=True) if j == power)
+        difference -= np.float32(factor)[:, None] * np.float32(x**power)
     sample = difference[::stride, ::stride].ravel()
     middle = np.float32(_median(sample))
     sigma = np.float32(_MAD_TO_SIGMA * _median(np.abs(sample - middle)) or 1.0)
