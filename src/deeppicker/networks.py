@@ -97,25 +97,48 @@ class PaperNetwork(nn.Module):
     def sweep(self, image: Float[torch.Tensor, "height width"], step: int) -> Float[torch.Tensor, "rows columns"]:
         """Return the log-odds of all windows in one pass; equal to `windows` on each window by itself.
 
-        A max-pooling keeps its stride of 2 as long as the result still holds every ``step``-th position; from there
-        on it moves by single positions and what follows is dilated instead, so that no position is lost.
+        A max-pooling keeps its stride of 2 as long as the result still holds every ``step``-th position. From there on
+        it is done four times, from each of the four places in a block of 2×2 pixels, so that no position is lost, and
+        the four results are treated as four images ("shift and stitch") until their log-odds are interleaved again.
         """
+        rows, columns = ((side - self.window) // step + 1 for side in image.shape)
         features = image[None, None]
-        stride = dilation = 1
+        stride = 1
         for layer in self.convolutions:
             assert isinstance(layer, nn.Conv2d)
-            features = functional.conv2d(features, layer.weight, layer.bias, dilation=dilation)
+            features = functional.conv2d(features, _fast(layer.weight), layer.bias)
             if stride < step:
                 features = functional.max_pool2d(features, 2).relu_()
                 stride *= 2
             else:
-                features = functional.max_pool2d(features, 2, stride=1, dilation=dilation).relu_()
-                dilation *= 2
-        kernel = self.hidden.weight.view(128, 64, 2, 2)
-        hidden = functional.conv2d(features, kernel, self.hidden.bias, dilation=dilation).relu_()
-        kernel = self.output.weight.view(2, 128, 1, 1)
-        logits = functional.conv2d(hidden, kernel, self.output.bias)[0]
-        return logits[1] - logits[0]
+                features = _pooled_from_everywhere(features).relu_()
+        hidden = functional.conv2d(features, _fast(self.hidden.weight.view(128, 64, 2, 2)), self.hidden.bias).relu_()
+        weight, bias = self.output.weight[1] - self.output.weight[0], self.output.bias[1] - self.output.bias[0]
+        logits = (hidden * weight[:, None, None]).sum(dim=1) + bias
+        while len(logits) > 1:
+            logits = _interleaved(logits)
+        return logits[0, :rows, :columns]
+
+
+def _fast(weight: torch.Tensor) -> torch.Tensor:
+    """Return the weights of a convolution in the order of channels that is fastest on a CPU."""
+    return weight.clone(memory_format=torch.channels_last)  # also where there is a single one
+
+
+def _pooled_from_everywhere(
+    features: Float[torch.Tensor, "n channels height width"],
+) -> Float[torch.Tensor, "n4 channels rows columns"]:
+    """Return the maxima of the blocks of 2×2 that begin at pixel (0, 0), then those from (0, 1), (1, 0) and (1, 1)."""
+    height, width = features.shape[-2:]
+    padded = functional.pad(features, (0, (width + 1) % 2, 0, (height + 1) % 2))  # so that all have the same size
+    return torch.cat([functional.max_pool2d(padded[:, :, y:, x:], 2) for y in (0, 1) for x in (0, 1)])
+
+
+def _interleaved(maps: Float[torch.Tensor, "n4 rows columns"]) -> Float[torch.Tensor, "n height width"]:
+    """Undo `_pooled_from_everywhere` for maps with a value for each block."""
+    number, rows, columns = maps.shape
+    blocks = maps.view(2, 2, number // 4, rows, columns).permute(2, 3, 0, 4, 1)
+    return blocks.reshape(number // 4, 2 * rows, 2 * columns)
 
 
 class DenseNetwork(nn.Module):
