@@ -15,7 +15,7 @@ from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
 from deeppicker.model import Model
 from deeppicker.networks import SIZE_BIN_WIDTH, SIZE_BINS, DenseNetwork
-from deeppicker.prepare import prepare
+from deeppicker.prepare import prepare_image
 
 _FINE = 0.02  # step of the logarithm of the diameters among which the best is sought
 _REACH = 0.5  # standard deviation of the logarithm of true over assumed diameter up to which an assumption counts
@@ -72,8 +72,7 @@ def gather(model: Model, micrograph: Micrograph, config: DiameterConfig) -> Evid
     coverage, likelihood = [], []
     for diameter in assumed:
         part = _central(micrograph, diameter, model, config)
-        prepared = prepare(part, diameter, model.prepare)
-        image = torch.from_numpy(prepared.image)
+        image = torch.from_numpy(prepare_image(part, diameter, model.prepare)[0])
         with torch.inference_mode():
             rows, columns = (side // model.network.coarse for side in image.shape)
             sizes = model.network.sizes(model.network.extended(image)[None])[0, :, :rows, :columns].double()

@@ -53,6 +53,23 @@ def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> P
     InputError
         If the diameter cannot belong to this micrograph.
     """
+    image, grid = _scaled(micrograph, diameter, config)
+    deviation = np.pad(deviations(image), config.window // 2, mode="symmetric")
+    return Prepared(_normalised(image, config), _framed(grid, config), deviation)
+
+
+def prepare_image(
+    micrograph: Micrograph, diameter: float, config: PrepareConfig
+) -> tuple[Float32[np.ndarray, "rows columns"], Grid]:
+    """Return the image of what `prepare` returns, and its grid, for those who do not ask for deviations."""
+    image, grid = _scaled(micrograph, diameter, config)
+    return _normalised(image, config), _framed(grid, config)
+
+
+def _scaled(
+    micrograph: Micrograph, diameter: float, config: PrepareConfig
+) -> tuple[Float32[np.ndarray, "rows columns"], Grid]:
+    """Return the micrograph without outliers, scaled so that one box spans ``config.window`` pixels."""
     box = box_pixels(diameter, micrograph.pixel_size, config)
     scale = config.window / box if box else np.inf
     sides = [side * scale for side in micrograph.image.shape]
@@ -64,14 +81,22 @@ def prepare(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> P
             f"{micrograph.image.shape[1]}×{micrograph.image.shape[0]} px; "
             "check --diameter and --pixel-size"
         )
-    image, grid = resample(micrograph.image, scale, outlier_limits(micrograph.image, config.clip))
-    deviation = deviations(image)
+    return resample(micrograph.image, scale, outlier_limits(micrograph.image, config.clip))
+
+
+def _normalised(
+    image: Float32[np.ndarray, "height width"], config: PrepareConfig
+) -> Float32[np.ndarray, "rows columns"]:
+    """Return the image flat and of unit contrast, with half a window more on every side."""
     if config.lowpass > 0:
         image = ndimage.gaussian_filter(image, config.lowpass, mode="nearest")
-    image = flatten(image, config.background * config.window, config.clip)
-    margin = config.window // 2
-    padded, padded_deviation = (np.pad(part, margin, mode="symmetric") for part in (image, deviation))
-    return Prepared(padded, grid.derive((-float(margin), -float(margin)), 1.0), padded_deviation)
+    flat = flatten(image, config.background * config.window, config.clip)
+    return np.pad(flat, config.window // 2, mode="symmetric")
+
+
+def _framed(grid: Grid, config: PrepareConfig) -> Grid:
+    margin = float(config.window // 2)
+    return grid.derive((-margin, -margin), 1.0)
 
 
 def clip_outliers(image: Float32[np.ndarray, "height width"], limit: float) -> Float32[np.ndarray, "height width"]:
