@@ -156,4 +156,4 @@ def _central(micrograph: Micrograph, diameter: float, model: Model, config: Diam
     side = math.ceil(config.side * diameter / model.prepare.diameter_pixels / micrograph.pixel_size)
     height, width = micrograph.image.shape
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return replace(micrograph, image=np.ascontiguousarray(micrograph.image[top : top + side, left : left + side]))
+    return replace(micrograph, image=micrograph.image[top : top + side, left : left + side])

@@ -243,8 +243,8 @@ class _Convolution(nn.Sequential):
         """Return the features of the next level."""
         layer, norm, _ = self
         if self.training:
-            result: torch.Tensor = super().forward(features)
-            return result
+            learning: torch.Tensor = super().forward(features)  # type: ignore[no-untyped-call]
+            return learning
         assert isinstance(layer, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None
@@ -257,8 +257,8 @@ class _Convolution(nn.Sequential):
 def _conv2d(inputs: int, outputs: int, kernel: int, **settings: Any) -> nn.Conv2d:
     """Return a convolution whose result is the same to the last bit for any number of threads.
 
-    PyTorch computes a kernel of 1×1 by other means, with other rounding, where there is a single thread; not so if it is
-    dilated, which means nothing for such a kernel.
+    Where there is a single thread, PyTorch computes a kernel of 1×1 by other means, which round in another way; not so
+    if it is dilated, which means nothing for such a kernel.
     """
     return nn.Conv2d(inputs, outputs, kernel, dilation=2 if kernel == 1 else 1, **settings)
 

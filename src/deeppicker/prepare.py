@@ -152,7 +152,12 @@ def resample(
     short = torch.empty((number * _BAND, width))
     for group in groups:
         top, start, stop = group[0].first, group[0].start, group[-1].stop
-        strip = np.clip(image[top : group[-1].last], *np.float32(limits), out=clipped[: group[-1].last - top])
+        strip = np.clip(
+            image[top : group[-1].last],
+            np.float32(limits[0]),
+            np.float32(limits[1]),
+            out=clipped[: group[-1].last - top],
+        )
         source = torch.from_numpy(strip)
         for band in group:
             place = short[band.start - start : band.stop - start]
@@ -187,7 +192,7 @@ def _bands(length: int, scale: float) -> tuple[_Band, ...]:
     first = np.maximum(0, (centres - 2 * stretch + 0.5).astype(int))
     last = np.minimum(length, (centres + 2 * stretch + 0.5).astype(int))
     bands = []
-    # All bands have as many rows, since one of a few would be computed in another way, that of a single thread in a third.
+    # All bands have as many rows: one of a single row would be rounded otherwise, and so for each number of threads.
     for start in range(0, len(centres), _BAND):
         part = slice(max(0, min(start, len(centres) - _BAND)), start + _BAND)
         sources = np.arange(first[part][0], last[part][-1])
@@ -225,8 +230,8 @@ def deviations(image: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray
         usual = rest <= np.float32(3 * _MAD_TO_SIGMA * _median(rest))
     difference = image.copy()
     for power in range(3):  # of x; what belongs to it depends on y only
-        factor = sum(w * y**i for (i, j), w in zip(_TREND_POWERS, weights, strict=True) if j == power)
-        difference -= np.float32(factor)[:, None] * np.float32(x**power)
+        factor = np.sum([w * y**i for (i, j), w in zip(_TREND_POWERS, weights, strict=True) if j == power], axis=0)
+        difference -= factor.astype(np.float32)[:, None] * (x**power).astype(np.float32)
     sample = difference[::stride, ::stride].ravel()
     middle = np.float32(_median(sample))
     sigma = np.float32(_MAD_TO_SIGMA * _median(np.abs(sample - middle)) or 1.0)

@@ -138,15 +138,17 @@ def _empty(path: Path, header: MrcHeader) -> Float32[np.ndarray, "height width"]
         return np.empty((header.height, header.width), dtype=np.float32)
     except MemoryError as error:
         size = f"{header.width}×{header.height}"
-        raise FormatError(one_line(f"{path} claims {size} pixels, more than fit into memory; check the file")) from error
+        raise FormatError(
+            one_line(f"{path} claims {size} pixels, more than fit into memory; check the file")
+        ) from error
 
 
 def _fill(stream: BufferedIOBase, rows: Float32[np.ndarray, "rows width"], dtype: np.dtype[Any]) -> bool:
     """Read the next rows of an image; return False where the file ends too early."""
     stored = rows if dtype == rows.dtype else np.empty(rows.shape, dtype)
-    view, found = memoryview(stored.view(np.uint8).reshape(-1)), 0
+    view, found = stored.view(np.uint8).reshape(-1), 0
     while found < len(view):
-        more = stream.readinto(view[found:])
+        more = stream.readinto(view[found:].data)
         if not more:
             return False
         found += more
