@@ -52,6 +52,28 @@ def test_tiles_give_the_scores_of_the_whole(tile: int, step: int | None):
     assert tiled.junk == pytest.approx(whole.junk, abs=1e-3)
 
 
+def test_normalisation_within_the_convolutions_changes_nothing_but_rounding():
+    network = lively().network
+    images = torch.from_numpy(prepared(96, 80).image)[None]
+    with torch.inference_mode():
+        folded = network(images)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Sequential) and isinstance(layer[1], torch.nn.BatchNorm2d):
+                layer.training = True  # of the layer, not of the normalisation: its statistics stay
+        plain = network(images)
+    for one, other in zip(folded, plain, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+        assert one.std() > 0.01
+
+
+def test_the_coarse_map_by_itself_is_that_of_both():
+    network = lively().network
+    assert isinstance(network, DenseNetwork)
+    images = torch.from_numpy(prepared(96, 80).image)[None]
+    with torch.inference_mode():
+        assert torch.equal(network.sizes(images), network(images)[1])
+
+
 def test_a_coarser_step_gives_some_of_the_scores():
     model, image = lively(), prepared(130, 97)
     fine, coarse = (score(model, image, ScoreConfig(step=step)) for step in (2, 8))

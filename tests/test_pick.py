@@ -1,17 +1,19 @@
 """Picking as a whole, with a network that has learnt to find dark discs."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import scenes
 from deeppicker.config import CleanConfig, PeaksConfig, PickConfig, PrepareConfig, ScoreConfig
 from deeppicker.core import Micrograph, ScoreMap
 from deeppicker.errors import InputError
 from deeppicker.matching import match
-from deeppicker.model import Model
-from deeppicker.pick import pick
+from deeppicker.model import Model, load_model
+from deeppicker.pick import find, pick
 from scenes import BOX, DIAMETER, PIXEL_SIZE
 
 RADIUS = 0.2 * BOX  # of a right pick (Section 4.4)
@@ -88,6 +90,34 @@ def test_picking_twice_gives_the_same_picks():
     first, second = (pick(crowd(3), scenes.uncertain(), DIAMETER) for _ in range(2))
     assert (first.positions == second.positions).all()
     assert (first.scores == second.scores).all()
+
+
+@pytest.fixture
+def threads():
+    """A function that sets the number of threads, until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["general", "deeppicker2016"])
+@pytest.mark.parametrize(("shape", "number"), [((scenes.HEIGHT, scenes.WIDTH), 16), ((440, 530), 60)])
+def test_picks_are_the_same_to_the_last_bit_for_any_number_of_threads_and_any_tile(
+    name: str, shape: tuple[int, int], number: int, threads: Callable[[int], None]
+):
+    model = load_model(name)
+    micrograph = scenes.scene(12, shape=shape, number=number).micrograph
+    tiles = [None, None, None, *([208, 304] if number > 50 else [])]
+    found = []
+    for count, tile in zip([1, 2, 4, 1, 2], tiles, strict=False):
+        threads(count)
+        found.append(find(micrograph, model, DIAMETER, PickConfig(score=ScoreConfig(tile=tile))))
+    assert len(found[0].candidates) > number / 2
+    for other in found[1:]:
+        for part in ("candidates", "rejected"):
+            assert (getattr(other, part).positions == getattr(found[0], part).positions).all()
+            assert (getattr(other, part).scores == getattr(found[0], part).scores).all()
+        assert (other.junk == found[0].junk).all()
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(9, 0), (0, 9), (18, 9)])

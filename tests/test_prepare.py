@@ -4,12 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
 
 import scenes
 from deeppicker.config import PrepareConfig
 from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
-from deeppicker.prepare import box_pixels, clip_outliers, deviations, flatten, prepare, resample
+from deeppicker.prepare import (
+    box_pixels,
+    clip_outliers,
+    deviations,
+    flatten,
+    outlier_limits,
+    prepare,
+    prepare_image,
+    resample,
+)
 
 CONFIG = PrepareConfig()
 HEIGHT, WIDTH = 150, 210
@@ -178,6 +191,47 @@ def test_resampling_keeps_a_linear_image_on_its_grid(scale):
         edge = 2 + int(3 * scale)
         part = (slice(edge, -edge), slice(edge, -edge))
         assert small[part] == pytest.approx(expected[part], abs=0.005)
+
+
+@pytest.mark.parametrize("scale", [0.06, 0.236, 0.31, 0.5, 0.73, 1.0, 1.3, 3.7])
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (701, 90), (23, 400)])
+def test_resampling_by_strips_equals_that_of_the_whole_clipped_image(scale, shape, monkeypatch):
+    image = noise(1, shape)
+    image[5, 7], image[-2, 3] = 1e5, -1e5
+    expected = functional.interpolate(
+        torch.from_numpy(clip_outliers(image, 6.0))[None, None],
+        scale_factor=scale,
+        mode="bicubic",
+        antialias=True,
+        recompute_scale_factor=False,
+    )
+    whole, _ = resample(image, scale, outlier_limits(image, 6.0))
+    monkeypatch.setattr("deeppicker.prepare._STRIP", 50)
+    strips, _ = resample(image, scale, outlier_limits(image, 6.0))
+    assert whole == pytest.approx(expected[0, 0].numpy(), abs=0.005)  # a thousandth of the deviation
+    assert (strips == whole).all()
+
+
+def test_a_part_of_an_image_is_resampled_like_a_copy_of_it():
+    part = noise(2)[20:110, 33:180]
+    assert (resample(part, 0.43)[0] == resample(part.copy(), 0.43)[0]).all()
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40), st.sampled_from([1.0, 6.0]))
+def test_limits_are_of_the_median_and_its_deviation(values, limit):
+    image = np.array([values], np.float32)
+    median = float(np.median(image))
+    sigma = 1.4826 * float(np.median(np.abs(image - np.float32(median)))) or float(image.std())
+    expected = (median - limit * sigma, median + limit * sigma)
+    assert outlier_limits(image, limit) == pytest.approx(expected, rel=1e-6, abs=1e-6 * max(1, sigma))
+
+
+def test_an_image_may_be_prepared_without_its_deviations():
+    image = micrograph(noise())
+    prepared = prepare(image, diameter_for(0.6), CONFIG)
+    alone, grid = prepare_image(image, diameter_for(0.6), CONFIG)
+    assert (alone == prepared.image).all()
+    assert grid == prepared.grid
 
 
 def test_flattening_does_not_change_its_input():

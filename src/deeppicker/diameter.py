@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch.nn import functional
 
 from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
 from deeppicker.model import Model
 from deeppicker.networks import SIZE_BIN_WIDTH, SIZE_BINS, DenseNetwork
-from deeppicker.prepare import prepare
+from deeppicker.prepare import prepare_image
 
 _FINE = 0.02  # step of the logarithm of the diameters among which the best is sought
 _REACH = 0.5  # standard deviation of the logarithm of true over assumed diameter up to which an assumption counts
@@ -73,13 +72,10 @@ def gather(model: Model, micrograph: Micrograph, config: DiameterConfig) -> Evid
     coverage, likelihood = [], []
     for diameter in assumed:
         part = _central(micrograph, diameter, model, config)
-        prepared = prepare(part, diameter, model.prepare)
-        image = torch.from_numpy(prepared.image)
-        pad = [0, -image.shape[1] % model.network.multiple, 0, -image.shape[0] % model.network.multiple]
+        image = torch.from_numpy(prepare_image(part, diameter, model.prepare)[0])
         with torch.inference_mode():
-            _, sizes = model.network(functional.pad(image, pad)[None])
-            rows, columns = (side // 8 for side in image.shape)
-            sizes = sizes[0, :, :rows, :columns].double()
+            rows, columns = (side // model.network.coarse for side in image.shape)
+            sizes = model.network.sizes(model.network.extended(image)[None])[0, :, :rows, :columns].double()
             present = torch.sigmoid(sizes[0]) * (1 - torch.sigmoid(sizes[1]))
             logs = torch.log_softmax(sizes[2:], dim=0)
             weight = present / present.sum().clamp_min(1e-9)
@@ -160,4 +156,4 @@ def _central(micrograph: Micrograph, diameter: float, model: Model, config: Diam
     side = math.ceil(config.side * diameter / model.prepare.diameter_pixels / micrograph.pixel_size)
     height, width = micrograph.image.shape
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return replace(micrograph, image=np.ascontiguousarray(micrograph.image[top : top + side, left : left + side]))
+    return replace(micrograph, image=micrograph.image[top : top + side, left : left + side])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -97,25 +97,48 @@ class PaperNetwork(nn.Module):
     def sweep(self, image: Float[torch.Tensor, "height width"], step: int) -> Float[torch.Tensor, "rows columns"]:
         """Return the log-odds of all windows in one pass; equal to `windows` on each window by itself.
 
-        A max-pooling keeps its stride of 2 as long as the result still holds every ``step``-th position; from there
-        on it moves by single positions and what follows is dilated instead, so that no position is lost.
+        A max-pooling keeps its stride of 2 as long as the result still holds every ``step``-th position. From there on
+        it is done four times, from each of the four places in a block of 2×2 pixels, so that no position is lost, and
+        the four results are treated as four images ("shift and stitch") until their log-odds are interleaved again.
         """
+        rows, columns = ((side - self.window) // step + 1 for side in image.shape)
         features = image[None, None]
-        stride = dilation = 1
+        stride = 1
         for layer in self.convolutions:
             assert isinstance(layer, nn.Conv2d)
-            features = functional.conv2d(features, layer.weight, layer.bias, dilation=dilation)
+            features = functional.conv2d(features, _fast(layer.weight), layer.bias)
             if stride < step:
                 features = functional.max_pool2d(features, 2).relu_()
                 stride *= 2
             else:
-                features = functional.max_pool2d(features, 2, stride=1, dilation=dilation).relu_()
-                dilation *= 2
-        kernel = self.hidden.weight.view(128, 64, 2, 2)
-        hidden = functional.conv2d(features, kernel, self.hidden.bias, dilation=dilation).relu_()
-        kernel = self.output.weight.view(2, 128, 1, 1)
-        logits = functional.conv2d(hidden, kernel, self.output.bias)[0]
-        return logits[1] - logits[0]
+                features = _pooled_from_everywhere(features).relu_()
+        hidden = functional.conv2d(features, _fast(self.hidden.weight.view(128, 64, 2, 2)), self.hidden.bias).relu_()
+        weight, bias = self.output.weight[1] - self.output.weight[0], self.output.bias[1] - self.output.bias[0]
+        logits = (hidden * weight[:, None, None]).sum(dim=1) + bias
+        while len(logits) > 1:
+            logits = _interleaved(logits)
+        return logits[0, :rows, :columns]
+
+
+def _fast(weight: torch.Tensor) -> torch.Tensor:
+    """Return the weights of a convolution in the order of channels that is fastest on a CPU."""
+    return weight.clone(memory_format=torch.channels_last)  # also where there is a single one
+
+
+def _pooled_from_everywhere(
+    features: Float[torch.Tensor, "n channels height width"],
+) -> Float[torch.Tensor, "n4 channels rows columns"]:
+    """Return the maxima of the blocks of 2×2 that begin at pixel (0, 0), then those from (0, 1), (1, 0) and (1, 1)."""
+    height, width = features.shape[-2:]
+    padded = functional.pad(features, (0, (width + 1) % 2, 0, (height + 1) % 2))  # so that all have the same size
+    return torch.cat([functional.max_pool2d(padded[:, :, y:, x:], 2) for y in (0, 1) for x in (0, 1)])
+
+
+def _interleaved(maps: Float[torch.Tensor, "n4 rows columns"]) -> Float[torch.Tensor, "n height width"]:
+    """Undo `_pooled_from_everywhere` for maps with a value for each block."""
+    number, rows, columns = maps.shape
+    blocks = maps.view(2, 2, number // 4, rows, columns).permute(2, 3, 0, 4, 1)
+    return blocks.reshape(number // 4, 2 * rows, 2 * columns)
 
 
 class DenseNetwork(nn.Module):
@@ -138,6 +161,8 @@ class DenseNetwork(nn.Module):
     peak_window = 0.6
     multiple = 16
     """Image sides are extended to multiples of this."""
+    coarse = 8
+    """Side of the blocks of pixels to which a value of the coarse map belongs."""
     halo = 128
     """Pixels around a place that its score depends on, rounded up to a multiple of 16."""
 
@@ -145,15 +170,15 @@ class DenseNetwork(nn.Module):
         super().__init__()
         a, b, c, d = width, 2 * width, 3 * width, 4 * width
         self.width = width
-        self.level1 = nn.Sequential(_convolution(1, a, 5, stride=2), _convolution(a, a))
-        self.level2 = nn.Sequential(_convolution(a, b, stride=2), _convolution(b, b))
-        self.level3 = nn.Sequential(_convolution(b, c, stride=2), _convolution(c, c))
-        self.level4 = nn.Sequential(_convolution(c, d, stride=2), _convolution(d, d), _convolution(d, d))
-        self.up3, self.merge3 = _convolution(d, c, 1), _convolution(2 * c, c)
-        self.up2, self.merge2 = _convolution(c, b, 1), _convolution(2 * b, b)
-        self.up1, self.merge1 = _convolution(b, a, 1), _convolution(2 * a, 2 * a)
-        self.centre = nn.Conv2d(2 * a, 1, 1)
-        self.size = nn.Sequential(_convolution(c, d), nn.Conv2d(d, 2 + SIZE_BINS, 1))
+        self.level1 = nn.Sequential(_Convolution(1, a, 5, stride=2), _Convolution(a, a))
+        self.level2 = nn.Sequential(_Convolution(a, b, stride=2), _Convolution(b, b))
+        self.level3 = nn.Sequential(_Convolution(b, c, stride=2), _Convolution(c, c))
+        self.level4 = nn.Sequential(_Convolution(c, d, stride=2), _Convolution(d, d), _Convolution(d, d))
+        self.up3, self.merge3 = _Convolution(d, c, 1), _Convolution(2 * c, c)
+        self.up2, self.merge2 = _Convolution(c, b, 1), _Convolution(2 * b, b)
+        self.up1, self.merge1 = _Convolution(b, a, 1), _Convolution(2 * a, 2 * a)
+        self.centre = _conv2d(2 * a, 1, 1)
+        self.size = nn.Sequential(_Convolution(c, d), _conv2d(d, 2 + SIZE_BINS, 1))
         assert self.centre.bias is not None
         nn.init.constant_(self.centre.bias, -3.0)  # centres are rare
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # half the time on a CPU
@@ -162,14 +187,25 @@ class DenseNetwork(nn.Module):
         self, images: Float[torch.Tensor, "n height width"]
     ) -> tuple[Float[torch.Tensor, "n rows columns"], Float[torch.Tensor, "n bins coarse_rows coarse_columns"]]:
         """Return the map of centres, and the coarse map of presence (channel 0), junk (1) and size (others)."""
-        one = self.level1(images[:, None])
-        two = self.level2(one)
-        three = self.level3(two)
-        features = self.merge3(torch.cat([_double(self.up3(self.level4(three))), three], dim=1))
+        one, two, features = self._encode(images)
         sizes = self.size(features)
         features = self.merge2(torch.cat([_double(self.up2(features)), two], dim=1))
         features = self.merge1(torch.cat([_double(self.up1(features)), one], dim=1))
         return self.centre(features)[:, 0], sizes
+
+    def sizes(
+        self, images: Float[torch.Tensor, "n height width"]
+    ) -> Float[torch.Tensor, "n bins coarse_rows coarse_columns"]:
+        """Return the coarse map only, in half the time."""
+        result: torch.Tensor = self.size(self._encode(images)[2])
+        return result
+
+    def _encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the features of the two finest levels, and those of the third, which know of the fourth."""
+        one = self.level1(images[:, None])
+        two = self.level2(one)
+        three = self.level3(two)
+        return one, two, self.merge3(torch.cat([_double(self.up3(self.level4(three))), three], dim=1))
 
     def sweep(self, image: Float[torch.Tensor, "height width"], step: int) -> Float[torch.Tensor, "rows columns"]:
         """Return the log-odds for blocks of ``step`` pixels of an image; see `maps`."""
@@ -177,24 +213,54 @@ class DenseNetwork(nn.Module):
 
     def maps(
         self, image: Float[torch.Tensor, "height width"], step: int
-    ) -> tuple[Float[torch.Tensor, "rows columns"], Float[torch.Tensor, "rows columns"]]:
-        """Return the log-odds of centres and the probability of junk, a value for each block of ``step`` pixels.
+    ) -> tuple[Float[torch.Tensor, "rows columns"], Float[torch.Tensor, "coarse_rows coarse_columns"]]:
+        """Return the log-odds of centres for each block of ``step`` pixels, and of junk for each of ``coarse``.
 
         2 is the finest step; of a coarser one, the value is that of the first block of 2 pixels in it.
         """
-        height, width = image.shape
-        padded = functional.pad(image, (0, -width % self.multiple, 0, -height % self.multiple))
-        centres, sizes = self.forward(padded[None])
+        centres, sizes = self.forward(self.extended(image)[None])
         every = max(1, step // self.stride)
-        part = (slice(0, (height + 1) // 2, every), slice(0, (width + 1) // 2, every))
-        junk = functional.interpolate(torch.sigmoid(sizes[:, 1:2]), size=centres.shape[1:], mode="bilinear")
-        return centres[0][part], junk[0, 0][part]
+        part = tuple(slice(0, -(-side // self.stride), every) for side in image.shape)
+        return centres[0][part], sizes[0, 1]
+
+    def extended(self, image: Float[torch.Tensor, "height width"]) -> Float[torch.Tensor, "rows columns"]:
+        """Return the image with zeros beyond its right and its lower edge, to multiples of 16."""
+        height, width = image.shape
+        return functional.pad(image, (0, -width % self.multiple, 0, -height % self.multiple))
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Return a convolution that keeps the size (over the stride), normalised by batch, with ReLU."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+class _Convolution(nn.Sequential):
+    """A convolution that keeps the size (over the stride), normalised by batch, with ReLU.
+
+    Where nothing is learnt, the normalisation is a factor and an offset, and they become part of the convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        layer = _conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+        super().__init__(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the features of the next level."""
+        layer, norm, _ = self
+        if self.training:
+            learning: torch.Tensor = super().forward(features)  # type: ignore[no-untyped-call]
+            return learning
+        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+        weight, offset = layer.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor
+        return functional.conv2d(features, weight, offset, layer.stride, layer.padding, layer.dilation).relu_()
+
+
+def _conv2d(inputs: int, outputs: int, kernel: int, **settings: Any) -> nn.Conv2d:
+    """Return a convolution whose result is the same to the last bit for any number of threads.
+
+    Where there is a single thread, PyTorch computes a kernel of 1×1 by other means, which round in another way; not so
+    if it is dilated, which means nothing for such a kernel.
+    """
+    return nn.Conv2d(inputs, outputs, kernel, dilation=2 if kernel == 1 else 1, **settings)
 
 
 def _double(features: torch.Tensor) -> torch.Tensor:

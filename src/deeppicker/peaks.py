@@ -91,8 +91,12 @@ def extreme_fraction(
 
     Extreme is what deviates from the micrograph's trend by more than ``sigmas`` of its standard deviations.
     """
-    extreme = (np.abs(prepared.deviation) > sigmas).astype(np.float64)
-    total = np.pad(extreme.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    if len(positions) == 0:
+        return np.zeros(0)
+    extreme = np.abs(prepared.deviation) > sigmas
+    total = np.zeros((extreme.shape[0] + 1, extreme.shape[1] + 1), dtype=np.int32)
+    np.cumsum(extreme, axis=1, out=total[1:, 1:])
+    np.cumsum(total, axis=0, out=total)
     corner = np.rint(prepared.grid.indices(positions) - (window - 1) / 2).astype(np.int64)
     height, width = prepared.image.shape
     left, top = np.clip(corner[:, 0], 0, width - window), np.clip(corner[:, 1], 0, height - window)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float32
+from scipy.special import expit
+from torch.nn import functional
 
 from deeppicker.config import ScoreConfig
 from deeppicker.core import Prepared, ScoreMap
@@ -47,17 +50,32 @@ def _score_map(network: DenseNetwork, prepared: Prepared, step: int, tile: int) 
     """Let a dense network draw its maps; each tile sees as much around it as its scores depend on."""
     height, width = prepared.image.shape
     logits = np.empty((-(-height // step), -(-width // step)), dtype=np.float32)
-    junk = np.empty_like(logits)
+    sides = [network.multiple // network.coarse * -(-side // network.multiple) for side in (height, width)]
+    junk = np.empty(sides, dtype=np.float32)
     image = torch.from_numpy(prepared.image)
     side = max(1, tile // network.multiple) * network.multiple
     for top in range(0, height, side):
         for left in range(0, width, side):
             first_row, first_column = max(0, top - network.halo), max(0, left - network.halo)
             seen = image[first_row : top + side + network.halo, first_column : left + side + network.halo]
-            rows, columns = (top - first_row) // step, (left - first_column) // step
-            place = np.s_[top // step : (top + side) // step, left // step : (left + side) // step]
-            for target, part in zip((logits, junk), network.maps(seen, step), strict=True):
-                inside = target[place]
+            maps = network.maps(seen, step)
+            for target, part, block in zip((logits, junk), maps, (step, network.coarse), strict=True):
+                inside = target[top // block : (top + side) // block, left // block : (left + side) // block]
+                rows, columns = (top - first_row) // block, (left - first_column) // block
                 inside[:] = part.numpy()[rows : rows + inside.shape[0], columns : columns + inside.shape[1]]
     middle = 0.5 * (network.stride - 1)  # of the block of pixels that a place of the map stands for
-    return ScoreMap(logits, prepared.grid.derive((middle, middle), float(step)), junk)
+    fine = _refined(expit(junk), network.coarse // network.stride)[:: step // network.stride, :: step // network.stride]
+    return ScoreMap(
+        logits,
+        prepared.grid.derive((middle, middle), float(step)),
+        np.ascontiguousarray(fine[: logits.shape[0], : logits.shape[1]]),
+    )
+
+
+def _refined(
+    coarse: Float32[np.ndarray, "coarse_rows coarse_columns"], factor: int
+) -> Float32[np.ndarray, "rows columns"]:
+    """Return a map interpolated to ``factor`` times as many places along each side."""
+    tensor = torch.from_numpy(coarse)[None, None]
+    fine = functional.interpolate(tensor, scale_factor=float(factor), mode="bilinear")[0, 0]
+    return fine.numpy()

@@ -87,6 +87,41 @@ def test_compressed_files_are_read(
     assert read_header(path) == (7, 12, 1.25)
 
 
+@pytest.mark.parametrize("bytes_at_a_time", [1, 50, 100, 1 << 22])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float16, np.float32, ">f4", ">i2"])
+@pytest.mark.parametrize("compress", [None, gzip.compress])
+def test_any_type_of_pixel_is_read_in_strips_of_any_size(
+    bytes_at_a_time: int,
+    dtype: object,
+    compress: Callable[[bytes], bytes] | None,
+    image: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored = (20 * image).astype(dtype)
+    path = _mrc(tmp_path / "m.mrc", stored)
+    if compress:
+        path = path.with_name("m.mrc.gz")
+        path.write_bytes(compress((tmp_path / "m.mrc").read_bytes()))
+    monkeypatch.setattr("deeppicker.formats.mrc._STRIP_BYTES", bytes_at_a_time)
+    found = read_micrograph(path).image
+    np.testing.assert_array_equal(found, stored.astype(np.float32))
+    assert found.flags.writeable
+    assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_bad_pixels_are_counted_wherever_they_are(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deeppicker.formats.images._STRIP", 3)
+    image = np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)
+    image[1, 2] = image[9, 7] = value
+    tifffile.imwrite(tmp_path / "m.tif", image)
+    with pytest.raises(FormatError, match=r"m\.tif has 2 of 80 NaN or infinite pixels"):
+        read_micrograph(tmp_path / "m.tif", pixel_size=1.0)
+
+
 @pytest.mark.parametrize(("flags", "unsigned"), [(0, True), (1, False)])
 def test_bytes_are_signed_unless_imod_says_otherwise(
     flags: int, unsigned: bool, image: np.ndarray, tmp_path: Path

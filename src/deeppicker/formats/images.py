@@ -20,6 +20,7 @@ MRC_EXTENSIONS = (".mrc", ".mrcs", ".mrc.gz", ".mrc.bz2", ".mrcs.gz", ".mrcs.bz2
 TIFF_EXTENSIONS = (".tif", ".tiff")
 RASTER_EXTENSIONS = (".png", ".jpg", ".jpeg")
 IMAGE_EXTENSIONS = MRC_EXTENSIONS + TIFF_EXTENSIONS + RASTER_EXTENSIONS
+_STRIP = 64  # rows that are checked at a time
 _ANISOTROPY = 0.01  # x and y may differ by this part; binning to whole pixels causes that much
 
 
@@ -121,16 +122,17 @@ def _kind(path: Path) -> str:
 
 
 def _check_pixels(path: Path, image: Float32[np.ndarray, "height width"]) -> None:
-    finite = np.isfinite(image)
-    if not finite.all():
-        bad = image.size - int(finite.sum())
+    # Strip by strip: each is in the cache when its maximum is sought. Both are NaN where any pixel is.
+    strips = [image[top : top + _STRIP] for top in range(0, image.shape[0], _STRIP)]
+    with np.errstate(invalid="ignore"):
+        low, high = np.min([strip.min() for strip in strips]), np.max([strip.max() for strip in strips])
+    if not (np.isfinite(low) and np.isfinite(high)):
+        bad = sum(strip.size - int(np.isfinite(strip).sum()) for strip in strips)
         raise FormatError(
             one_line(f"{path} has {bad:,} of {image.size:,} NaN or infinite pixels; repair or leave it out")
         )
-    if image.min() == image.max():
-        raise FormatError(
-            one_line(f"{path} is constant (every pixel is {image.flat[0]:g}); leave it out or copy it again")
-        )
+    if low == high:
+        raise FormatError(one_line(f"{path} is constant (every pixel is {low:g}); leave it out or copy it again"))
 
 
 def _stored_pixel_size(path: Path, stored: tuple[float, float] | None) -> float:

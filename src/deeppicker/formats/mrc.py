@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32
 from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp
 
@@ -34,6 +34,7 @@ _REFUSED_MODES = {
 }
 _HEADER_BYTES = 1024
 _LONGEST_SIDE = 1 << 18
+_STRIP_BYTES = 1 << 22  # that are read at a time
 _IMOD_STAMP = 1146047817  # in bytes 152-155; bit 0 of the next word says that mode 0 holds signed bytes
 
 
@@ -92,10 +93,9 @@ def read(path: Path) -> tuple[Float32[np.ndarray, "height width"], MrcHeader]:
     try:
         with _open(path) as stream:
             header = _parse_header(path, stream.read(_HEADER_BYTES))
-            stored = _read_pixels(path, stream, header)
+            return _read_pixels(path, stream, header), header
     except (OSError, EOFError, zlib.error) as error:
         raise _reading_failed(path, error) from error
-    return np.array(stored, dtype=np.float32, order="C"), header  # a copy: PyTorch wants it writable
 
 
 def _open(path: Path) -> BufferedIOBase:
@@ -114,19 +114,47 @@ def _reading_failed(path: Path, error: Exception) -> DeepPickerError:
     return FormatError(one_line(f"{path} is damaged ({error}); compress or copy it again"))
 
 
-def _read_pixels(path: Path, stream: BufferedIOBase, header: MrcHeader) -> Shaped[np.ndarray, "height width"]:
+def _read_pixels(path: Path, stream: BufferedIOBase, header: MrcHeader) -> Float32[np.ndarray, "height width"]:
+    """Read the pixels strip by strip, so that they are never held twice."""
     stream.seek(header.offset)
-    found = stream.read(header.nbytes) if _may_hold(path, stream, header) else b""
-    if len(found) < header.nbytes:
-        raise FormatError(
-            one_line(
-                f"{path} is cut short: {header.width}×{header.height} pixels of {header.dtype.name} need "
-                f"{header.offset + header.nbytes:,} bytes; copy it again"
+    image = _empty(path, header) if _may_hold(path, stream, header) else None
+    rows = max(1, _STRIP_BYTES // (header.width * header.dtype.itemsize))
+    for top in range(0, header.height, rows):
+        if image is None or not _fill(stream, image[top : top + rows], header.dtype):
+            raise FormatError(
+                one_line(
+                    f"{path} is cut short: {header.width}×{header.height} pixels of {header.dtype.name} need "
+                    f"{header.offset + header.nbytes:,} bytes; copy it again"
+                )
             )
-        )
     if stream.read(1):
         warnings.warn(one_line(f"{path} has extra bytes after its image; ignored"), stacklevel=4)
-    return np.frombuffer(found, header.dtype).reshape(header.height, header.width)
+    assert image is not None
+    return image
+
+
+def _empty(path: Path, header: MrcHeader) -> Float32[np.ndarray, "height width"]:
+    try:
+        return np.empty((header.height, header.width), dtype=np.float32)
+    except MemoryError as error:
+        size = f"{header.width}×{header.height}"
+        raise FormatError(
+            one_line(f"{path} claims {size} pixels, more than fit into memory; check the file")
+        ) from error
+
+
+def _fill(stream: BufferedIOBase, rows: Float32[np.ndarray, "rows width"], dtype: np.dtype[Any]) -> bool:
+    """Read the next rows of an image; return False where the file ends too early."""
+    stored = rows if dtype == rows.dtype else np.empty(rows.shape, dtype)
+    view, found = stored.view(np.uint8).reshape(-1), 0
+    while found < len(view):
+        more = stream.readinto(view[found:].data)
+        if not more:
+            return False
+        found += more
+    if stored is not rows:
+        rows[:] = stored
+    return True
 
 
 def _may_hold(path: Path, stream: BufferedIOBase, header: MrcHeader) -> bool:
