@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, TransientError
+from deeppicker.formats import MicrographEntry
 from deeppicker.formats.atomic import make_folder
 from deeppicker.workers import Each, Job, attempt, here, processes, sensible_workers, start_early, usable_cores
 
@@ -45,6 +46,10 @@ class Staff:
     number: int
     threads: int
     local: bool = True
+
+    def reach(self, entries: Sequence[MicrographEntry]) -> list[MicrographEntry]:
+        """Return the micrographs with paths that the workers find, whose current folder may be another."""
+        return list(entries) if self.local else [replace(entry, path=entry.path.absolute()) for entry in entries]
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def run(options: Options) -> int:
         failed = 0
         try:
             with crew.hire(PickJob(task, folder.results.resolved(), crew.threads)) as each:
-                ahead = read_ahead(missing) if crew.local else missing
+                ahead = read_ahead(missing) if crew.local else crew.reach(missing)
                 for row in show.follow(pick_into(folder, each, ahead, options.work.retries), len(missing)):
                     failed += bool(row.error)
         finally:

@@ -91,7 +91,7 @@ def settle_diameter(
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
     job = LookJob(model, config, Source(subject.pixel_size, subject.invert), staff.threads)
     with staff.hire(job) as each:
-        pairs = show.track(each(chosen), "looking for the particle diameter", len(chosen))
+        pairs = show.track(each(staff.reach(chosen)), "looking for the particle diameter", len(chosen))
         outcomes = {entry.name: outcome for entry, outcome in pairs}
     in_order = [outcomes[entry.name] for entry in chosen]  # so that the sums do not depend on who was faster
     evidence = [outcome for outcome in in_order if not isinstance(outcome, DeepPickerError)]

@@ -138,7 +138,7 @@ def run(options: Options) -> int:
                 for batch in feed.batches(_BATCH * max(1, crew.number or _UNKNOWN)):
                     names.update(dict.fromkeys(entry.name for entry in batch))
                     missing = [entry for entry in batch if not folder.is_done(entry.name)]
-                    for row in pick_into(folder, each, missing, options.work.retries):
+                    for row in pick_into(folder, each, crew.reach(missing), options.work.retries):
                         totals.add(row)
                         show.row(row)
                         update(totals, feed.waiting)
