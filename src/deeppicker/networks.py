@@ -165,6 +165,9 @@ class DenseNetwork(nn.Module):
     """Side of the blocks of pixels to which a value of the coarse map belongs."""
     halo = 128
     """Pixels around a place that its score depends on, rounded up to a multiple of 16."""
+    least = 304
+    """Side that is shown to the network at least, where the image has it: PyTorch computes convolutions of fewer than
+    20,481 values by other means, which round in another way, and 64 channels of a 16th of this side are more."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()

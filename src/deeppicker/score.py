@@ -56,8 +56,9 @@ def _score_map(network: DenseNetwork, prepared: Prepared, step: int, tile: int) 
     side = max(1, tile // network.multiple) * network.multiple
     for top in range(0, height, side):
         for left in range(0, width, side):
-            first_row, first_column = max(0, top - network.halo), max(0, left - network.halo)
-            seen = image[first_row : top + side + network.halo, first_column : left + side + network.halo]
+            first_row, last_row = _seen(top, side, height, network)
+            first_column, last_column = _seen(left, side, width, network)
+            seen = image[first_row:last_row, first_column:last_column]
             maps = network.maps(seen, step)
             for target, part, block in zip((logits, junk), maps, (step, network.coarse), strict=True):
                 inside = target[top // block : (top + side) // block, left // block : (left + side) // block]
@@ -70,6 +71,12 @@ def _score_map(network: DenseNetwork, prepared: Prepared, step: int, tile: int) 
         prepared.grid.derive((middle, middle), float(step)),
         np.ascontiguousarray(fine[: logits.shape[0], : logits.shape[1]]),
     )
+
+
+def _seen(start: int, side: int, length: int, network: DenseNetwork) -> tuple[int, int]:
+    """Return where, along one axis, begins and ends what the network is shown for a tile of ``side`` at ``start``."""
+    last = min(-(-length // network.multiple) * network.multiple, start + side + network.halo)
+    return max(0, min(start - network.halo, last - network.least)), last
 
 
 def _refined(
