@@ -56,7 +56,14 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Refine the model, showing each epoch."""
+    """Refine the model, showing each epoch, on one's own or with the processes that `torchrun` started."""
+    from deeppicker.distributed import joined
+
+    with joined():
+        return _adapt(options)
+
+
+def _adapt(options: Options) -> int:
     from deeppicker.adapt import adapt, pick_again
     from deeppicker.cli.training import Report
     from deeppicker.dataset import load_dataset

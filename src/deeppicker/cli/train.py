@@ -51,7 +51,15 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Train, showing each epoch; the best model is kept whatever ends the run."""
+    """Train, showing each epoch, on one's own or with the processes that `torchrun` started."""
+    from deeppicker.distributed import joined
+
+    with joined():
+        return _train(options)
+
+
+def _train(options: Options) -> int:
+    """Train; the best model is kept whatever ends the run."""
     from deeppicker.cli.training import Report
     from deeppicker.dataset import load_background, load_dataset
     from deeppicker.learn import LearnConfig, learn
