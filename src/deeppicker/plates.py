@@ -125,6 +125,6 @@ def open_plates(folder: Path) -> Sequence[Plate]:
 
 
 def _mapped(path: Path, dtype: type[np.generic]) -> np.ndarray:
-    if path.stat().st_size == 0:  # which cannot be mapped
+    if not path.exists() or path.stat().st_size == 0:  # nothing cannot be mapped
         return np.zeros(0, dtype)
     return np.memmap(path, dtype, mode="r")
