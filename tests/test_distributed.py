@@ -100,7 +100,7 @@ def test_two_processes_have_the_losses_and_the_weights_of_one(tmp_path: Path):
         assert np.array(result["history"]) == pytest.approx(np.array(alone["history"]), abs=1e-6)
         for name, weight in alone["weights"].items():
             assert result["weights"][name] == pytest.approx(weight, abs=1e-6), name
-    assert alone["history"][-1][0] < 0.7 * alone["history"][0][0]
+    assert alone["history"][-1][0] < alone["history"][0][0] - 0.03
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,6 +53,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Train, showing each epoch, on one's own or with the processes that `torchrun` started."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
     from deeppicker.distributed import joined
 
     with joined():
