@@ -16,7 +16,7 @@ import torch
 from deeppicker.config import ExampleConfig, PrepareConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.dataset import Dataset, Labelled
-from deeppicker.examples import draw
+from deeppicker.examples import Examples, fill
 from deeppicker.formats import write_picks
 from deeppicker.model import Model
 from deeppicker.networks import Network, copy_network, new_network
@@ -82,6 +82,14 @@ def dataset(*scenes: Scene, name: str = "scenes", scores: Sequence[np.ndarray] |
 
 def _same(micrograph: Micrograph) -> Micrograph:
     return micrograph
+
+
+def draw(dataset: Dataset, number: int, config: ExampleConfig, base: PrepareConfig, seed: list[int]) -> Examples:
+    """Return so many particles and as many windows of background."""
+    windows = np.full((2 * number, base.window, base.window), np.nan, np.float16)
+    examples = Examples(windows, np.full(2 * number, np.nan, np.float32))
+    fill(examples, dataset, config, base, seed)
+    return examples
 
 
 @cache

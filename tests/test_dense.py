@@ -10,12 +10,13 @@ import torch
 import scenes
 from deeppicker.config import PREPARATIONS, CropConfig, ScoreConfig, TrainConfig
 from deeppicker.core import Grid, Prepared
-from deeppicker.crops import Batch, draw_batch, load_plates, size_bin
+from deeppicker.crops import Batch, draw_batch, size_bin
 from deeppicker.learn import LearnConfig, doubted, learn
 from deeppicker.matching import match
 from deeppicker.model import Calibration, Model, load_model, new_model, save_model
 from deeppicker.networks import DenseNetwork, new_network
 from deeppicker.pick import EDGE, REGION, find, pick
+from deeppicker.plates import Plate, load_plates, open_plates, save_plates
 from deeppicker.score import score
 from deeppicker.train_dense import losses
 from scenes import BOX, DIAMETER
@@ -100,7 +101,7 @@ def test_the_bins_of_size_are_those_of_the_logarithm():
 def test_what_is_unknown_does_not_count():
     network = new_network(0, "dense")
     assert isinstance(network, DenseNetwork)
-    plates = load_plates(scenes.dataset(scenes.scene(0)), PREPARATIONS["dense"])
+    plates = list(load_plates(scenes.dataset(scenes.scene(0)), PREPARATIONS["dense"]))
     batch = draw_batch(plates, 4, SMALL, PREPARATIONS["dense"], np.random.default_rng(0))
     hidden = Batch(
         batch.images,
@@ -117,10 +118,32 @@ def test_what_is_unknown_does_not_count():
 
 
 def test_the_same_generator_gives_the_same_crops():
-    plates = load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"])
+    plates = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"]))
     first, second = (draw_batch(plates, 3, SMALL, PREPARATIONS["dense"], np.random.default_rng(7)) for _ in range(2))
     assert (first.images == second.images).all()
     assert (first.centres.nan_to_num(-1) == second.centres.nan_to_num(-1)).all()
+
+
+def test_plates_in_files_are_those_that_were_saved(tmp_path: Path):
+    some = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"]))
+    junk = np.random.default_rng(0).random(some[0].image.shape) > 0.5
+    nothing = np.zeros((0, 2))
+    small = Plate(some[1].image[:31, :17], nothing, np.array([[1.5, 2.5]]), 12.25, 3.5, junk[:31, :17])
+    plates = [replace(some[0], junk=junk), some[1], small]
+    save_plates(plates, tmp_path)
+    for before, after in zip(plates, open_plates(tmp_path), strict=True):
+        assert isinstance(after.image, np.memmap)
+        assert (after.image == before.image).all()
+        assert (after.centres == before.centres).all()
+        assert (after.doubtful == before.doubtful).all()
+        assert (after.diameter, after.frame) == (before.diameter, before.frame)
+        assert (after.junk is None) == (before.junk is None)
+        assert after.junk is None or before.junk is None or (after.junk == before.junk).all()
+
+
+def test_no_plates_are_saved_too(tmp_path: Path):
+    save_plates([], tmp_path)
+    assert open_plates(tmp_path) == []
 
 
 @pytest.fixture(scope="module")

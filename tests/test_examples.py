@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,17 @@ from deeppicker.config import ExampleConfig, PrepareConfig
 from deeppicker.core import Grid, Micrograph, Picks, Prepared
 from deeppicker.dataset import Dataset, Labelled, split
 from deeppicker.errors import InputError
-from deeppicker.examples import Examples, _background, _choose, cut, draw, join, unlabelled_margin, without_structure
-from scenes import BOX, DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH
+from deeppicker.examples import (
+    _background,
+    _choose,
+    fill,
+    new_examples,
+    open_examples,
+    put,
+    unlabelled_margin,
+    without_structure,
+)
+from scenes import BOX, DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH, draw
 
 BASE = PrepareConfig()
 PLAIN = ExampleConfig(noise=0.0, versions=1)
@@ -82,13 +92,13 @@ def positions_cut(monkeypatch: pytest.MonkeyPatch, dataset: Dataset, number: int
     """Return where `draw` cuts positives and background."""
     seen: list[np.ndarray] = []
 
-    def spy(prepared: Prepared, positions: np.ndarray, window: int) -> np.ndarray:
+    def spy(prepared: Prepared, positions: np.ndarray, windows: np.ndarray) -> None:
         seen.append(positions)
-        return cut(prepared, positions, window)
+        put(prepared, positions, windows)
 
-    monkeypatch.setattr(examples_module, "cut", spy)
+    monkeypatch.setattr(examples_module, "put", spy)
     draw(dataset, number, ExampleConfig(versions=3), BASE, [1])
-    return np.concatenate(seen[0::3]), np.concatenate(seen[1::3])
+    return np.concatenate(seen[0::4]), np.concatenate(seen[1::4])  # the others are of noise
 
 
 def test_every_background_window_is_away_from_every_known_particle(monkeypatch: pytest.MonkeyPatch):
@@ -226,7 +236,9 @@ def test_many_particles_outside_the_micrograph_are_refused():
 def test_a_window_is_cut_around_the_nearest_pixel_and_never_outside(x: float, y: float):
     image = np.arange(120 * 150, dtype=np.float32).reshape(120, 150)
     grid = Grid((-4.0, 2.0), 0.5)
-    window = cut(Prepared(image, grid, image), grid.positions(np.array([[x, y]])), 64)[0]
+    windows = np.zeros((1, 64, 64), np.float32)
+    put(Prepared(image, grid, image), grid.positions(np.array([[x, y]])), windows)
+    window = windows[0]
     left, top = np.clip(round(x - 31.5 + 1e-9), 0, 150 - 64), np.clip(round(y - 31.5 + 1e-9), 0, 120 - 64)
     assert abs(window[0, 0] % 150 - left) <= 1
     assert abs(window[0, 0] // 150 - top) <= 1
@@ -266,9 +278,24 @@ def test_noise_without_structure_has_more_of_what_the_micrograph_has_more_of():
     assert np.std(slow) > 0.1 * white
 
 
-def test_joined_examples_keep_their_labels():
-    parts = [Examples(np.full((n, 64, 64), n, np.float16), np.full(n, n % 2, np.float32)) for n in (1, 2, 3)]
-    joined = join(parts)
-    assert len(joined) == 6
-    assert joined.windows[:, 0, 0].tolist() == [1, 2, 2, 3, 3, 3]
-    assert joined.labels.tolist() == [1, 0, 0, 1, 1, 1]
+def test_windows_are_the_same_in_memory_and_in_a_file_however_few_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    places = spread(6)
+    dataset = one_micrograph(dots(*places), places)
+    whole = draw(dataset, 30, ExampleConfig(versions=2), BASE, [1])
+    monkeypatch.setattr(examples_module, "_AT_ONCE", 4)
+    stored = new_examples(tmp_path / "new" / "part", 70, BASE.window)
+    fill(stored.part(5, 65), dataset, ExampleConfig(versions=2), BASE, [1])
+    again = open_examples(tmp_path / "new" / "part")
+    assert (again.part(5, 65).windows == whole.windows).all()
+    assert (again.part(5, 65).labels == whole.labels).all()
+    assert not again.windows[[*range(5), *range(65, 70)]].any()
+
+
+def test_the_number_of_threads_does_not_matter(monkeypatch: pytest.MonkeyPatch):
+    places = spread(6)
+    dataset = one_micrograph(dots(*places), places)
+    several = draw(dataset, 30, ExampleConfig(versions=3), BASE, [1])
+    monkeypatch.setattr(examples_module, "_THREADS", 1)
+    assert (draw(dataset, 30, ExampleConfig(versions=3), BASE, [1]).windows == several.windows).all()

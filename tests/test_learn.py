@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 import scenes
 from deeppicker.adapt import adapt, best_picks, pick_again
-from deeppicker.config import ExampleConfig, PickConfig, PrepareConfig, TrainConfig
-from deeppicker.core import Picks
+from deeppicker.config import CropConfig, ExampleConfig, PickConfig, PrepareConfig, TrainConfig
+from deeppicker.core import Micrograph, Picks
 from deeppicker.dataset import Dataset, Labelled, split
 from deeppicker.errors import InputError, OutputError
-from deeppicker.learn import LearnConfig, draw_all, learn
+from deeppicker.examples import open_examples
+from deeppicker.learn import LearnConfig, fill_windows, learn
 from deeppicker.matching import match
-from deeppicker.model import Model, load_model
+from deeppicker.model import Model, load_model, new_model
 from deeppicker.networks import new_network
 from deeppicker.train import Training
 from scenes import BOX, DIAMETER
@@ -85,6 +86,44 @@ def test_an_interrupted_run_leaves_a_model_and_is_completed_by_the_same_call(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
 
 
+@pytest.mark.parametrize("kind", ["paper", "dense"])
+def test_a_run_that_is_continued_reads_no_micrograph_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    def stop(_: Training) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deeppicker.train_dense.EPOCH_STEPS", 2)
+    config = replace(TINY, crops=CropConfig(crop=64))
+    model = start() if kind == "paper" else new_model(5, "dense")
+    data = scenes.dataset(*(scenes.scene(seed, number=8) for seed in (60, 61)))
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, [data], config, tmp_path / "m", stop)
+    assert (tmp_path / "m.cache").is_dir()
+    unread = [replace(item, load=lambda: pytest.fail("a micrograph was read")) for item in data.micrographs]
+    monkeypatch.setattr("deeppicker.learn.calibrate", lambda model, _: model.calibration)
+    learn(model, [replace(data, micrographs=unread)], config, tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_cache_is_whole_or_not_there(tmp_path: Path):
+    data = scenes.dataset(scenes.scene(60, number=8), scenes.scene(61, number=8))
+
+    def interrupt() -> Micrograph:
+        raise KeyboardInterrupt
+
+    broken = replace(data, micrographs=[data.micrographs[0], replace(data.micrographs[1], load=interrupt)])
+    with pytest.raises(KeyboardInterrupt):
+        learn(start(), [broken], TINY, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path):
+    (tmp_path / "m.cache").mkdir()
+    (tmp_path / "m.cache" / "thesis.tex").write_text("years of work", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"m\.cache is in the way"):
+        learn(start(), two_sets(), TINY, tmp_path / "m")
+    assert (tmp_path / "m.cache" / "thesis.tex").read_text(encoding="utf-8") == "years of work"
+
+
 @pytest.mark.parametrize("what", ["seed", "start", "positions", "diameter"])
 def test_a_checkpoint_of_another_run_is_not_continued(tmp_path: Path, what: str):
     def stop(_: Training) -> None:
@@ -107,11 +146,12 @@ def test_a_checkpoint_of_another_run_is_not_continued(tmp_path: Path, what: str)
     assert seen == [1, 2]
 
 
-def test_data_sets_contribute_equally_whatever_their_size():
+def test_data_sets_contribute_equally_whatever_their_size(tmp_path: Path):
     small = scenes.dataset(scenes.scene(60, number=3), scenes.scene(61, number=3))
     large = scenes.dataset(*(scenes.scene(seed, number=12) for seed in (62, 63, 64)))
     halves = [split(data, 1 / 9, np.random.default_rng(0)) for data in (small, large)]
-    training, validation = draw_all(halves, start(), TINY)
+    fill_windows(halves, start(), TINY, tmp_path)
+    training, validation = (open_examples(tmp_path / name) for name in ("training", "validation"))
     assert training.labels.tolist() == 2 * (12 * [1.0] + 12 * [0.0])
     assert len(validation) == 2 * 2 * round(12 / 9)
 

@@ -124,7 +124,9 @@ def test_a_model_file_holds_no_pickle(tmp_path: Path, model: Model):
 def save_broken(path: Path, model: Model, kind: str) -> None:
     save_model(model, path)
     whole = path.read_bytes()
-    weights = {name: value.clone() for name, value in model.network.state_dict().items()}
+    weights = {
+        name: value.clone(memory_format=torch.contiguous_format) for name, value in model.network.state_dict().items()
+    }
     match kind:
         case "empty":
             path.write_bytes(b"")

@@ -18,11 +18,12 @@ from scipy.spatial.transform import Rotation
 
 from deeppicker.cli.main import main
 from deeppicker.config import CropConfig
-from deeppicker.crops import draw_batch, load_plates
+from deeppicker.crops import draw_batch
 from deeppicker.dataset import load_dataset
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats import read_picks
 from deeppicker.formats.star_table import read_tables
+from deeppicker.plates import load_plates
 from deeppicker.simulate import contamination
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.contamination import Specimen
@@ -433,7 +434,7 @@ def test_the_map_of_centres_peaks_on_the_particles_of_a_crop(simulated: Path):
     from deeppicker.config import PREPARATIONS
 
     dataset = load_dataset(simulated / "ball one" / "particles.star")
-    plates = load_plates(dataset, PREPARATIONS["dense"])
+    plates = list(load_plates(dataset, PREPARATIONS["dense"]))
     config = CropConfig(crop=128, wide=0.0, size_jitter=0.0, noisy=0.0, graded=0.0, blurred=0.0, on_particles=1.0)
     batch = draw_batch(
         [p for p in plates if len(p.centres)], 12, config, PREPARATIONS["dense"], np.random.default_rng(0)

@@ -9,9 +9,19 @@ import torch
 
 import scenes  # noqa: F401 - limits the number of threads
 from deeppicker.config import TrainConfig
-from deeppicker.examples import Examples
+from deeppicker.examples import Examples, new_examples, open_examples
 from deeppicker.networks import new_network
-from deeppicker.train import Epoch, Training, _learning_rate, _turn, measure, resume_checkpoint, save_checkpoint, train
+from deeppicker.train import (
+    Epoch,
+    Training,
+    _learning_rate,
+    _turn,
+    _ways,
+    measure,
+    resume_checkpoint,
+    save_checkpoint,
+    train,
+)
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=0.02, seed=3)
 
@@ -190,21 +200,39 @@ def test_measuring_gives_cross_entropy_and_accuracy_whatever_the_batches(finishe
 
 
 def test_windows_are_turned_and_mirrored_in_all_eight_ways():
-    window = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32))
-    turned = _turn(window.expand(8, 9, 9), torch.Generator().manual_seed(0)).numpy()
-    original = window.numpy()
-    ways = [np.rot90(flip, turns) for flip in (original, original[::-1]) for turns in range(4)]
+    window = np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)
+    turned = _turn(np.broadcast_to(window, (8, 9, 9)), _ways(8, torch.Generator().manual_seed(0)))
+    ways = [np.rot90(flip, turns) for flip in (window, window[::-1]) for turns in range(4)]
     assert len({t.tobytes() for t in turned}) == 8
     assert {t.tobytes() for t in turned} == {np.ascontiguousarray(way).tobytes() for way in ways}
 
 
-@pytest.mark.parametrize("number", [1, 3, 8, 13, 64])
+@pytest.mark.parametrize("number", [0, 1, 3, 8, 13, 64])
 def test_turning_keeps_the_order_and_the_content_of_windows(number: int):
-    windows = torch.from_numpy(np.random.default_rng(number).normal(size=(number, 6, 6)).astype(np.float32))
-    turned = _turn(windows, torch.Generator().manual_seed(1))
+    windows = np.random.default_rng(number).normal(size=(number, 6, 6)).astype(np.float16)
+    turned = _turn(windows, _ways(number, torch.Generator().manual_seed(1)))
     assert turned.shape == windows.shape
-    for before, after in zip(windows.numpy(), turned.numpy(), strict=True):
+    for before, after in zip(windows, turned, strict=True):
         assert np.sort(before.ravel()).tolist() == np.sort(after.ravel()).tolist()
+
+
+@pytest.mark.parametrize("number", [1, 7, 8, 13, 64])
+def test_an_eighth_of_a_batch_is_turned_in_each_way(number: int):
+    ways = _ways(number, torch.Generator().manual_seed(number))
+    assert len(ways) == number
+    assert np.bincount(ways).max() == -(-number // 8)
+
+
+def test_windows_in_a_file_are_learnt_like_those_in_memory(
+    tmp_path: Path, finished: Training, examples: Examples, validation: Examples
+):
+    stored = []
+    for name, part in (("training", examples), ("validation", validation)):
+        blank = new_examples(tmp_path / name, len(part), 64)
+        blank.windows[:], blank.labels[:] = part.windows, part.labels
+        stored.append(open_examples(tmp_path / name))
+    again = train(Training(new_network(3), CONFIG), *stored)
+    assert same(weights_of(again), weights_of(finished))
 
 
 def test_the_labels_stay_with_their_windows(finished: Training):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,7 +86,9 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
         raise InputError(
             f"--cluster {config.cluster} needs Dask ({error}); install it: pip install 'deeppicker[cluster]'"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in our words
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our words
     cluster: Any
     if config.cluster == "local":
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
@@ -156,8 +159,11 @@ def _check(client: Client, config: ClusterConfig) -> None:
 
 @contextmanager
 def _on_dask(client: Client, job: Job, time_limit: float) -> Iterator[Each[Any]]:
-    """Do the job by the workers of a Dask cluster; it is sent to each of them once."""
-    shared = client.scatter(job, hash=False)  # type: ignore[no-untyped-call]
+    """Do the job by the workers of a Dask cluster; it is sent to each of them once.
+
+    The scheduler keeps how to make it, so that it is not lost with the worker that happens to hold it.
+    """
+    shared = client.submit(pickle.loads, pickle.dumps(job), pure=False)
     yield lambda items: _each(client, shared, items, time_limit)
 
 

@@ -5,56 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int
-from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch.nn import functional
 
 from deeppicker.config import CropConfig, PrepareConfig
-from deeppicker.dataset import Dataset, Labelled
-from deeppicker.examples import coloured_noise, refuse_outside, unlabelled_margin
+from deeppicker.examples import coloured_noise
 from deeppicker.networks import SIZE_BIN_WIDTH, SIZE_BINS
-from deeppicker.prepare import clip_outliers, flatten, resample
+from deeppicker.plates import Plate
+from deeppicker.prepare import flatten
 
-_FINEST = 2.0  # stored images have at most this many times the resolution that the network works at
 _CONTEXT = 32  # working pixels around a crop that normalisation sees, and that are then cut off
 _COARSE = 8  # the map of sizes is that much coarser than the image
 _FINE = 2  # the map of centres
 _FAR = 1e6
 _NOISE_POWER = 0.7  # largest power of the spectrum that noise takes over: at 1 it would have the texture of particles
-
-
-@dataclass(frozen=True)
-class Plate:
-    """A micrograph with its known particles, held in memory at a moderate resolution.
-
-    Parameters
-    ----------
-    image : float16 array, (height, width)
-        Without outliers, of about unit deviation.
-    centres : float array, (n, 2)
-        Particle centres (x, y) in its pixels.
-    doubtful : float array, (m, 2)
-        Positions that may be particles or not.
-    diameter : float
-        Of the particle, in its pixels.
-    frame : float
-        Width in its pixels of the strip along the edges that carries no labels.
-    junk : bool array, (height, width), or None
-        Where there is contamination, if that is known.
-    """
-
-    image: Float[np.ndarray, "height width"]
-    centres: Float[np.ndarray, "n 2"]
-    doubtful: Float[np.ndarray, "m 2"]
-    diameter: float
-    frame: float
-    junk: Bool[np.ndarray, "height width"] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,37 +55,9 @@ class Batch:
         """Return all crops in one batch."""
         return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
-
-def load_plates(dataset: Dataset, prepare: PrepareConfig) -> list[Plate]:
-    """Read the micrographs of a data set, reduced to at most twice the resolution that the network works at."""
-    frame = unlabelled_margin(dataset)
-    plates = []
-    for item in dataset.micrographs:
-        micrograph = item.load()
-        refuse_outside(dataset.name, item, micrograph)
-        diameter = dataset.diameter / micrograph.pixel_size
-        scale = min(1.0, _FINEST * prepare.diameter_pixels / diameter)
-        image, grid = resample(clip_outliers(micrograph.image, prepare.clip), scale)
-        image = (image - image.mean()) / (image.std() + 1e-12)
-        junk = None if item.mask is None else _reduced(item.mask, image.shape)
-        centres, doubtful = (grid.indices(points) for points in (item.picks.positions, _doubtful(item)))
-        plates.append(Plate(image.astype(np.float16), centres, doubtful, diameter * scale, frame * scale, junk))
-    return plates
-
-
-def _doubtful(item: Labelled) -> Float[np.ndarray, "m 2"]:
-    """Return what is to be avoided but no particle to learn from."""
-    if len(item.picks) == 0 or len(item.avoid) == 0:
-        return item.avoid
-    distances, _ = cKDTree(item.picks.positions).query(item.avoid)
-    return np.asarray(item.avoid[distances > 1e-3])
-
-
-def _reduced(mask: Path, shape: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    """Return a stored mask at the size of the image that is held."""
-    with Image.open(mask) as file:
-        reduced = np.asarray(file.convert("L").resize(shape[::-1], Image.Resampling.BILINEAR))
-    return np.asarray(reduced > 127)
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 def draw_batch(

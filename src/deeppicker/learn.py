@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from deeppicker.cache import discard, ensure
 from deeppicker.calibrate import calibrate
 from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
-from deeppicker.crops import Batch, Plate, draw_batch, load_plates
+from deeppicker.crops import Batch, draw_batch
 from deeppicker.dataset import Dataset, Labelled, split
-from deeppicker.examples import Examples, draw, join
+from deeppicker.distributed import current
+from deeppicker.examples import fill, new_examples, open_examples
 from deeppicker.formats.atomic import make_folder
-from deeppicker.model import Model, save_model
+from deeppicker.model import Model, load_model, save_model
 from deeppicker.networks import DenseNetwork, copy_network
 from deeppicker.pick import pick
+from deeppicker.plates import Plate, load_plates, open_plates, save_plates
 from deeppicker.train import Training, resume_checkpoint, save_checkpoint, train
 from deeppicker.train_dense import train_dense
 
 _CALIBRATED_ON = 150  # micrographs at most
+_PARTS = ("training", "validation")  # folders in the cache
 _DOUBT_DIAMETERS = 0.4  # a confident pick farther than this from every label has none
 
 
@@ -47,8 +53,10 @@ def learn(
 ) -> Model:
     """Train a model on data sets that contribute equally, and save it.
 
-    The best model so far is in ``output`` after every epoch, whatever ends the run; a checkpoint beside it lets the
-    same call continue, and is removed at the end.
+    The best model so far is in ``output`` after every epoch, whatever ends the run. A checkpoint and a cache of the
+    windows or micrographs beside it let the same call continue without reading the micrographs again; both are
+    removed at the end. Where several processes train together (see `distributed`), the first writes all files, in a
+    folder that all of them see.
 
     Parameters
     ----------
@@ -71,10 +79,11 @@ def learn(
         If the model cannot be written.
     """
     make_folder(output.parent)  # now, not after the first epoch
+    ranks = current()
     rng = np.random.default_rng(config.train.seed)
     halves = [_halves(dataset, config.examples.validation, rng) for dataset in datasets]
-    training = Training(copy_network(start.network), config.train, _fingerprint(start, datasets, config))
-    checkpoint = output.with_name(output.name + ".checkpoint")
+    training = Training(copy_network(start.network), config.train, _fingerprint(start, datasets, config), ranks)
+    checkpoint, cache = (output.with_name(f"{output.name}.{kind}") for kind in ("checkpoint", "cache"))
     resume_checkpoint(training, checkpoint)
 
     def keep(state: Training) -> None:
@@ -83,18 +92,33 @@ def learn(
         save_checkpoint(state, checkpoint)
         after_epoch(state)
 
-    if isinstance(training.network, DenseNetwork):
-        held = _learn_dense(training, start, halves, config, keep)
-        model = _described(start, training, datasets, config)
-        if held:  # else that of the model it started from is the best there is
-            model = replace(model, calibration=calibrate(model, held))
+    dense = isinstance(training.network, DenseNetwork)
+    fill_cache = partial(fill_plates if dense else fill_windows, halves, start, config)
+    ranks.once(lambda: ensure(cache, training.fingerprint, fill_cache))
+    after = keep if ranks.rank == 0 else _nothing
+    if dense:
+        plates = iter(open_plates(cache))
+        parts = [(is_simulated(part), list(islice(plates, len(part.micrographs)))) for part, _ in halves]
+
+        def draw(some: Sequence[Plate], number: int, rng: np.random.Generator) -> Batch:
+            return draw_batch(some, number, config.crops, start.prepare, rng)
+
+        train_dense(training, _groups(parts, config.crops), list(plates), draw, after)
     else:
-        examples, validation = draw_all(halves, start, config)
-        train(training, examples, validation, keep)
+        examples, validation = (open_examples(cache / name) for name in _PARTS)
+        train(training, examples, validation, after)
+
+    def complete() -> None:
         model = _described(start, training, datasets, config)
-    save_model(model, output)
-    checkpoint.unlink(missing_ok=True)
-    return model
+        held = _calibration_set(halves, start) if dense else []
+        if held:  # else the calibration of the model it started from is the best there is
+            model = replace(model, calibration=calibrate(model, held))
+        save_model(model, output)
+        checkpoint.unlink(missing_ok=True)
+        discard(cache)
+
+    ranks.once(complete)
+    return load_model(output)
 
 
 def _halves(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
@@ -102,29 +126,39 @@ def _halves(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tupl
     return split(dataset, fraction, rng) if len(dataset) else (dataset, replace(dataset, micrographs=[]))
 
 
-def _learn_dense(
-    training: Training,
-    start: Model,
-    halves: Sequence[tuple[Dataset, Dataset]],
-    config: LearnConfig,
-    after_epoch: Callable[[Training], None],
-) -> list[tuple[float, Labelled]]:
-    """Train a dense network; return the micrographs, with their diameters, on which it is to be calibrated."""
-    if start.info:
-        halves = [(doubted(start, part, config.crops.doubt), held) for part, held in halves]
-    plates = [(is_simulated(part), load_plates(part, start.prepare)) for part, _ in halves]
-    groups = _groups(plates, config.crops)
-    held = [plate for _, part in halves if len(part) for plate in load_plates(part, start.prepare)]
+def fill_windows(halves: Sequence[tuple[Dataset, Dataset]], start: Model, config: LearnConfig, folder: Path) -> None:
+    """Draw the training and validation windows into a folder, shared equally among the data sets."""
+    share = max(1, round(config.examples.num_particles / len(halves)))
+    counts = (share, max(1, round(share * config.examples.validation)))
+    for part, (name, count) in enumerate(zip(_PARTS, counts, strict=True)):
+        examples = new_examples(folder / name, 2 * count * len(halves), start.prepare.window)
+        for index, pair in enumerate(halves):
+            mine = examples.part(2 * count * index, 2 * count * (index + 1))
+            fill(mine, pair[part], config.examples, start.prepare, [config.train.seed, part, index])
 
-    def draw_crops(plates: Sequence[Plate], number: int, rng: np.random.Generator) -> Batch:
-        return draw_batch(plates, number, config.crops, start.prepare, rng)
 
-    train_dense(training, groups, held, draw_crops, after_epoch)
+def fill_plates(halves: Sequence[tuple[Dataset, Dataset]], start: Model, config: LearnConfig, folder: Path) -> None:
+    """Read the micrographs, those for training first, and write what crops are cut from into a folder."""
+    save_plates((plate for part in _parts(halves, start, config) for plate in load_plates(part, start.prepare)), folder)
+
+
+def _parts(halves: Sequence[tuple[Dataset, Dataset]], start: Model, config: LearnConfig) -> Iterator[Dataset]:
+    for part, _ in halves:
+        yield doubted(start, part, config.crops.doubt) if start.info else part
+    yield from (held for _, held in halves if len(held))
+
+
+def _calibration_set(halves: Sequence[tuple[Dataset, Dataset]], start: Model) -> list[tuple[float, Labelled]]:
+    """Return the micrographs, with their diameters, on which a dense network is to be calibrated."""
     complete = [part for _, part in halves if is_simulated(part)]
     if not complete and not start.info:  # a new model, and nothing better
         complete = [part for _, part in halves if len(part)]
     items = [(part.diameter, item) for part in complete for item in part.micrographs]
     return items[:: max(1, -(-len(items) // _CALIBRATED_ON))]
+
+
+def _nothing(_: Training) -> None:
+    """Leave nothing behind after an epoch: so do the processes beside the first."""
 
 
 def _groups(plates: Sequence[tuple[bool, Sequence[Plate]]], config: CropConfig) -> list[tuple[float, Sequence[Plate]]]:
@@ -177,25 +211,9 @@ def doubted(model: Model, dataset: Dataset, score: float) -> Dataset:
     return replace(dataset, micrographs=items)
 
 
-def draw_all(halves: Sequence[tuple[Dataset, Dataset]], start: Model, config: LearnConfig) -> tuple[Examples, Examples]:
-    """Return the training and validation windows, shared equally among the data sets."""
-    share = max(1, round(config.examples.num_particles / len(halves)))
-    counts = (share, max(1, round(share * config.examples.validation)))
-    training, validation = (
-        join(
-            [
-                draw(pair[part], counts[part], config.examples, start.prepare, [config.train.seed, part, index])
-                for index, pair in enumerate(halves)
-            ]
-        )
-        for part in (0, 1)
-    )
-    return training, validation
-
-
 def _described(start: Model, training: Training, datasets: Sequence[Dataset], config: LearnConfig) -> Model:
     """Return the best model so far with what is to be known of its origin."""
-    network = copy_network(training.network)
+    network = copy_network(start.network)  # not that of the training, which may be on another device
     network.load_state_dict(training.best)
     network.train(False)
     info: dict[str, Any] = {

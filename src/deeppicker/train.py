@@ -10,18 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 from torch.nn import functional
 
+from deeppicker.ahead import ahead
 from deeppicker.config import TrainConfig, TrainSettings
+from deeppicker.distributed import Ranks
+from deeppicker.errors import InputError
 from deeppicker.examples import Examples
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.networks import DenseNetwork, Network, PaperNetwork, kind_of
 
 _GRADIENT_LIMIT = 5.0  # norm; keeps a first step from an unlucky start harmless
 _METADATA_KEY = "deeppicker-training"
+_ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Training:
     network: Network
     config: TrainConfig
     fingerprint: str = ""
+    ranks: Ranks = _ALONE
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
     settings: TrainSettings = field(init=False)
@@ -56,6 +62,14 @@ class Training:
             self.optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
         else:
             self.optimizer = torch.optim.SGD(weights, lr=rate, momentum=self.settings.momentum, weight_decay=decay)
+
+    def step(self, loss: torch.Tensor, limit: float, rate: float) -> None:
+        """Change the weights along the gradient of a loss, which is cut to a norm of ``limit``."""
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
 
     @property
     def best_epoch(self) -> Epoch:
@@ -85,16 +99,18 @@ def train(
     after_epoch : callable
         Called after each epoch, for progress and checkpoints.
     """
-    config = training.settings
+    config, ranks = training.settings, training.ranks
     steps = math.ceil(len(examples) / config.batch_size)
+    shared = begin(training)
     while len(training.history) < config.epochs:
         number = len(training.history)
-        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed * 1_000_003 + number)  # dropout
-            loss, accuracy = _epoch(training, examples, rng, number * steps, config.epochs * steps)
+        seed = config.seed * 1_000_003 + number
+        rng = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[] if ranks.device.type == "cpu" else [ranks.device]):
+            torch.manual_seed(seed + ranks.rank * 2**40)  # dropout
+            loss, accuracy = _epoch(training, shared, examples, rng)
         assert isinstance(training.network, PaperNetwork)
-        validation_loss, validation_accuracy = measure(training.network, validation)
+        validation_loss, validation_accuracy = measure(training.network, validation, ranks=ranks)
         rate = _learning_rate(config, number * steps, config.epochs * steps)
         epoch = Epoch(number + 1, rate, loss, accuracy, validation_loss, validation_accuracy)
         record(training, epoch)
@@ -102,66 +118,102 @@ def train(
     return finish(training)
 
 
+def begin(training: Training) -> nn.Module:
+    """Move a training run to its device and return its network, whose gradients are those of all processes.
+
+    Raises
+    ------
+    InputError
+        If there are more processes than windows or crops in a step.
+    """
+    size, ranks = training.settings.batch_size, training.ranks
+    if size < ranks.size:
+        raise InputError(f"--batch-size {size} is too few for {ranks.size} processes; set it to {ranks.size} or more")
+    return ranks.wrap(_move(training, ranks.device))
+
+
 def record(training: Training, epoch: Epoch) -> None:
     """Add an epoch to the history, and keep its weights if it is the best so far."""
     training.history.append(epoch)
     if training.best_epoch is epoch:
-        training.best = {name: value.clone() for name, value in training.network.state_dict().items()}
+        training.best = {name: value.cpu().clone() for name, value in training.network.state_dict().items()}
 
 
 def finish(training: Training) -> Training:
     """Put the weights of the best epoch into the network."""
+    _move(training, torch.device("cpu"))
     training.network.load_state_dict(training.best)
     training.network.train(False)
     return training
 
 
-def measure(network: PaperNetwork, examples: Examples, batch_size: int = 1024) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy on examples."""
+def _move(training: Training, device: torch.device) -> nn.Module:
+    assert isinstance(training.network, nn.Module)
+    training.network.to(device)
+    training.optimizer.load_state_dict(training.optimizer.state_dict())  # which moves it to where the weights are
+    return training.network
+
+
+def measure(
+    network: PaperNetwork, examples: Examples, batch_size: int = 1024, ranks: Ranks = _ALONE
+) -> tuple[float, float]:
+    """Return the mean cross-entropy and the accuracy on examples, of which each process looks at its share."""
     network.train(False)
-    losses, right = 0.0, 0
+    share = ranks.share(len(examples))
+    totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     with torch.inference_mode():
-        for start in range(0, len(examples), batch_size):
-            windows, labels = _batch(examples, np.arange(start, min(start + batch_size, len(examples))))
-            odds = network.windows(windows)
-            losses += float(functional.binary_cross_entropy_with_logits(odds, labels, reduction="sum"))
-            right += int(((odds > 0) == (labels > 0.5)).sum())
-    return losses / len(examples), right / len(examples)
+        for start in range(share.start, share.stop, batch_size):
+            part = examples.part(start, min(start + batch_size, share.stop))
+            windows = torch.from_numpy(part.windows.astype(np.float32)).to(ranks.device)
+            labels = torch.from_numpy(np.array(part.labels)).to(ranks.device)
+            totals += _result(network.windows(windows), labels)[1]
+    loss, right = ranks.sum(totals).tolist()
+    return loss / len(examples), right / len(examples)
 
 
-def _epoch(training: Training, examples: Examples, rng: torch.Generator, done: int, total: int) -> tuple[float, float]:
-    config, network = training.settings, training.network
-    assert isinstance(network, PaperNetwork)
-    network.train(True)
+def _result(odds: Float[torch.Tensor, " n"], labels: Float[torch.Tensor, " n"]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the cross-entropy summed over windows; and the same without gradient, with the number that is right."""
+    loss = functional.binary_cross_entropy_with_logits(odds, labels, reduction="sum")
+    return loss, torch.stack([loss.detach(), ((odds > 0) == (labels > 0.5)).sum()]).double()
+
+
+def _epoch(training: Training, network: nn.Module, examples: Examples, rng: torch.Generator) -> tuple[float, float]:
+    config, ranks = training.settings, training.ranks
+    training.network.train(True)
     order = torch.randperm(len(examples), generator=rng).numpy()
-    losses, right = 0.0, 0
-    for step, start in enumerate(range(0, len(order), config.batch_size)):
-        windows, labels = _batch(examples, np.sort(order[start : start + config.batch_size]))
-        odds = network.windows(_turn(windows, rng))
-        loss = functional.binary_cross_entropy_with_logits(odds, labels)
-        training.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_LIMIT)
-        training.optimizer.param_groups[0]["lr"] = _learning_rate(config, done + step, total)
-        training.optimizer.step()
-        losses += float(loss.detach()) * len(labels)
-        right += int(((odds > 0) == (labels > 0.5)).sum())
-    return losses / len(order), right / len(order)
+    batches = [np.sort(order[start : start + config.batch_size]) for start in range(0, len(order), config.batch_size)]
+    done, total = len(training.history) * len(batches), config.epochs * len(batches)
+
+    def load(task: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen, ways = task
+        mine = chosen[ranks.share(len(chosen))]
+        windows = _turn(np.asarray(examples.windows[mine]), ways[ranks.share(len(chosen))])
+        return torch.from_numpy(windows), torch.from_numpy(np.asarray(examples.labels[mine]))
+
+    totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
+    tasks = ((chosen, _ways(len(chosen), rng)) for chosen in batches)
+    for step, (chosen, (windows, labels)) in enumerate(zip(batches, ahead(load, tasks), strict=True)):
+        logits = network(windows.to(ranks.device))
+        loss, result = _result(logits[:, 1] - logits[:, 0], labels.to(ranks.device))
+        training.step(loss * (ranks.size / len(chosen)), _GRADIENT_LIMIT, _learning_rate(config, done + step, total))
+        totals += result
+    loss_sum, right = ranks.sum(totals).tolist()
+    return loss_sum / len(order), right / len(order)
 
 
-def _batch(examples: Examples, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    windows = torch.from_numpy(examples.windows[chosen].astype(np.float32))
-    return windows, torch.from_numpy(examples.labels[chosen])
+def _ways(number: int, rng: torch.Generator) -> Int[np.ndarray, " n"]:
+    """Return for each window of a batch in which of eight ways to turn it: an eighth of them in each."""
+    return torch.randperm(8, generator=rng).numpy().repeat(-(-number // 8))[:number]
 
 
-def _turn(windows: Float[torch.Tensor, "n side side"], rng: torch.Generator) -> Float[torch.Tensor, "n side side"]:
-    """Return the windows, each eighth of the batch turned and mirrored in another of the eight ways."""
-    ways = torch.randperm(8, generator=rng).tolist()
-    parts = [
-        torch.rot90(part.flip(1) if way >= 4 else part, way % 4, (1, 2))
-        for way, part in zip(ways, windows.chunk(8), strict=False)
-    ]
-    return torch.cat(parts)
+def _turn(windows: Float[np.ndarray, "n side side"], ways: Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n side side"]:
+    """Return the windows, each turned and mirrored in one of eight ways."""
+    turned = np.empty(windows.shape, dtype=np.float32)
+    for way in set(ways.tolist()):
+        mine = ways == way
+        part = windows[mine]
+        turned[mine] = np.rot90(part[:, ::-1] if way >= 4 else part, way % 4, (1, 2))
+    return turned
 
 
 def _learning_rate(config: TrainSettings, step: int, steps: int) -> float:

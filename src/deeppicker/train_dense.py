@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import nn
 from torch.nn import functional
 
+from deeppicker.ahead import ahead
 from deeppicker.config import EPOCH_STEPS
-from deeppicker.crops import Batch, Plate
+from deeppicker.crops import Batch
+from deeppicker.distributed import Ranks
 from deeppicker.networks import SIZE_BINS, DenseNetwork, Network
-from deeppicker.train import Epoch, Training, finish, record
+from deeppicker.plates import Plate
+from deeppicker.train import Epoch, Training, begin, finish, record
 
 CENTRE_WEIGHT = 20.0
 PRESENCE_WEIGHT = 0.3
@@ -25,7 +29,7 @@ _GRADIENT_LIMIT = 3.0
 _HELD = 16  # batches for validation
 
 
-def losses(network: DenseNetwork, batch: Batch) -> tuple[tuple[torch.Tensor, ...], float]:
+def losses(network: nn.Module, batch: Batch) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
     """Return the losses on centres, presence, junk and size, and how much of the map of presence is right.
 
     Each loss is a mean over what is known.
@@ -34,13 +38,13 @@ def losses(network: DenseNetwork, batch: Batch) -> tuple[tuple[torch.Tensor, ...
     centre = _known_mean(centres, batch.centres)
     presence = _known_mean(sizes[:, 0], batch.presence)
     junk = _known_mean(sizes[:, 1], batch.junk)
-    bins = torch.arange(SIZE_BINS)
+    bins = torch.arange(SIZE_BINS, device=batch.sizes.device)
     target = torch.softmax(-0.5 * ((bins - batch.sizes[:, None]) / _SPREAD) ** 2, dim=1)
     entropy = -(functional.log_softmax(sizes[:, 2:], dim=1) * target[:, :, None, None]).sum(dim=1)
     covered = ((batch.presence == 1) & (batch.sizes >= 0)[:, None, None]).float()
     size = (entropy * covered).sum() / covered.sum().clamp_min(1)
     right = ((sizes[:, 0] > 0) == (batch.presence > 0.5))[~batch.presence.isnan()].float().mean()
-    return (centre, presence, junk, size), float(right)
+    return (centre, presence, junk, size), right
 
 
 def _known_mean(
@@ -85,54 +89,58 @@ def train_dense(
     after_epoch : callable
         Called after each epoch, for progress and checkpoints.
     """
-    settings = training.settings
+    settings, ranks = training.settings, training.ranks
+    shared = begin(training)
     held = [draw(validation, settings.batch_size, np.random.default_rng([settings.seed, i])) for i in range(_HELD)]
     while len(training.history) < settings.epochs:
         number = len(training.history)
-        rng = np.random.default_rng([settings.seed, number, 1])
-        loss, accuracy = _epoch(training, groups, draw, rng)
-        validation_loss, validation_accuracy = measure_dense(training.network, held)
+        loss, accuracy = _epoch(training, shared, groups, draw)
+        ranks.agree(shared)
+        validation_loss, validation_accuracy = measure_dense(training.network, held, ranks)
         peak = rate(number * EPOCH_STEPS, settings.epochs * EPOCH_STEPS, settings.learning_rate)
         record(training, Epoch(number + 1, peak, loss, accuracy, validation_loss, validation_accuracy))
         after_epoch(training)
     return finish(training)
 
 
-def measure_dense(network: Network, batches: Sequence[Batch]) -> tuple[float, float]:
-    """Return the mean loss, and the accuracy of the map of presence."""
+def measure_dense(network: Network, batches: Sequence[Batch], ranks: Ranks) -> tuple[float, float]:
+    """Return the mean loss, and the accuracy of the map of presence; each process looks at its share of the batches."""
     assert isinstance(network, DenseNetwork)
     network.train(False)
+    totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     with torch.inference_mode():
-        results = [losses(network, batch) for batch in batches]
-    return _mean([float(total(parts)) for parts, _ in results]), _mean([accuracy for _, accuracy in results])
+        for batch in batches[ranks.share(len(batches))]:
+            parts, accuracy = losses(network, batch.to(ranks.device))
+            totals += torch.stack([total(parts), accuracy])
+    loss, right = (ranks.sum(totals) / len(batches)).tolist()
+    return loss, right
 
 
 def _epoch(
     training: Training,
+    network: nn.Module,
     groups: Sequence[tuple[float, Sequence[Plate]]],
     draw: Callable[[Sequence[Plate], int, np.random.Generator], Batch],
-    rng: np.random.Generator,
 ) -> tuple[float, float]:
-    network, settings = training.network, training.settings
-    assert isinstance(network, DenseNetwork)
-    network.train(True)
+    settings, ranks, number = training.settings, training.ranks, len(training.history)
+    training.network.train(True)
     shares = np.array([weight for weight, _ in groups])
-    done, steps = len(training.history) * EPOCH_STEPS, settings.epochs * EPOCH_STEPS
-    values, accuracies = [], []
-    for step in range(EPOCH_STEPS):
-        chosen = rng.choice(len(groups), size=settings.batch_size, p=shares / shares.sum())
-        batch = Batch.join([draw(groups[index][1], 1, rng) for index in chosen])
-        parts, accuracy = losses(network, batch)
+    size, done, steps = settings.batch_size, number * EPOCH_STEPS, settings.epochs * EPOCH_STEPS
+    rng = np.random.default_rng([settings.seed, number, 1])
+    chosen = rng.choice(len(groups), size=(EPOCH_STEPS, size), p=shares / shares.sum())
+    mine = np.arange(size)[ranks.share(size)]
+
+    def load(step: int) -> Batch:  # a generator for each crop, so that no process needs to draw those of the others
+        seeds = [(settings.seed, number, 2, step, int(crop)) for crop in mine]
+        crops = [draw(groups[chosen[step, s[-1]]][1], 1, np.random.default_rng(s)) for s in seeds]
+        return Batch.join(crops)
+
+    totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
+    for step, batch in enumerate(ahead(load, range(EPOCH_STEPS))):
+        parts, accuracy = losses(network, batch.to(ranks.device))
+        share = len(mine) / size  # of this process; the same as of the gradient, whose mean is taken
         loss = total(parts)
-        training.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_LIMIT)
-        training.optimizer.param_groups[0]["lr"] = rate(done + step, steps, settings.learning_rate)
-        training.optimizer.step()
-        values.append(float(loss.detach()))
-        accuracies.append(accuracy)
-    return _mean(values), _mean(accuracies)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
+        training.step(loss * (share * ranks.size), _GRADIENT_LIMIT, rate(done + step, steps, settings.learning_rate))
+        totals += torch.stack([loss.detach(), accuracy]) * share
+    loss_mean, right = (ranks.sum(totals) / EPOCH_STEPS).tolist()
+    return loss_mean, right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +57,15 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Refine the model, showing each epoch."""
+    """Refine the model, showing each epoch, on one's own or with the processes that `torchrun` started."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
+    from deeppicker.distributed import joined
+
+    with joined():
+        return _adapt(options)
+
+
+def _adapt(options: Options) -> int:
     from deeppicker.adapt import adapt, pick_again
     from deeppicker.cli.training import Report
     from deeppicker.dataset import load_dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -51,7 +52,16 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Train, showing each epoch; the best model is kept whatever ends the run."""
+    """Train, showing each epoch, on one's own or with the processes that `torchrun` started."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
+    from deeppicker.distributed import joined
+
+    with joined():
+        return _train(options)
+
+
+def _train(options: Options) -> int:
+    """Train; the best model is kept whatever ends the run."""
     from deeppicker.cli.training import Report
     from deeppicker.dataset import load_background, load_dataset
     from deeppicker.learn import LearnConfig, learn
