@@ -95,18 +95,24 @@ class Results:
 
     def found(self, name: str) -> Picks:
         """Read all candidates of a finished micrograph, picks or not, best first."""
+        return self.read(name)[0]
+
+    def read(self, name: str) -> tuple[Picks, tuple[int, int]]:
+        """Read all candidates of a finished micrograph, and how many each of the two files holds, picks first.
+
+        A file that is not there holds -1.
+        """
         paths = [self.file(kind, name) for kind in (PICKS, CANDIDATES)]
-        parts = [star.read(path)[0] for path in paths if path.exists()]
-        table = np.concatenate([np.column_stack([part.positions, part.scores]) for part in parts])
+        parts = [star.read(path)[0] if path.exists() else None for path in paths]
+        table = np.concatenate([np.column_stack([part.positions, part.scores]) for part in parts if part is not None])
         table = np.unique(table, axis=0)  # a candidate is in both files if a selection was interrupted
-        return Picks(name, table[:, :2], table[:, 2]).sorted()
+        picks, others = (-1 if part is None else len(part) for part in parts)
+        return Picks(name, table[:, :2], table[:, 2]).sorted(), (picks, others)
 
     def count(self, name: str) -> Row:
         """Return the row of a finished micrograph whose record is lost, and its time with it."""
-        found = self.found(name)
-        chosen = np.zeros(len(found), dtype=bool)
-        chosen[: len(star.read(self.file(PICKS, name))[0])] = True  # the best
-        return row_of(found, chosen)
+        found, (picks, _) = self.read(name)
+        return row_of(found, np.arange(len(found)) < picks)  # the best
 
     def make_folders(self) -> None:
         """Create the folders of the files."""

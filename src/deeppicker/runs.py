@@ -207,17 +207,18 @@ class RunFolder:
 
     def _reselect(self, names: list[str]) -> None:
         """Move candidates between picks and side files until they follow the present selection."""
-        found = {name: self.results.found(name) for name in names}
+        there = {name: self.results.read(name) for name in names}
+        found = {name: candidates for name, (candidates, _) in there.items()}
         self.threshold = threshold_of(found.values(), self._select)
         for name, keep in select(found, self._select).items():
             chosen, rest = found[name].where(keep), found[name].where(~keep)
             before = self._rows[micrograph_key(name)]
             row = replace(row_of(found[name], keep), seconds=before.seconds)
             files = [(self.results.file(CANDIDATES, name), rest), (self.results.file(PICKS, name), chosen)]
-            numbers = [len(star.read(path)[0]) if path.is_file() else -1 for path, _ in files]
-            if numbers != [len(rest), len(chosen)]:
+            numbers = there[name][1]
+            if numbers != (len(chosen), len(rest)):
                 # The file that grows first: an interruption leaves a candidate in both files, never in none.
-                for path, content in files if len(chosen) < numbers[1] else files[::-1]:
+                for path, content in files if len(chosen) < numbers[0] else files[::-1]:
                     star.write_coordinates(path, content)
             if row != before:
                 self.results.write_record(row)
