@@ -58,13 +58,13 @@ def steps(path: Path, model: Model, folder: Path) -> dict[str, float]:
     read = warm(_REPEATS, lambda: read_micrograph(path))
     first = warm(_REPEATS, lambda: prepare(micrograph, DIAMETER, model.prepare))
     second = warm(_REPEATS, lambda: score(model, prepared, ScoreConfig()))
-    steps = warm(_REPEATS, lambda: find(micrograph, model, DIAMETER))
+    finding = warm(_REPEATS, lambda: find(micrograph, model, DIAMETER))
     writing = warm(_REPEATS, lambda: write(found, micrograph, folder))
     return {
         "read": read,
         "prepare": first,
         "score": second,
-        "peaks, cleaning": steps - first - second,
+        "peaks, cleaning": finding - first - second,
         "write": writing,
         "all": warm(_REPEATS, lambda: write(find(read_micrograph(path), model, DIAMETER), micrograph, folder)),
         "diameter": warm(1, lambda: gather(model, micrograph, DiameterConfig())),

@@ -68,11 +68,16 @@ def install(work: Path) -> list[str | Path] | None:
 def commands(
     program: list[str | Path], micrographs: list[Path], output: Path, scale: int, workers: int
 ) -> list[list[str | Path]]:
-    """Return the two commands that pick micrographs, in as many processes as help; threads are Topaz's choice."""
+    """Return the two commands that pick micrographs, in as many processes as help.
+
+    Threads are Topaz's choice, but one where processes share the work: else there are more than cores, and each waits
+    for the others.
+    """
     small = output / "small"
     radius = round(0.5 * DIAMETER / PIXEL_SIZE / scale)
     parallel = ["--num-workers", str(workers)] if len(micrographs) > 1 else []
-    preprocess = [*program, "preprocess", "-s", str(scale), *parallel, "-o", f"{small}/", *micrographs]
+    single = ["--num-threads", "1"] if parallel else []
+    preprocess = [*program, "preprocess", "-s", str(scale), *parallel, *single, "-o", f"{small}/", *micrographs]
     extract = [*program, "extract", "-r", str(radius), "-x", str(scale), "-d", "-1", *parallel]
     extract += ["-o", output / "picks.txt", *(small / path.name for path in micrographs)]
     return [preprocess, extract]
