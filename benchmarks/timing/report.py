@@ -145,7 +145,7 @@ def rivals(part: Part) -> str:
 is a cold command for one; "each more" is what a further one takes in a longer run. RELION: `relion_autopick(_mpi)`
 with the options of its own window (`--LoG --shrink 0 --lowpass 20`), 150 to 210 Å. Topaz: `topaz preprocess -s SCALE`
 and `topaz extract` with its default model, together; by its quick start guide, scale {scales}. The picks are counted
-only to show that each program did its work.
+only to show that each program did its work; Topaz lists them down to a probability of 0.0025.
 
 {rows(head, lines)}"""
 
