@@ -16,7 +16,7 @@ help:
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-adaptation  what iteration and a few manual picks gain (after benchmark-accuracy)"
-	@echo "make benchmark-speed     time and memory for one large micrograph"
+	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
 	@echo "make model               simulate and train the shipped models again (needs DEEPPICKER_DATA)"
 	@echo "make clean               remove what these commands made"
 

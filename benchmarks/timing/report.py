@@ -1,0 +1,166 @@
+"""The tables of speed and memory, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from timing import topaz
+from timing.bench import DIAMETER, PIXEL_SIZE
+from timing.patches import BATCH
+from timing.targets import Result, table
+
+Part = dict[str, Any]
+
+
+def report(result: Result) -> str:
+    """Return the whole page as Markdown; parts that are not measured are left out."""
+    text = f"""# Speed and memory
+
+`make benchmark-speed`. Particles of {DIAMETER:g} Å at {PIXEL_SIZE} Å per pixel in simulated micrographs, float32 in
+MRC files that are in the system's memory. Commands are new processes with all that they import; their memory and
+their time of processors are those of all processes together. Times are the least of several runs.
+
+## Targets
+
+{table(result)}
+
+"""
+    parts = [
+        f"## {title}\n\n{section(result[name])}\n" for name, (title, section) in SECTIONS.items() if name in result
+    ]
+    settings = [
+        [name, *(str(result[name]["setting"][key]) for key in ("date", "commit", "machine", "torch"))]
+        for name in SECTIONS
+        if name in result
+    ]
+    measured = rows(["part", "date", "commit", "machine", "torch"], settings)
+    return text + "\n".join([*parts, f"## When and where\n\n{measured}"])
+
+
+def rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))
+
+
+def start(part: Part) -> str:
+    names = {
+        "help": "`deeppicker --help`",
+        "pick": "`deeppicker pick`, diameter given",
+        "pick with nothing given": "`deeppicker pick`, diameter estimated",
+    }
+    lines = [
+        [text, f"{part[name]['wall']:.2f} s", f"{part[name]['cpu']:.2f} s", f"{part[name]['megabytes']:,.0f} MB"]
+        for name, text in names.items()
+    ]
+    return "One micrograph of 4096×4096 pixels.\n\n" + rows(["command", "time", "of processors", "memory"], lines)
+
+
+def stages(part: Part) -> str:
+    steps = ("read", "prepare", "score", "peaks, cleaning", "write", "all", "diameter")
+    lines = [
+        [size, threads, *(f"{one[step]:.3f}" for step in steps)]
+        for size, both in part["sizes"].items()
+        for threads, one in both["threads"].items()
+    ]
+    commands = [
+        [size, f"{both['command']['wall']:.2f} s", f"{both['command']['megabytes']:,.0f} MB"]
+        for size, both in part["sizes"].items()
+    ]
+    return f"""Seconds in a process that has done it before. The diameter is estimated, or checked if it is given, for a
+few micrographs of a run only; it is not in "all".
+
+{rows(["pixels", "threads", *steps], lines)}
+The command for one such micrograph (`--workers 1`, diameter given):
+
+{rows(["pixels", "time", "peak memory"], commands)}"""
+
+
+def numbers(part: Part) -> str:
+    lines = [
+        [
+            row["size"],
+            str(row["workers"]),
+            f"{row['number']:,}",
+            f"{row['wall']:.1f} s",
+            f"{row['each']:.3f} s",
+            "–" if row["each more"] is None else f"{row['each more']:.3f} s",
+            f"{100 * row['busy']:.0f} %",
+            f"{row['megabytes']:,.0f} MB",
+        ]
+        for row in part["rows"]
+    ]
+    head = ["pixels", "workers", "micrographs", "time", "for each", "for each more", "cores busy", "peak memory"]
+    return f"""`deeppicker pick DIR --output OUT --diameter {DIAMETER:g} --workers N`. "For each more" is the
+difference to the row before: without the start, and from 10 on without the diameter, which is checked on three.
+
+{rows(head, lines)}"""
+
+
+def patches(part: Part) -> str:
+    lines = [
+        [name, f"{one['positions']:,}", f"{one['at once']:.2f} s", f"{one['one by one']:,.0f} s", f"{ratio:,.0f}"]
+        for name, one, ratio in (
+            ("the paper's (`deeppicker2016`)", part["paper"], part["ratios"]["paper"]),
+            ("the default (`general`)", part["default"], part["ratios"]["default"]),
+        )
+    ]
+    return f"""Scoring of one prepared micrograph of 4096×4096 pixels, same weights and same scores (checked), same
+{part["threads"]} threads. One by one, the paper's network gets the 64×64 window around each position, {BATCH:,} at a
+time; the default network gets the 272×272 pixels on which the score of a position depends, 8 at a time. Both are
+extrapolated from some of the positions.
+
+{rows(["network", "positions", "at once", "one by one", "ratio"], lines)}
+The paper's network window by window, as the original scores, takes **{part["ratios"]["paper to default"]:,.0f}** times
+as long as the default network takes at once.
+"""
+
+
+def rivals(part: Part) -> str:
+    names = {
+        "deeppicker": "DeepPicker, two workers",
+        "deeppicker, one worker": "DeepPicker, one worker",
+        "relion": "RELION's LoG, two processes",
+        "relion, one process": "RELION's LoG, one process",
+    } | {f"topaz, scale {scale}": f"Topaz {topaz.VERSION}, scale {scale}" for scale in topaz.SCALES}
+    lines = []
+    for name, one in part["programs"].items():
+        ratio = part["ratios"].get(name, {"one": 1.0, "each more": 1.0} if name == "deeppicker" else {})
+        lines.append(
+            [
+                names[name],
+                f"{one['runs']['1']['wall']:.2f} s",
+                f"{ratio['one']:.2f}" if ratio else "–",
+                f"{one['each more']:.2f} s",
+                f"{ratio['each more']:.2f}" if ratio else "–",
+                f"{one['cpu each more']:.2f} s",
+                f"{one['megabytes']:,.0f} MB",
+                f"{one['picks']:.0f}",
+            ]
+        )
+    head = ["program", "one micrograph", "over ours", "each more", "over ours"]
+    head += ["of processors", "peak memory", "picks"]
+    scales = "; ".join(f"{s} ({s * PIXEL_SIZE:.1f} Å per pixel) is {why}" for s, why in topaz.SCALES.items())
+    return f"""Micrographs of 4096×4096 pixels, whole commands, same cores, one run of the benchmark. "One micrograph"
+is a cold command for one; "each more" is what a further one takes in a longer run. RELION: `relion_autopick(_mpi)`
+with the options of its own window (`--LoG --shrink 0 --lowpass 20`), 150 to 210 Å. Topaz: `topaz preprocess -s SCALE`
+and `topaz extract` with its default model, together; by its quick start guide, scale {scales}. The picks are counted
+only to show that each program did its work; Topaz lists them down to a probability of 0.0025.
+
+{rows(head, lines)}"""
+
+
+def training(part: Part) -> str:
+    return f"""The paper's network, default settings, {part["particles"]:,} particles and as many negatives:
+{part["epoch"]:.1f} s for an epoch, so **{part["minutes"]:.1f} min** for {part["epochs"]}.
+"""
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Part], str]]] = {
+    "start": ("Commands from a cold start", start),
+    "stages": ("Steps and sizes", stages),
+    "numbers": ("Numbers of micrographs", numbers),
+    "patches": ("At once or position by position", patches),
+    "rivals": ("Other programs", rivals),
+    "training": ("Training", training),
+}

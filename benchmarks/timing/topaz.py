@@ -1,0 +1,83 @@
+"""Topaz in an environment of its own.
+
+The environment is made once, in the work folder, with the very version of PyTorch that DeepPicker runs on. Topaz names
+torchvision as a requirement, but the usual torchvision is built for graphics cards and cannot be imported beside a
+PyTorch for processors only. Preprocessing and extraction never call it (only the augmentation of training turns images
+with it), so a stand-in takes its place; that makes the start of Topaz faster, not slower.
+
+Scale and radius follow Topaz's quick start guide (tutorial/01_quick_start_guide in its repository): the pretrained
+models "assume that micrographs are downsampled to the 4-8 Å per pixel range", about 4 Å for small and medium
+particles, about 8 Å for large ones of 300 Å and more; the radius is that of the particle in pixels of the smaller
+image. At 1.77 Å per pixel a factor of 3 gives 5.3 Å, the least in that range, and 4 gives 7.1 Å, the fastest in it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import torch
+
+from timing.bench import DIAMETER, PIXEL_SIZE
+
+VERSION = "0.3.20"
+SCALES = {3: "recommended for a particle of this size", 4: "the fastest scale that is recommended at all"}
+_NEEDS = ("h5py", "numpy", "pandas", "pillow", "psutil", "scikit-learn", "scipy", "tqdm", "future")
+_STAND_IN = '''"""In place of torchvision, which preprocessing and extraction do not call."""
+
+
+def rotate(*_arguments, **_options):
+    raise NotImplementedError("this environment is for picking only")
+'''
+
+
+def install(work: Path) -> list[str | Path] | None:
+    """Return what starts ``topaz``, or None with a word on why there is none."""
+    folder = work.resolve() / "topaz"
+    python = [folder / "bin" / "python", "-E"]  # whatever Python is told to look for elsewhere
+    program = [*python, folder / "bin" / "topaz"]
+    ready = folder / ".ready"
+    if ready.exists():
+        return program
+    if sys.version_info >= (3, 14):
+        print("Topaz needs Python 3.13 or older; it is left out")
+        return None
+    print(f"making an environment for Topaz in {folder}", flush=True)
+    venv.create(folder, clear=True, with_pip=True)
+    pip = [*python, "-m", "pip", "install", "--quiet"]
+    try:
+        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}", *_NEEDS], check=True)
+        subprocess.run([*pip, "--no-deps", f"topaz-em=={VERSION}"], check=True)
+    except subprocess.CalledProcessError:
+        print("Topaz cannot be installed here; it is left out")
+        return None
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
+    package = packages / "torchvision" / "transforms"
+    package.mkdir(parents=True)
+    for path in (package.parent / "__init__.py", package / "__init__.py"):
+        path.touch()
+    (package / "functional.py").write_text(_STAND_IN)
+    subprocess.run([*program, "--version"], check=True)
+    ready.touch()
+    return program
+
+
+def commands(
+    program: list[str | Path], micrographs: list[Path], output: Path, scale: int, workers: int
+) -> list[list[str | Path]]:
+    """Return the two commands that pick micrographs, in as many processes as help.
+
+    Threads are Topaz's choice, but one where processes share the work: else there are more than cores, and each waits
+    for the others.
+    """
+    small = output / "small"
+    radius = round(0.5 * DIAMETER / PIXEL_SIZE / scale)
+    parallel = ["--num-workers", str(workers)] if len(micrographs) > 1 else []
+    single = ["--num-threads", "1"] if parallel else []
+    preprocess = [*program, "preprocess", "-s", str(scale), *parallel, *single, "-o", f"{small}/", *micrographs]
+    extract = [*program, "extract", "-r", str(radius), "-x", str(scale), "-d", "-1", *parallel]
+    extract += ["-o", output / "picks.txt", *(small / path.name for path in micrographs)]
+    return [preprocess, extract]
