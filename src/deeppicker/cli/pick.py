@@ -12,9 +12,9 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from deeppicker.cli.picking import Subject, settle_diameter, source_of
+from deeppicker.cli.picking import Subject, kept_diameter, settle_diameter, source_of
 from deeppicker.cli.show import Show, ShowConfig, showing
-from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
+from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
 from deeppicker.core import micrograph_key
 from deeppicker.dataset import find_diameter
 from deeppicker.errors import InputError
@@ -50,6 +50,8 @@ class Options:
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
     show: ShowConfig = ShowConfig()
+    size: DiameterConfig = DiameterConfig()
+    steps: PickConfig = PickConfig()
 
 
 def run(options: Options) -> int:
@@ -66,8 +68,9 @@ def run(options: Options) -> int:
     with showing(options.show) as show, staff(options.work, options.cluster, len(mine), options.output) as crew:
         model = load_model(options.subject.model)
         earlier = find_diameter(options.output) if options.output.is_dir() and not options.overwrite else None
-        size = settle_diameter(options.subject, model, earlier, entries, (crew, show))
-        task = Task(model, size.value, source_of(options.subject), options.subject.steps)
+        size = kept_diameter(options.subject, model, earlier)
+        size = size or settle_diameter(options.subject, options.size, model, entries, (crew, show))
+        task = Task(model, size.value, source_of(options.subject), options.steps)
         select = options.select if size.seen else replace(options.select, threshold=1.0)  # nothing is a pick
         folder = RunFolder(options.output, task.settings(), select, overwrite=options.overwrite)
         folder.refuse_other_paths([entry.name for entry in entries])

@@ -11,7 +11,7 @@ import numpy as np
 
 from deeppicker.cli.show import Show
 from deeppicker.cli.types import Length
-from deeppicker.config import DEFAULT_MODEL, LEAST_COVERAGE, DiameterConfig, PickConfig
+from deeppicker.config import DEFAULT_MODEL, LEAST_COVERAGE, DiameterConfig
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import MicrographEntry
 
@@ -43,9 +43,6 @@ class Subject:
     invert: bool = False
     """The particles are bright on a darker background."""
 
-    size: DiameterConfig = DiameterConfig()
-    steps: PickConfig = PickConfig()
-
 
 class Size(NamedTuple):
     """A diameter in Å, whether it was estimated just now, and whether particles are in sight."""
@@ -55,8 +52,14 @@ class Size(NamedTuple):
     seen: bool = True
 
 
+def kept_diameter(subject: Subject, model: Model, earlier: float | None) -> Size | None:
+    """Return the diameter of the picks in the run folder, in Å, unless another one is asked for."""
+    asked = next((d for d in (subject.diameter, model.diameter) if d is not None), earlier)
+    return Size(earlier) if earlier is not None and asked == earlier else None
+
+
 def settle_diameter(
-    subject: Subject, model: Model, earlier: float | None, entries: Sequence[MicrographEntry], crew: tuple[Staff, Show]
+    subject: Subject, config: DiameterConfig, model: Model, entries: Sequence[MicrographEntry], crew: tuple[Staff, Show]
 ) -> Size:
     """Return the diameter that is given, known or estimated; say what the micrographs show of it.
 
@@ -64,10 +67,10 @@ def settle_diameter(
     ----------
     subject : Subject
         May give the diameter.
+    config : DiameterConfig
+        How it is estimated.
     model : Model
         May know it, or can estimate it.
-    earlier : float or None
-        That of the picks in the run folder, in Å.
     entries : sequence of MicrographEntry
         The micrographs.
     crew : (Staff, Show)
@@ -82,12 +85,13 @@ def settle_diameter(
     from deeppicker.diameter import can_estimate, combine
 
     staff, show = crew
-    known = next((d for d in (subject.diameter, model.diameter, earlier) if d is not None), None)
-    if known is not None and (known == earlier or not 0 < known < math.inf or not can_estimate(model)):
+    known = subject.diameter if subject.diameter is not None else model.diameter
+    if known is not None and not (0 < known < math.inf and can_estimate(model)):
         return Size(known)
     if not can_estimate(model):
         raise InputError("this model cannot tell the particle diameter; set --diameter (in Å)")
-    config = subject.size if known is None else replace(subject.size, looked_at=min(CHECKED, subject.size.looked_at))
+    if known is not None:
+        config = replace(config, looked_at=min(CHECKED, config.looked_at))
     chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
     job = LookJob(model, config, Source(subject.pixel_size, subject.invert), staff.threads)
     with staff.hire(job) as each:

@@ -20,9 +20,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from deeppicker.arrivals import Arrivals
-from deeppicker.cli.picking import Subject, settle_diameter, source_of
+from deeppicker.cli.picking import Subject, kept_diameter, settle_diameter, source_of
 from deeppicker.cli.show import Show, ShowConfig, showing
-from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
+from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
 from deeppicker.core import micrograph_key
 from deeppicker.dataset import find_diameter
 from deeppicker.errors import InputError, OutputError
@@ -32,7 +32,7 @@ from deeppicker.results import Row
 from deeppicker.runs import RunFolder
 
 if TYPE_CHECKING:
-    from deeppicker.model import Model
+    pass
 
 _GROWTH = 1.5  # the threshold is chosen anew whenever there are so many times as many micrographs
 _LAST = 8  # micrographs that are shown
@@ -67,6 +67,8 @@ class Options:
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
     show: ShowConfig = ShowConfig()
+    size: DiameterConfig = DiameterConfig()
+    steps: PickConfig = PickConfig()
 
     def __post_init__(self) -> None:
         for name in ("settle", "interval", "idle"):
@@ -124,13 +126,16 @@ def run(options: Options) -> int:
     ):
         model = load_model(options.subject.model)
         feed = _Feed(options, stop, show)
-        needed = 1 if _knows_diameter(options, model) else options.subject.size.looked_at
+        earlier = find_diameter(options.output)
+        known = any(diameter is not None for diameter in (options.subject.diameter, model.diameter, earlier))
+        needed = 1 if known else options.size.looked_at
         first = feed.first(needed)
         if not first:
             show.warn("nothing was picked: too few micrographs have arrived; `deeppicker pick` takes them as they are")
             return 2
-        size = settle_diameter(options.subject, model, find_diameter(options.output), first, (crew, show))
-        task = Task(model, size.value, source_of(options.subject), options.subject.steps)
+        size = kept_diameter(options.subject, model, earlier)
+        size = size or settle_diameter(options.subject, options.size, model, first, (crew, show))
+        task = Task(model, size.value, source_of(options.subject), options.steps)
         folder = RunFolder(options.output, task.settings(), options.select)
         totals, names, chosen = Totals(time.monotonic()), dict[str, None](), 0
         try:
@@ -210,10 +215,6 @@ class _Feed:
             with suppress(OSError):  # else the next run would end at once
                 self._stop_file.unlink()
         return self._stop.is_set()
-
-
-def _knows_diameter(options: Options, model: Model) -> bool:
-    return any(known is not None for known in (options.subject.diameter, model.diameter, find_diameter(options.output)))
 
 
 @contextmanager
