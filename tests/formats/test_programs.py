@@ -99,12 +99,14 @@ def test_cryosparc_particles_read_back_within_a_thousandth_of_a_pixel(picks: lis
         assert entries == {item.micrograph: ((4092, 5760), pytest.approx(0.83)) for item in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder_format", ["cbox", "json", "automatch", "pos", "box"])
 def test_a_hundred_thousand_picks_in_a_folder_read_back_as_written(folder_format: FolderFormat) -> None:
     exact = folder_format in ("json", "automatch")
     _assert_folder_round_trip(_many(), folder_format, 200, 0 if exact else 0.5 if folder_format != "cbox" else 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.cs", "p.csv", "p.tsv", "p.star"])
 def test_a_hundred_thousand_picks_in_a_file_read_back_as_written(name: str, tmp_path: Path) -> None:
     write_picks(tmp_path / name, _many(), sizes=_sizes(_many()))

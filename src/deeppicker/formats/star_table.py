@@ -18,6 +18,7 @@ from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines
 
 _ASCII = "".join(map(chr, range(128))).replace("%", "")
 _RESERVED = re.compile(r"[_#$'\"\[\];]|data_|loop_|global_|save_|stop_", re.IGNORECASE)
+_MARKS = ("'", '"', ";")
 _VERSION = "# version 30001"  # RELION 3.1 wrote this and later versions read it
 
 
@@ -130,7 +131,9 @@ def _columns(block: cif.Block, escaped: bool) -> tuple[dict[str, list[str]], dic
     start: dict[str, int] = {}
     for item in block:
         if item.loop is not None:
-            values = [_unquoted(value, escaped) for value in item.loop.values]
+            values = [  # most values need nothing, and there may be millions
+                _unquoted(value, escaped) if escaped or value[:1] in _MARKS else value for value in item.loop.values
+            ]
             width = item.loop.width()
             loop = {tag.removeprefix("_"): values[i::width] for i, tag in enumerate(item.loop.tags)}
             # A block may hold pairs and a loop; the longer is the table.
