@@ -136,7 +136,7 @@ _Confidence #9
 _NumBoxes #10
 _Angle #11
 100.5 20 <NA> 220 200 <NA> 149 148 0.625 <NA> <NA>
--30 40 <NA> 221 200 <NA> 149 148 <NA> <NA> <NA>
+-30 40 None 221 200 None 149 148 None None None
 
 data_cryolo_include
 
@@ -165,7 +165,7 @@ def test_the_boxes_of_cryolo_before_1_8_are_read(tmp_path: Path) -> None:
 
 
 def test_the_boxes_of_a_tomogram_are_refused(tmp_path: Path) -> None:
-    text = _CBOX.replace("20 <NA> 220", "20 7 220").replace("40 <NA> 221", "40 8 221")
+    text = _CBOX.replace("20 <NA> 220", "20 7 220").replace("40 None 221", "40 8 221")
     with pytest.raises(FormatError, match="tomogram"):
         read_picks(_write(tmp_path / "m.cbox", text))
 
@@ -473,3 +473,19 @@ def test_a_folder_is_not_begun_if_a_name_cannot_be_stored(tmp_path: Path) -> Non
     with pytest.raises(DeepPickerError):
         write_picks(tmp_path / "folder", picks)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_message_that_quotes_a_damaged_file_stays_short_and_printable(tmp_path: Path) -> None:
+    path = _write(tmp_path / "m.csv", "X\x1b[31m\x07" + "9" * 9999 + ",y\n1,2\n")
+    with pytest.raises(FormatError, match=r"m\.csv.*found x\\x1b\[31m\\x079+ … 9+, y$") as caught:
+        read_picks(path)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["m.box", "m.csv", "m.tsv"])
+def test_lines_may_end_as_in_unix_windows_or_old_mac_files(name: str, end: str, tmp_path: Path) -> None:
+    rows = {"m.box": ["1 2 2 2", "3 4 2 2"], "m.csv": ["x,y", "2,3", "4,5"]}
+    lines = rows.get(name, ["image_name\tx_coord\ty_coord", "m\t2\t3", "m\t4\t5"])
+    (tmp_path / name).write_bytes("".join(line + end for line in lines).encode())
+    assert read_picks(tmp_path / name)[0].positions.tolist() == [[2, 3], [4, 5]]

@@ -26,7 +26,7 @@ from deeppicker.compare import Comparison, PickSet, compare, consensus
 from deeppicker.core import micrograph_key
 from deeppicker.dataset import find_diameter, find_pixel_size
 from deeppicker.errors import InputError
-from deeppicker.formats import MicrographEntry, cryosparc, find_micrographs, read_picks, write_picks
+from deeppicker.formats import MicrographEntry, find_micrographs, read_picks, write_picks
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import without_uid
 from deeppicker.formats.text import one_line
@@ -198,10 +198,7 @@ def _pixel_sizes(options: Options, sets: Sequence[PickSet], keys: Sequence[str])
 def _entries(options: Options, sets: Sequence[PickSet]) -> list[MicrographEntry]:
     entries = []
     for path, item in zip(options.sets, sets, strict=True):
-        if path.suffix.lower() == ".cs":
-            entries += cryosparc.read_micrographs(path)
-        else:
-            entries += entries_of_star(path, list(item.picks.values()))
+        entries += entries_of_star(path, list(item.picks.values()))
     return entries + (find_micrographs([options.micrographs]) if options.micrographs is not None else [])
 
 

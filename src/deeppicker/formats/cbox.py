@@ -25,6 +25,7 @@ _SIZE = ("Width", "Height")
 _DEPTH = "CoordinateZ"
 _SCORE = "Confidence"
 _MISSING = "<NA>"
+_MISSING_TOO = (_MISSING, "None")  # its STAR library writes either
 _VERSION = "1.0"
 
 
@@ -93,5 +94,5 @@ def _check_flat(table: Table) -> None:
 def _or_nan(table: Table, label: str) -> Float64[np.ndarray, " n"]:
     if label not in table:
         return np.full(len(table), np.nan)
-    values = [token if token != _MISSING else "" for token in table.text(label)]
+    values = ["" if token in _MISSING_TOO else token for token in table.text(label)]
     return Table(table.path, table.name, {label: values}, table.start).numbers_or_nan(label)

@@ -133,7 +133,7 @@ def write(path: Path, picks: Sequence[Picks], sizes: Mapping[str, MicrographSize
             ("pick_stats/angle_rad", "<f4"),
         ]
     )
-    parts = [_records(item, name, sizes, dtype) for item, name in zip(picks, names, strict=True)]
+    parts = [_records(item, name, sizes, dtype) for item, name in zip(picks, names, strict=True) if len(item)]
     content = io.BytesIO()
     np.save(content, np.concatenate([np.empty(0, dtype), *parts]), allow_pickle=False)
     atomic_write(path, content.getvalue())

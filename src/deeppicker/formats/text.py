@@ -16,11 +16,20 @@ Lines = Callable[[int], int | None]
 """Tells the line of a file (the first is 1) in which a row of its table (the first is 0) stands, if that is known."""
 
 _LONGEST_SHOWN = 60
+_LONGEST_MESSAGE = 1500
 
 
 def one_line(value: object) -> str:
-    """Return ``str(value)`` on one printable line; error messages must not break over lines."""
-    return " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return ``str(value)`` on one printable line; error messages must not break over lines.
+
+    Of a very long one, such as one that quotes a damaged file, the middle is left out: file and remedy are at the ends.
+    """
+    text = " ".join(str(value).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[: _LONGEST_MESSAGE * 2 // 3]} … {text[-_LONGEST_MESSAGE // 3 :]}"
+    return text
 
 
 def is_file(path: Path) -> bool:
@@ -78,8 +87,9 @@ def row_name(row: int, lines: Lines = unknown_line) -> str:
 
 
 def numbered_lines(text: str) -> list[tuple[int, str]]:
-    """Return the lines that hold anything, each with its number in the file; only line feeds end a line."""
-    return [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    """Return the lines that hold anything, each with its number; they end as in Unix, Windows, or old Mac files."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def finite_floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
