@@ -164,7 +164,19 @@ def test_micrographs_that_not_all_sets_name_are_told_or_left_out():
 @pytest.mark.filterwarnings("ignore:1 of 2 micrographs")
 def test_without_a_radius_it_is_three_tenths_of_the_diameter():
     run("a.star", "b.tsv", "--diameter", 33, "--json", "m.json")
-    assert json.loads(Path("m.json").read_text(encoding="utf-8"))["match_radius_angstrom"] == pytest.approx(9.9)
+    assert json.loads(Path("m.json").read_text(encoding="utf-8"))["match_radius"] == pytest.approx(9.9)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.filterwarnings("ignore:1 of 2 micrographs")
+def test_a_radius_in_pixels_needs_no_pixel_size_and_invents_none():
+    run("b.tsv", "c.cs", "--radius-pixels", 5, "--json", "m.json")
+    content = json.loads(Path("m.json").read_text(encoding="utf-8"))
+    assert (content["match_radius"], content["match_radius_unit"], content["matched"][0][1]) == (5, "pixels", 1)
+    run("b.tsv", "b.tsv", "--radius-pixels", 5, "--consensus", "both.star")
+    assert [entry.pixel_size for entry in read_micrographs(Path("both.star"))] == [None]
+    run("b.tsv", "a.star", "--radius-pixels", 5, "--consensus", "both.star", "--common")
+    assert [entry.pixel_size for entry in read_micrographs(Path("both.star"))] == [2]
 
 
 def test_pixel_sizes_come_from_the_images_too(project, capsys):
@@ -181,7 +193,8 @@ def test_pixel_sizes_come_from_the_images_too(project, capsys):
     ("arguments", "match"),
     [
         (["a.star"], "at least two files"),
-        ([*SETS], "set --diameter or --radius"),
+        ([*SETS], "set --diameter, --radius"),
+        ([*SETS, "--radius", "5", "--radius-pixels", "5"], "exclude each other"),
         (["b.tsv", "b.tsv", "--radius", "5"], "no pixel size of m is known"),
         ([*SETS, "--radius", "0"], "--radius is 0"),
         ([*SETS, "--radius", "5", "--at-least", "4"], "--at-least is 4"),

@@ -445,8 +445,11 @@ def test_a_malformed_file_says_which_line(name: str, tmp_path: Path) -> None:
 
 
 def test_a_bad_eman2_box_is_shown_with_its_number(tmp_path: Path) -> None:
-    path = _write(tmp_path / "m_info.json", '{"boxes": [[1, 2, "manual"], [1, null]]}')
-    with pytest.raises(FormatError, match=r"m_info\.json: box 2 is \[1, null\]"):
+    path = _write(tmp_path / "m_info.json", '{\n"ctf": 1,\n"boxes": [\n [1, 2, "manual"],\n [1, null]]}')
+    with pytest.raises(FormatError, match=r"m_info\.json: box 2 \(line 5\) is \[1, null\]"):
+        read_picks(path)
+    path.write_text('{"x": {"boxes": [1]}, "boxes": [[1, 2], [3, 4], 5]}')
+    with pytest.raises(FormatError, match=r"m_info\.json: box 3 is 5"):
         read_picks(path)
 
 

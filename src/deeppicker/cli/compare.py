@@ -50,9 +50,10 @@ class Options:
     """Particle diameter in Å. By default that which is recorded beside one of the sets."""
     radius: Length = None
     """Largest distance of picks that agree, in Å. By default 0.3 diameters."""
+    radius_pixels: Annotated[float | None, arg(metavar="PIXELS")] = None
+    """The same in pixels of the micrographs, in place of --radius; needs no pixel size."""
     pixel_size: Length = None
-    """Å per pixel, for all micrographs. By default that of STAR and .cs files or of the micrographs; with
-    --pixel-size 1, lengths are in pixels."""
+    """Å per pixel, for all micrographs. By default that of STAR and .cs files or of the micrographs."""
     micrographs: Where = None
     """Folder, pattern, file, STAR or .cs file of the micrographs, for their pixel sizes."""
     names: tuple[str, ...] = ()
@@ -85,12 +86,12 @@ def run(options: Options) -> int:
     sets = [_read(label, path) for label, path in zip(labels, options.sets, strict=True)]
     keys = _keys(sets, options)
     pixel_sizes = _pixel_sizes(options, sets, keys)
-    angstrom = _radius(options)
-    radii = {key: angstrom / pixel_sizes[key] for key in keys}
+    radius, unit = _radius(options)
+    radii = {key: radius if unit == "pixels" else radius / _known(key, pixel_sizes[key]) for key in keys}
     comparison = compare(sets, radii)
-    _print(comparison, angstrom, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
+    _print(comparison, f"{radius:g} {unit}", Console(width=None if sys.stdout.isatty() else 120, highlight=False))
     if options.json is not None:
-        numbers = {"match_radius_angstrom": angstrom} | comparison.to_json()
+        numbers = {"match_radius": radius, "match_radius_unit": unit} | comparison.to_json()
         atomic_write(options.json, json.dumps(numbers, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     if options.csv is not None:
         atomic_write(options.csv, _csv(comparison))
@@ -100,8 +101,9 @@ def run(options: Options) -> int:
         atomic_write(options.png, figures.agreement_matrix(comparison.labels, comparison.found))
     if options.consensus is not None:
         found = consensus(sets, radii, options.at_least)
-        by_name = {item.micrograph: pixel_sizes[key] for key, item in zip(keys, found, strict=True)}
-        write_picks(options.consensus, found, pixel_size=by_name)
+        names = {key: item.micrograph for key, item in zip(keys, found, strict=True)}
+        known = {names[key]: size for key, size in pixel_sizes.items() if size is not None}
+        write_picks(options.consensus, found, pixel_size=known if len(known) == len(found) else None)
         count = sum(map(len, found))
         print(f"Wrote {count:,} picks of at least {options.at_least} of {len(sets)} sets to {options.consensus}")
     return 0
@@ -116,7 +118,9 @@ def _check(options: Options) -> None:
         raise InputError("--names gives a name twice; give different ones")
     if not 1 <= options.at_least <= len(options.sets):
         raise InputError(f"--at-least is {options.at_least}; set it to 1 to {len(options.sets)}, the number of sets")
-    for name in ("diameter", "radius", "pixel_size"):
+    if options.radius is not None and options.radius_pixels is not None:
+        raise InputError("--radius and --radius-pixels exclude each other; set one of them")
+    for name in ("diameter", "radius", "radius_pixels", "pixel_size"):
         value = getattr(options, name)
         if value is not None and not 0 < value < np.inf:
             raise InputError(f"--{name.replace('_', '-')} is {value}; set a positive number")
@@ -167,32 +171,38 @@ def _keys(sets: Sequence[PickSet], options: Options) -> list[str]:
     return every
 
 
-def _radius(options: Options) -> float:
+def _radius(options: Options) -> tuple[float, str]:
+    """Return the match radius and its unit."""
+    if options.radius_pixels is not None:
+        return options.radius_pixels, "pixels"
     if options.radius is not None:
-        return options.radius
+        return options.radius, "Å"
     known = options.diameter or next(filter(None, map(find_diameter, options.sets)), None)
     if known is None:
-        raise InputError("no particle diameter is recorded beside the sets; set --diameter or --radius (in Å)")
-    return _MATCH_DIAMETERS * known
+        raise InputError(
+            "no particle diameter is recorded beside the sets; set --diameter, --radius or --radius-pixels"
+        )
+    return _MATCH_DIAMETERS * known, "Å"
 
 
-def _pixel_sizes(options: Options, sets: Sequence[PickSet], keys: Sequence[str]) -> dict[str, float]:
-    """Return Å per pixel by micrograph, as the option, the sets or the images say."""
+def _known(key: str, pixel_size: float | None) -> float:
+    if pixel_size is None:
+        raise InputError(
+            one_line(f"no pixel size of {key} is known; set --pixel-size, --micrographs or --radius-pixels")
+        )
+    return pixel_size
+
+
+def _pixel_sizes(options: Options, sets: Sequence[PickSet], keys: Sequence[str]) -> dict[str, float | None]:
+    """Return Å per pixel by micrograph, as the option, the sets or the images say; None where none of them does."""
     if options.pixel_size is not None:
         return dict.fromkeys(keys, options.pixel_size)
     by_key: dict[str, list[MicrographEntry]] = {}
     for entry in _entries(options, sets):
         by_key.setdefault(_key(entry.name), []).append(entry)
     recorded = next(filter(None, map(find_pixel_size, options.sets)), None)
-    sizes = {}
-    for key in keys:
-        info = micrograph_info(by_key.get(key, ()), recorded)
-        if info is None:
-            raise InputError(
-                one_line(f"no pixel size of {key} is known; set --micrographs, or --pixel-size (1: lengths in pixels)")
-            )
-        sizes[key] = info.pixel_size
-    return sizes
+    found = {key: micrograph_info(by_key.get(key, ()), recorded) for key in keys}
+    return {key: None if info is None else info.pixel_size for key, info in found.items()}
 
 
 def _entries(options: Options, sets: Sequence[PickSet]) -> list[MicrographEntry]:
@@ -202,9 +212,9 @@ def _entries(options: Options, sets: Sequence[PickSet]) -> list[MicrographEntry]
     return entries + (find_micrographs([options.micrographs]) if options.micrographs is not None else [])
 
 
-def _print(comparison: Comparison, angstrom: float, console: Console) -> None:
+def _print(comparison: Comparison, radius: str, console: Console) -> None:
     console.print(
-        f"Match radius {angstrom:g} Å, {len(comparison.micrographs)} micrographs. "
+        f"Match radius {radius}, {len(comparison.micrographs)} micrographs. "
         "Part of the picks of a row's set that the column's set has too:"
     )
     table = Table(box=box.SIMPLE_HEAD)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from deeppicker.formats.text import is_file, one_line, read_text
 SUFFIX = "_info.json"
 _BOXES = "boxes"
 _KIND = "deeppicker"
+_SEPARATOR = re.compile(r"\s*,?\s*")
 
 
 def read(path: Path) -> list[Picks]:
@@ -78,9 +80,26 @@ def _row(path: Path, index: int, item: object) -> tuple[float, float, float]:
     x, y = (_number(value) for value in [*values[:2], None, None][:2])
     if x is None or y is None:
         shown = json.dumps(item)[:60]
-        raise FormatError(one_line(f"{path}: box {index + 1} is {shown}, not [x, y, kind]; correct or remove it"))
+        line = _line_of_box(read_text(path), index)
+        where = f"box {index + 1}" + (f" (line {line})" if line is not None else "")
+        raise FormatError(one_line(f"{path}: {where} is {shown}, not [x, y, kind]; correct or remove it"))
     score = _number(values[3]) if len(values) > 3 else None
     return x, y, math.nan if score is None else score
+
+
+def _line_of_box(text: str, index: int) -> int | None:
+    """Return the line on which a box (the first is 0) begins, by reading the list again; None if it is not found."""
+    start = re.search(rf'"{_BOXES}"\s*:\s*\[\s*', text)
+    if start is None:
+        return None
+    at, decoder = start.end(), json.JSONDecoder()
+    try:
+        for _ in range(index):
+            _, end = decoder.raw_decode(text, at)
+            at = end + len(_SEPARATOR.match(text, end)[0])  # type: ignore[index]  # always matches
+    except ValueError:
+        return None
+    return text.count("\n", 0, at) + 1
 
 
 def _number(value: object) -> float | None:
