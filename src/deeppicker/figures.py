@@ -299,6 +299,27 @@ def training_curves(history: Sequence[Mapping[str, int | float]]) -> bytes:
     return _png(figure)
 
 
+def agreement_matrix(labels: Sequence[str], found: Float[np.ndarray, "n n"]) -> bytes:
+    """Draw which part of each set of picks (a row) the other sets (the columns) have too; NaN stays empty."""
+    from matplotlib.figure import Figure
+
+    count = len(labels)
+    side = 1.6 + 0.6 * count
+    figure = Figure(figsize=(side + 1.6, side), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(found, cmap="Blues", vmin=0, vmax=1)
+    shown = [label.replace("$", r"\$") for label in labels]
+    axes.set_xticks(range(count), shown, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), shown)
+    axes.set_ylabel("Picks of")
+    axes.set_xlabel("found by")
+    for (row, column), value in np.ndenumerate(found):
+        if np.isfinite(value):
+            colour = "white" if value > 0.6 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    return _png(figure)
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 

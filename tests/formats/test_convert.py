@@ -14,7 +14,7 @@ import tyro
 from deeppicker.cli.convert import Options, run
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.formats import read_micrographs, read_picks, write_picks
+from deeppicker.formats import cryosparc, read_micrographs, read_picks, write_picks
 
 _HEIGHT, _WIDTH = 30, 50
 
@@ -110,9 +110,95 @@ def test_picks_below_the_least_score_are_left_out(source: Path) -> None:
     assert all((item.scores >= 0.5).all() and len(item) == 3 for item in read_picks(source.with_name("out.csv")))
 
 
+_UID = "000123456789012345678"
+
+
+@pytest.mark.parametrize("folder_format", ["cbox", "json", "pos", "automatch"])
+def test_a_folder_of_another_programs_files_is_written_and_read(folder_format: str, source: Path) -> None:
+    folder = source.with_name("folder")
+    _convert(source, folder, "--folder-format", folder_format, "--box-size", 33)
+    _convert(folder, source.with_name("back.csv"))
+    for found, expected in zip(read_picks(source.with_name("back.csv")), read_picks(source), strict=True):
+        np.testing.assert_array_equal(found.positions, expected.positions)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def _as_cryosparc(source: Path) -> Path:
+    """Give the images the names that cryoSPARC gives them on import."""
+    images = source.with_name("images")
+    for path in list(images.iterdir()):
+        path.rename(images / f"{_UID}_{path.name}")
+    return images
+
+
+def test_names_get_the_prefixes_of_cryosparc_or_lose_them(source: Path) -> None:
+    images = _as_cryosparc(source)
+    on, off = source.with_name("on.star"), source.with_name("off.star")
+    _convert(source, on, "--micrographs", images)
+    assert [item.micrograph for item in read_picks(on)] == [f"{images}/{_UID}_{n}.mrc" for n in ("one", "two")]
+    _convert(on, off, "--uid-prefix", "strip")
+    assert {entry.name: entry.pixel_size for entry in read_micrographs(off)} == {
+        f"{images}/one.mrc": 1.5,
+        f"{images}/two.mrc": 0.75,
+    }
+    for found, expected in zip(read_picks(off), read_picks(source), strict=True):
+        np.testing.assert_array_equal(found.positions, expected.positions)
+
+
+def test_particles_for_cryosparc_take_sizes_and_uids_from_the_images(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, images = source.with_name("out.cs"), _as_cryosparc(source)
+    _convert(source, target, "--micrographs", images)
+    one, two = cryosparc.read_micrographs(target)
+    assert (one.shape, one.pixel_size, one.uid) == ((_HEIGHT, _WIDTH), 1.5, int(_UID))
+    assert (two.shape, two.pixel_size) == ((_HEIGHT, _WIDTH), 0.75)
+    assert capsys.readouterr().err == ""
+    for found, expected in zip(read_picks(target), read_picks(source), strict=True):
+        np.testing.assert_allclose(found.positions, expected.positions, atol=1e-4)
+    again = source.with_name("again.star")  # and a .cs file tells the pixel sizes of a RELION table
+    _convert(target, again, "--uid-prefix", "strip")
+    assert [entry.pixel_size for entry in read_micrographs(again)] == [1.5, 0.75]
+
+
+def test_cryosparcs_own_list_of_micrographs_serves_without_the_images(source: Path) -> None:
+    dtype = [
+        ("uid", "<u8"),
+        ("micrograph_blob/path", "S99"),
+        ("micrograph_blob/shape", "<u4", (2,)),
+        ("micrograph_blob/psize_A", "<f4"),
+    ]
+    rows = [(7 + i, f"J1/imported/{_UID}_{n}.mrc", (_HEIGHT, _WIDTH), 1.5) for i, n in enumerate(("one", "two"))]
+    with source.with_name("micrographs.cs").open("wb") as file:
+        np.save(file, np.array(rows, dtype))
+    table = source.with_name("table.csv")
+    table.write_text("micrograph,X-Coordinate,Y-Coordinate\none.mrc,3,4\n")
+    _convert(table, source.with_name("out.cs"), "--flip-y", "--micrographs", source.with_name("micrographs.cs"))
+    (picks,) = read_picks(source.with_name("out.cs"))
+    assert picks.micrograph == f"J1/imported/{_UID}_one.mrc"
+    np.testing.assert_allclose(picks.positions, [[3, _HEIGHT - 5]], atol=1e-4)
+    assert cryosparc.read_micrographs(source.with_name("out.cs"))[0].uid == 7
+
+
+def test_particles_for_cryosparc_without_its_uids_are_told_of(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _convert(source, source.with_name("out.cs"), "--micrographs", source.with_name("images"))
+    assert "cryoSPARC's UID of" in capsys.readouterr().err
+
+
+def test_a_table_for_relion_3_0_has_no_optics_groups(source: Path) -> None:
+    target = source.with_name("old.star")
+    _convert(source, target, "--relion", "3.0", "--micrographs", source.with_name("images"))
+    assert "optics" not in target.read_text().lower()
+    assert [entry.pixel_size for entry in read_micrographs(target)] == [1.5, 0.75]
+
+
 @pytest.mark.parametrize(
     ("output", "options", "match"),
     [
+        ("out.cs", [], "image size of one; give its image with --micrographs"),
+        ("out.cbox", ["--box-size", "9"], "one micrograph"),
+        ("out", ["--folder-format", "cbox"], "--box-size"),
+        ("out.csv", ["--relion", "3.0"], r"out\.csv is no \.star file"),
         ("out.box", [], "one micrograph"),
         ("out.json", [], r"out\.json"),
         ("out", ["--folder-format", "box"], "--box-size"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from deeppicker.core import Picks
 from deeppicker.errors import DeepPickerError, FormatError, InputError, OutputError
 from deeppicker.formats import read_picks, write_picks
+from deeppicker.formats.cryosparc import MicrographSize
 from deeppicker.formats.names import merge, micrograph_of
 
 _EXAMPLES = settings(derandomize=True, deadline=None, max_examples=50)
@@ -140,14 +141,17 @@ def test_the_particle_type_of_eman1_is_not_taken_for_a_score(tmp_path: Path) -> 
     assert not read_picks(path)[0].has_scores
 
 
-@pytest.mark.parametrize("file_name", ["none.star", "none.csv", "none.tsv"])
+@pytest.mark.parametrize("file_name", ["none.star", "none.csv", "none.tsv", "none.cs"])
 def test_no_picks_make_a_valid_file_without_picks(file_name: str) -> None:
     assert _round_trip([], file_name) == []
     empty = Picks.unscored("m.mrc", np.empty((0, 2)))
     assert _round_trip([empty], file_name) == []
 
 
-@pytest.mark.parametrize("options", [{}, {"folder_format": "box", "box_size": 9}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, *({"folder_format": kind, "box_size": 9} for kind in ("box", "cbox", "json", "pos", "automatch"))],
+)
 def test_a_micrograph_without_picks_has_its_file_in_a_folder(options: dict[str, object]) -> None:
     empty = Picks.unscored("m", np.empty((0, 2)))
     assert_same(_round_trip([empty], "folder", **options), [empty])
@@ -283,10 +287,10 @@ def test_a_missing_column_is_reported_with_those_found(tmp_path: Path) -> None:
         read_picks(path)
 
 
-@pytest.mark.parametrize("name", ["absent.star", "absent.box", "absent.csv", "absent.tsv"])
-def test_a_missing_file_is_an_input_error(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=name):
-        read_picks(tmp_path / name)
+@pytest.mark.parametrize("kind", [".star", ".box", ".csv", ".tsv", ".cs", ".cbox", "_info.json", ".pos"])
+def test_a_missing_file_is_an_input_error(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"absent{kind}"):
+        read_picks(tmp_path / f"absent{kind}")
 
 
 def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
@@ -294,7 +298,7 @@ def test_an_empty_folder_is_an_input_error(tmp_path: Path) -> None:
         read_picks(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["x.box", "x.star", "x.csv", "x.tsv"])
+@pytest.mark.parametrize("name", ["x.box", "x.star", "x.csv", "x.tsv", "x.cbox", "x_info.json", "x.pos"])
 def test_writing_into_a_missing_folder_is_an_output_error(name: str, tmp_path: Path) -> None:
     picks = [Picks.unscored("m", np.ones((1, 2)))]
     with pytest.raises(OutputError, match=name):
@@ -318,11 +322,13 @@ def _example(file_name: str) -> bytes:
     picks = [Picks(name, np.arange(8.0).reshape(4, 2), np.linspace(0, 1, 4)) for name in ("a b", "é")]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / file_name
-        write_picks(path, picks[: 1 if path.suffix == ".box" else 2], pixel_size=1.5, box_size=8)
+        sizes = {item.micrograph: MicrographSize(40, 50, 1.5) for item in picks}
+        count = 2 if path.suffix in (".star", ".csv", ".tsv", ".cs") else 1
+        write_picks(path, picks[:count], pixel_size=1.5, box_size=8, sizes=sizes)
         return path.read_bytes()
 
 
-@pytest.mark.parametrize("file_name", ["x.star", "x.box", "x.csv", "x.tsv"])
+@pytest.mark.parametrize("file_name", ["x.star", "x.box", "x.csv", "x.tsv", "x.cs", "x.cbox", "x_info.json", "x.pos"])
 @_EXAMPLES
 @given(cut=st.integers(0, 2000), at=st.integers(0, 2000), junk=st.binary(max_size=6))
 def test_a_damaged_file_never_raises_anything_but_one_line(file_name: str, cut: int, at: int, junk: bytes) -> None:

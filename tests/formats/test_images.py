@@ -145,6 +145,9 @@ def test_a_stack_of_one_section_is_an_image(image: np.ndarray, tmp_path: Path) -
         (212, b"\0\0\0\0", "unknown machine stamp"),
         (212, b"\x11\x11\0\0", "other byte order"),
         (208, bytes(8), "no 'MAP' at byte 208 and an unknown machine stamp"),
+        (8, bytes(4), "no sections by its header"),
+        (92, b"\0\4\0\0", "no room for an extended header of 1,024 bytes"),
+        (92, b"\xff\xff\xff\xff", "no room for an extended header of -1 bytes"),
     ],
 )
 def test_a_flaw_that_leaves_no_doubt_is_a_warning(
@@ -153,6 +156,29 @@ def test_a_flaw_that_leaves_no_doubt_is_a_warning(
     path = _patched(_mrc(tmp_path / "m.mrc", image), offset, content)
     with pytest.warns(UserWarning, match=warned):
         np.testing.assert_array_equal(read_micrograph(path).image, image)
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_a_compressed_big_endian_file_with_a_bad_header_warns_and_is_read(
+    suffix: str, compress: Callable[[bytes], bytes], image: np.ndarray, tmp_path: Path
+) -> None:
+    header = np.frombuffer(_mrc(tmp_path / "m.mrc", image).read_bytes()[:1024], HEADER_DTYPE)
+    swapped = header.astype(HEADER_DTYPE.newbyteorder(">")).tobytes()
+    path = tmp_path / f"m.mrc{suffix}"
+    path.write_bytes(compress(swapped[:208] + bytes(8) + swapped[216:] + image.astype(">f4").tobytes()))
+    with pytest.warns(UserWarning, match="no 'MAP' at byte 208 and an unknown machine stamp and a machine stamp"):
+        np.testing.assert_array_equal(read_micrograph(path).image, image)
+
+
+def test_a_file_that_is_not_compressed_in_spite_of_its_name_is_read(image: np.ndarray, tmp_path: Path) -> None:
+    plain = _mrc(tmp_path / "m.mrc", image)
+    np.testing.assert_array_equal(read_micrograph(plain.rename(tmp_path / "m.mrc.gz")).image, image)
+
+
+def test_a_compressed_stack_of_one_section_is_an_image(image: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "m.mrcs.bz2"
+    path.write_bytes(bz2.compress(_mrc(tmp_path / "m.mrcs", image[None]).read_bytes()))
+    np.testing.assert_array_equal(read_micrograph(path).image, image)
 
 
 def test_extra_bytes_after_the_image_are_a_warning(image: np.ndarray, tmp_path: Path) -> None:
@@ -249,10 +275,13 @@ def _bad(name: str, path: Path, image: np.ndarray) -> None:
             path.write_text("this is not an image, but a longer text about one\n" * 99)
         case "huge":
             path.write_bytes(np.array([200000, 200000], "<i4").tobytes() + header[8:])
-        case "negative" | "mode 9" | "negative extended header":
+        case "negative" | "mode 9":
             path.write_bytes(header)
-            offset = {"negative": 0, "mode 9": 12, "negative extended header": 92}[name]
+            offset = {"negative": 0, "mode 9": 12}[name]
             _patched(path, offset, np.array([9 if name == "mode 9" else -5], "<i4").tobytes())
+        case "negative extended header":
+            path.write_bytes(header + b"more")
+            _patched(path, 92, np.array([-5], "<i4").tobytes())
         case "4-bit" | "RGB" | "complex integers":
             path.write_bytes(header)
             _patched(path, 12, np.array([{"4-bit": 101, "RGB": 16}.get(name, 3)], "<i4").tobytes())
@@ -279,7 +308,7 @@ _BAD_MRC = {
     "huge": "is cut short",
     "negative": "is not an MRC file",
     "mode 9": "is not an MRC file",
-    "negative extended header": "is not an MRC file",
+    "negative extended header": "extended header of -5 bytes",
     "4-bit": "newstack -mode 1",
     "RGB": "colours",
     "complex integers": "Fourier",
@@ -304,7 +333,7 @@ def test_a_bad_mrc_file_is_refused_in_one_line_that_names_it(name: str, image: n
 @pytest.mark.parametrize(
     ("name", "shape", "match"),
     [
-        ("m.tif", (3, 7, 12), "3 pages"),
+        ("m.tif", (3, 7, 12), "3 pages.*motion-correct it first"),
         ("m.tiff", (7, 12, 3), "channels"),
         ("m.eer", (7, 12), "motion-correct"),
     ],

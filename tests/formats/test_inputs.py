@@ -98,3 +98,12 @@ def test_a_star_file_without_micrographs_is_refused(folder: Path) -> None:
     (folder / "x.star").write_text("data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n")
     with pytest.raises(FormatError, match=r"x\.star.*rlnMicrographName"):
         find_micrographs(["x.star"])
+
+
+def test_a_folder_of_movies_is_answered_with_motion_correction(folder: Path) -> None:
+    (folder / "movies").mkdir()
+    (folder / "movies" / "m.eer").touch()
+    with pytest.raises(InputError, match="only movies; motion-correct them"):
+        find_micrographs(["movies"])
+    with pytest.raises(InputError, match=r"m\.eer is a movie; motion-correct it"):
+        find_micrographs(["movies/m.eer"])

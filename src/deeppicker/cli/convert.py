@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
@@ -16,21 +16,26 @@ from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
     MicrographEntry,
+    cryosparc,
     find_micrographs,
     read_header,
     read_micrographs,
     read_picks,
+    star,
     write_picks,
 )
 from deeppicker.formats.coordinates import FolderFormat
+from deeppicker.formats.cryosparc import MicrographSize
+from deeppicker.formats.names import merge, uid_of, without_uid
 from deeppicker.formats.text import is_file, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Convert particle coordinates between RELION, EMAN, Topaz and CSV files.
+    """Convert particle coordinates between RELION, cryoSPARC, crYOLO, EMAN, Topaz, Gautomatch, Scipion and CSV.
 
-    The extensions tell the formats: .star (RELION), .box (EMAN), .csv, .tsv or .txt (Topaz).
+    The extensions tell the formats: .star (RELION; Gautomatch if the name ends in _automatch.star), .cs (cryoSPARC),
+    .cbox (crYOLO), .box (EMAN), _info.json (EMAN2), .pos (Scipion), .csv, .tsv or .txt (Topaz).
     """
 
     input: Annotated[Positional[Path], arg(metavar="INPUT")]
@@ -43,11 +48,11 @@ class Options:
     """Å per pixel, for the optics table of a RELION particles file. Default: as in INPUT or --micrographs."""
 
     box_size: int | None = None
-    """Width of the boxes in pixels; .box files need it."""
+    """Width of the boxes in pixels; .box and .cbox files need it."""
 
     micrographs: Where = None
-    """Images that the coordinates belong to: a file, a folder, a quoted pattern or a STAR file.
-    OUTPUT takes their names, and --flip-y their heights."""
+    """Images that the coordinates belong to: a file, a folder, a quoted pattern, a STAR file, or cryoSPARC's .cs file
+    of its micrographs. OUTPUT takes their names, --flip-y their heights, and a .cs file their sizes."""
 
     flip_y: FlagCreatePairsOff[bool] = False
     """Count y from the other end of the image (CryoPPP counts from the bottom); needs --micrographs.
@@ -60,7 +65,15 @@ class Options:
     """Leave out picks with a lower score, and those without any."""
 
     folder_format: FolderFormat = "star"
-    """What to fill a folder with: RELION's autopick.star and its coordinate files, or EMAN's .box files."""
+    """What to fill a folder with: RELION's autopick.star and its coordinate files, EMAN's .box files, crYOLO's .cbox,
+    EMAN2's _info.json, Scipion's .pos, or Gautomatch's _automatch.star."""
+
+    uid_prefix: Literal["keep", "strip"] = "keep"
+    """Names that cryoSPARC has made begin with 21 digits and an underscore: keep these in OUTPUT, as cryoSPARC's own
+    import needs them, or strip them, for other programs. With --micrographs, names with and without them agree."""
+
+    relion: Literal["3.0", "3.1"] = "3.1"
+    """Version of a particles table in a .star file: 3.1, which later versions read, or 3.0, without optics groups."""
 
 
 def run(options: Options) -> int:
@@ -80,19 +93,21 @@ def run(options: Options) -> int:
     if options.min_score is not None:
         picks = _at_least(picks, options.min_score, options.input)
     sizes = _pixel_sizes(options, picks, matched) if options.output.suffix.lower() == ".star" else None
-    named = [
-        replace(item, micrograph=matched[item.micrograph].name) if item.micrograph in matched else item
-        for item in picks
-    ]
+    named = [replace(item, micrograph=_new_name(item, matched, options.uid_prefix)) for item in picks]
+    new_names = {old.micrograph: new.micrograph for old, new in zip(picks, named, strict=True)}
     if sizes is not None:
-        sizes = {new.micrograph: sizes[old.micrograph] for old, new in zip(picks, named, strict=True)}
-    write_picks(
-        options.output,
-        named,
-        pixel_size=sizes,
-        box_size=options.box_size,
-        folder_format=options.folder_format,
-    )
+        sizes = {new_names[old]: size for old, size in sizes.items()}
+    if options.relion == "3.0":
+        star.write_particles_3_0(options.output, merge(named), sizes)
+    else:
+        write_picks(
+            options.output,
+            named,
+            pixel_size=sizes,
+            box_size=options.box_size,
+            folder_format=options.folder_format,
+            sizes=_image_sizes(options, picks, matched, new_names),
+        )
     picked = _count(sum(map(len, named)), "pick")
     print(f"Wrote {picked} in {_count(len(named), 'micrograph')} to {options.output}")
     return 0
@@ -107,17 +122,24 @@ def _check(options: Options) -> None:
         raise InputError(f"--pixel-size is {options.pixel_size} Å; set a positive number")
     if options.box_size is not None and options.box_size < 1:
         raise InputError(f"--box-size is {options.box_size} pixels; set a positive number")
+    if options.relion == "3.0" and options.output.suffix.lower() != ".star":
+        raise InputError(one_line(f"--relion 3.0 is for a particles table; {options.output} is no .star file"))
 
 
 def _match(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
-    """Return each micrograph's image by name: the same name, else the same without folder and extension."""
-    by_name = {entry.name: entry for entry in entries}
+    """Return each micrograph's image by name.
+
+    That is the same name, else the same without folder and extension, else the same without cryoSPARC's UID too.
+    """
+    by_name = {entry.name: [entry] for entry in entries}
     by_key: dict[str, list[MicrographEntry]] = {}
+    by_rest: dict[str, list[MicrographEntry]] = {}
     for entry in entries:
         by_key.setdefault(micrograph_key(entry.name), []).append(entry)
+        by_rest.setdefault(without_uid(micrograph_key(entry.name)), []).append(entry)
     matched = {}
     for item in picks:
-        candidates = [by_name[item.micrograph]] if item.micrograph in by_name else by_key.get(item.key, [])
+        candidates = by_name.get(item.micrograph) or by_key.get(item.key) or by_rest.get(without_uid(item.key), [])
         if len(candidates) > 1:
             both = f"{candidates[0].name} and {candidates[1].name}"
             raise InputError(one_line(f"{item.micrograph} could be {both}; give --micrographs with one of them"))
@@ -131,9 +153,44 @@ def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
         raise InputError(
             one_line(f"--flip-y needs the height of {picks.micrograph}, which --micrographs does not hold; add it")
         )
-    height = read_header(matched[picks.micrograph].path).height
+    height = _image_size(matched[picks.micrograph]).height
     x, y = picks.positions.T
     return replace(picks, positions=np.stack([x, height - 1 - y], axis=1))
+
+
+def _new_name(picks: Picks, matched: Mapping[str, MicrographEntry], uid_prefix: str) -> str:
+    name = matched[picks.micrograph].name if picks.micrograph in matched else picks.micrograph
+    return without_uid(name) if uid_prefix == "strip" else name
+
+
+def _image_size(entry: MicrographEntry) -> MicrographSize:
+    uid = entry.uid if entry.uid is not None else uid_of(entry.name)
+    if entry.shape is not None:
+        return MicrographSize(*entry.shape, entry.pixel_size, uid)
+    header = read_header(entry.path)
+    return MicrographSize(header.height, header.width, entry.pixel_size or header.pixel_size, uid)
+
+
+def _image_sizes(
+    options: Options, picks: Sequence[Picks], matched: Mapping[str, MicrographEntry], new_names: Mapping[str, str]
+) -> dict[str, MicrographSize]:
+    """Return what a .cs file says about its micrographs, by their new names; of the images, else of INPUT."""
+    if options.output.suffix.lower() != ".cs":
+        return {}
+    given = {entry.name: entry for entry in _entries_of(options.input) if entry.shape is not None}
+    sizes = {}
+    for item in picks:
+        entry = matched.get(item.micrograph) or given.get(item.micrograph)
+        if entry is not None:
+            sizes[new_names[item.micrograph]] = _image_size(entry)
+    unknown = [name for name, size in sizes.items() if size.uid is None]
+    if unknown:
+        print(
+            f"cryoSPARC's UID of {unknown[0]} is not known, so cryoSPARC cannot find the micrograph by it; give "
+            "cryoSPARC's own names or .cs file of micrographs with --micrographs, or import a .star file",
+            file=sys.stderr,
+        )
+    return sizes
 
 
 def _at_least(picks: Sequence[Picks], min_score: float, path: Path) -> list[Picks]:
@@ -170,11 +227,11 @@ def _pixel_size_of(entry: MicrographEntry | None) -> float | None:
 
 
 def _entries_of(path: Path) -> list[MicrographEntry]:
-    """Return what INPUT says about its micrographs; only a STAR file with their names says anything."""
-    if path.suffix.lower() != ".star":
-        return []
+    """Return what INPUT says about its micrographs; only a STAR or .cs file with their names says anything."""
     try:
-        return read_micrographs(path)
+        if path.suffix.lower() == ".cs":
+            return cryosparc.read_micrographs(path)
+        return read_micrographs(path) if path.suffix.lower() == ".star" else []
     except DeepPickerError:  # bare coordinates: no names, no pixel sizes
         return []
 

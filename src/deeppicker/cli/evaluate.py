@@ -20,7 +20,7 @@ from deeppicker.core import Picks, micrograph_key
 from deeppicker.dataset import find_diameter, find_pixel_size, recorded
 from deeppicker.errors import InputError
 from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
-from deeppicker.formats import read_header, read_micrograph, read_picks
+from deeppicker.formats import cryosparc, read_header, read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import merge, micrograph_of
@@ -146,7 +146,7 @@ def particle_diameter(given: float | None, picks: Path, reference: Path | None) 
 
 
 def entries_of_star(source: Path, picks: Sequence[Picks]) -> list[MicrographEntry]:
-    """Return the micrographs that the STAR file ``source``, or the usual one in a folder, names.
+    """Return the micrographs that the STAR or .cs file ``source``, or the usual STAR file in a folder, names.
 
     A STAR file of one micrograph's coordinates names none; ``picks``, its content, tells.
     """
@@ -154,7 +154,9 @@ def entries_of_star(source: Path, picks: Sequence[Picks]) -> list[MicrographEntr
     entries = []
     for file in files:
         bare = len(picks) == 1 and picks[0].micrograph == micrograph_of(file)
-        if file.suffix.lower() == ".star" and file.is_file() and not bare:
+        if file.suffix.lower() == ".cs":
+            entries += cryosparc.read_micrographs(file)
+        elif file.suffix.lower() == ".star" and file.is_file() and not bare:
             entries += read_micrographs(file)
     return entries
 

@@ -22,6 +22,7 @@ VERBS = {
     "train": "train a model on known particles",
     "adapt": "refine a model on its own best picks, or on a few manual ones",
     "evaluate": "compare picks with reference particles",
+    "compare": "show how far several sets of picks agree, and write their consensus",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
     "simulate": "make micrographs with known truth from structures",

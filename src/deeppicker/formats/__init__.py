@@ -2,6 +2,7 @@
 
 from deeppicker.formats.atomic import atomic_path, atomic_write, make_folder
 from deeppicker.formats.coordinates import read_picks, write_picks
+from deeppicker.formats.cryosparc import MicrographSize
 from deeppicker.formats.images import IMAGE_EXTENSIONS, ImageHeader, read_header, read_micrograph
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.star import MicrographEntry, read_micrographs
@@ -10,6 +11,7 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "ImageHeader",
     "MicrographEntry",
+    "MicrographSize",
     "atomic_path",
     "atomic_write",
     "find_micrographs",

@@ -7,6 +7,7 @@ EMAN1 has a type instead of a score in the fifth column: -3 is a particle, -1 an
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,8 @@ from jaxtyping import Float64
 
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError
-from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import micrograph_of
-from deeppicker.formats.text import finite_floats, floats, one_line, read_text
+from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines, one_line, read_text, row_name
 
 _HELIX_ENDS = {"-1", "-2"}
 _EMAN1_PARTICLE = "-3"
@@ -32,23 +32,22 @@ def read(path: Path) -> list[Picks]:
     InputError
         If the file cannot be opened.
     """
-    rows = [line.split() for line in read_text(path).splitlines() if line.strip() and line.lstrip()[0] != "#"]
-    _check_columns(path, rows)
-    x, y, width, height = (finite_floats([row[i] for row in rows], f"{path}: column {i + 1}") for i in range(4))
+    used = [(number, line.split()) for number, line in numbered_lines(read_text(path)) if line.lstrip()[0] != "#"]
+    rows, lines = [row for _, row in used], [number for number, _ in used].__getitem__
+    _check_columns(path, rows, lines)
+    x, y, width, height = (finite_floats([row[i] for row in rows], f"{path}: column {i + 1}", lines) for i in range(4))
     if ((width < 1) | (height < 1)).any():
-        row = int(np.flatnonzero((width < 1) | (height < 1))[0]) + 1
-        raise FormatError(one_line(f"{path}: row {row} has a box smaller than a pixel; check that it is a .box file"))
+        row = row_name(int(np.flatnonzero((width < 1) | (height < 1))[0]), lines)
+        raise FormatError(one_line(f"{path}: {row} has a box smaller than a pixel; check that it is a .box file"))
     positions = np.stack([x + width // 2, y + height // 2], axis=1)
-    return [Picks(micrograph_of(path), positions, _scores(path, rows))]
+    return [Picks(micrograph_of(path), positions, _scores(path, rows, lines))]
 
 
-def write(path: Path, picks: Picks, box_size: int) -> None:
-    """Write the picks of one micrograph.
+def text_of(picks: Picks, box_size: int) -> str:
+    """Return the file of one micrograph's picks.
 
     Parameters
     ----------
-    path : path
-        The file; its folder must exist.
     picks : Picks
         Positions are rounded so that the corner is a whole pixel.
     box_size : int
@@ -58,30 +57,28 @@ def write(path: Path, picks: Picks, box_size: int) -> None:
     ------
     InputError
         If the box is smaller than one pixel.
-    OutputError
-        If the file cannot be written.
     """
     if box_size < 1:
         raise InputError(f"box size is {box_size} pixels; set --box-size to a positive number")
-    corners = np.floor(picks.positions + 0.5).astype(np.int64) - box_size // 2
-    lines = [f"{x}\t{y}\t{box_size}\t{box_size}" for x, y in corners.tolist()]
+    corners = [[math.floor(value + 0.5) - box_size // 2 for value in row] for row in picks.positions.tolist()]
+    lines = [f"{x}\t{y}\t{box_size}\t{box_size}" for x, y in corners]
     if picks.has_scores:
         lines = [f"{line}\t{float(score)!r}" for line, score in zip(lines, picks.scores, strict=True)]
-    atomic_write(path, "".join(f"{line}\n" for line in lines))
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _check_columns(path: Path, rows: list[list[str]]) -> None:
+def _check_columns(path: Path, rows: list[list[str]], lines: Lines) -> None:
     for index, row in enumerate(rows):
         if len(row) < 4 or len(row) < len(rows[0]):
             raise FormatError(
                 one_line(
-                    f"{path}: row {index + 1} has {len(row)} columns; a .box file has at least four, "
+                    f"{path}: {row_name(index, lines)} has {len(row)} columns; a .box file has at least four, "
                     "the same number in every row: corner x, corner y, width, height"
                 )
             )
 
 
-def _scores(path: Path, rows: list[list[str]]) -> Float64[np.ndarray, " n"]:
+def _scores(path: Path, rows: list[list[str]], lines: Lines) -> Float64[np.ndarray, " n"]:
     if not rows or len(rows[0]) < 5:
         return np.full(len(rows), np.nan)
     fifth = [row[4] for row in rows]
@@ -89,4 +86,4 @@ def _scores(path: Path, rows: list[list[str]]) -> Float64[np.ndarray, " n"]:
         raise FormatError(one_line(f"{path} holds the ends of helices, not particles; cut them into segments first"))
     if set(fifth) == {_EMAN1_PARTICLE}:
         return np.full(len(rows), np.nan)
-    return floats(fifth, f"{path}: column 5")
+    return floats(fifth, f"{path}: column 5", lines)

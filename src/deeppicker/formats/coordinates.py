@@ -9,17 +9,31 @@ from typing import Literal
 
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError
-from deeppicker.formats import box, csv_table, star, topaz
-from deeppicker.formats.atomic import make_folder
+from deeppicker.formats import box, cbox, cryosparc, csv_table, eman_json, scipion, star, topaz
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.cryosparc import MicrographSize
 from deeppicker.formats.names import distinct_keys, merge
 from deeppicker.formats.text import files_in, is_file, one_line
 
-FolderFormat = Literal["star", "box"]
+FolderFormat = Literal["star", "box", "cbox", "json", "pos", "automatch"]
 
 _AUTOPICK = "autopick.star"
-_SUPPORTED = ".star (RELION), .box (EMAN), .csv, .tsv or .txt (Topaz)"
+_AUTOMATCH = "_automatch.star"
+_SUPPORTED = (
+    ".star (RELION, Gautomatch), .cs (cryoSPARC), .cbox (crYOLO), .box (EMAN), _info.json (EMAN2), .pos (Scipion), "
+    ".csv, .tsv or .txt (Topaz)"
+)
 # A .txt is as likely a note as a Topaz table, so a folder's count only if it has nothing better.
-_FOLDER_KINDS = (".star", ".box", ".csv", ".tsv", ".txt")
+_FOLDER_KINDS = (".star", ".cs", ".cbox", ".box", eman_json.SUFFIX, ".pos", ".csv", ".tsv", ".txt")
+# What a folder's files are called after the micrograph's name.
+_FOLDER_SUFFIXES: dict[FolderFormat, str] = {
+    "star": "_autopick.star",
+    "automatch": _AUTOMATCH,
+    "box": ".box",
+    "cbox": ".cbox",
+    "json": eman_json.SUFFIX,
+    "pos": ".pos",
+}
 
 
 def read_picks(path: str | Path, *, y_direction_known: bool = False) -> list[Picks]:
@@ -28,8 +42,9 @@ def read_picks(path: str | Path, *, y_direction_known: bool = False) -> list[Pic
     Parameters
     ----------
     path : path
-        The extension tells the format: ``.star``, ``.box``, ``.csv``, ``.tsv`` or ``.txt``. In a folder,
-        ``autopick.star`` is preferred; otherwise all its coordinate files must be of one format.
+        The extension tells the format: ``.star``, ``.cs``, ``.cbox``, ``.box``, ``.json``, ``.pos``, ``.csv``,
+        ``.tsv`` or ``.txt``. In a folder, ``autopick.star`` is preferred, then Gautomatch's ``_automatch.star``
+        files (not those it has rejected); otherwise all its coordinate files must be of one format.
     y_direction_known : bool
         Whether the user has said from which end y counts (see `csv_table.read`).
 
@@ -60,45 +75,54 @@ def write_picks(
     pixel_size: float | Mapping[str, float] | None = None,
     box_size: int | None = None,
     folder_format: FolderFormat = "star",
+    sizes: Mapping[str, MicrographSize] | None = None,
 ) -> None:
     """Write picks in the format that the extension of ``path`` tells; without an extension, to a folder.
 
     Parameters
     ----------
     path : path
-        ``.star``: one particles table; ``.box``: the picks of a single micrograph; ``.csv``; ``.tsv`` or
-        ``.txt``: Topaz; none: a folder, created if need be, with one file a micrograph.
+        ``.star``: one particles table, but Gautomatch's coordinates if the name ends in ``_automatch.star``;
+        ``.cs``: cryoSPARC; ``.csv``; ``.tsv`` or ``.txt``: Topaz; ``.box``, ``.cbox``, ``.json``, ``.pos``: the
+        picks of a single micrograph; none: a folder, created if need be, with one file a micrograph.
     picks : sequence of Picks
-        In a single file a micrograph without picks leaves no trace; in a folder it has a file.
+        In a single file of many micrographs, one without picks leaves no trace; in a folder it has a file.
     pixel_size : float or mapping of str to float, optional
         Å per pixel, of all or by micrograph name; makes the optics groups of a particles table.
     box_size : int, optional
-        In pixels, needed for ``.box``.
-    folder_format : {"star", "box"}
+        In pixels, needed for ``.box`` and ``.cbox``.
+    folder_format : {"star", "box", "cbox", "json", "pos", "automatch"}
         What a folder is filled with; ``star`` adds ``autopick.star``.
+    sizes : mapping of str to MicrographSize, optional
+        By micrograph name, needed for ``.cs``.
 
     Raises
     ------
     InputError
-        If the format is unknown, cannot hold several micrographs, or needs a box size.
+        If the format is unknown, cannot hold several micrographs, or needs a box size or sizes of micrographs.
     OutputError
         If the files cannot be written.
     """
     path, picks = Path(path), merge(picks)
-    match path.suffix.lower():
+    kind = path.suffix.lower()
+    match kind:
+        case ".star" if path.name.lower().endswith(_AUTOMATCH) and len(picks) == 1:
+            atomic_write(path, star.coordinates_text(picks[0]))
         case ".star":
             star.write_particles(path, picks, _by_name(picks, pixel_size))
+        case ".cs":
+            cryosparc.write(path, picks, sizes or {})
         case ".csv":
             csv_table.write(path, picks)
         case ".tsv" | ".txt":
             topaz.write(path, picks)
-        case ".box" if len(picks) == 1:
-            box.write(path, picks[0], _known_box_size(box_size))
-        case ".box":
+        case ".box" | ".cbox" | ".json" | ".pos" if len(picks) == 1:
+            atomic_write(path, _text(kind, path, picks[0], box_size))
+        case ".box" | ".cbox" | ".json" | ".pos":
             raise InputError(
                 one_line(
-                    f"{path}: a .box file holds one micrograph, not {len(picks)}; "
-                    "give a folder as OUTPUT with --folder-format box"
+                    f"{path}: a {kind} file holds one micrograph, not {len(picks)}; "
+                    f"give a folder as OUTPUT with --folder-format {kind[1:]}"
                 )
             )
         case "":
@@ -108,44 +132,67 @@ def write_picks(
 
 
 def _read_file(path: Path, y_direction_known: bool) -> list[Picks]:
-    match path.suffix.lower():
-        case ".star":
-            return star.read(path)
-        case ".box":
-            return box.read(path)
-        case ".csv":
-            return csv_table.read(path, y_direction_known=y_direction_known)
-        case ".tsv" | ".txt":
-            return topaz.read(path)
-    raise FormatError(one_line(f"{path} is no known coordinate file; supported are {_SUPPORTED}"))
+    readers = {
+        ".star": star.read,
+        ".cs": cryosparc.read,
+        ".cbox": cbox.read,
+        ".box": box.read,
+        ".json": eman_json.read,
+        ".pos": scipion.read,
+        ".tsv": topaz.read,
+        ".txt": topaz.read,
+    }
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        return csv_table.read(path, y_direction_known=y_direction_known)
+    if kind not in readers:
+        raise FormatError(one_line(f"{path} is no known coordinate file; supported are {_SUPPORTED}"))
+    return readers[kind](path)
 
 
 def _files_of(folder: Path) -> list[Path]:
     files = files_in(folder)
-    by_kind = {kind: [file for file in files if file.suffix.lower() == kind] for kind in _FOLDER_KINDS}
+    by_kind = {kind: [file for file in files if file.name.lower().endswith(kind)] for kind in _FOLDER_KINDS}
     notes = by_kind.pop(".txt")
+    by_kind[".star"] = [file for file in by_kind[".star"] if file.name.endswith(_AUTOMATCH)] or by_kind[".star"]
     found = {kind: matches for kind, matches in by_kind.items() if matches}
     if len(found) > 1:
         raise InputError(one_line(f"{folder} holds {' and '.join(found)} files; give one kind, or a single file"))
     chosen = next(iter(found.values()), notes)
     if not chosen:
         raise InputError(one_line(f"{folder} holds no coordinate files; supported are {_SUPPORTED}"))
+    if len(by_kind[".cs"]) > 1:  # cryoSPARC writes the same particles several times
+        raise InputError(one_line(f"{folder} holds {len(chosen)} .cs files; give the one with the picks"))
     return chosen
 
 
 def _write_folder(folder: Path, picks: Sequence[Picks], box_size: int | None, folder_format: FolderFormat) -> None:
+    """Write one file a micrograph; all of them are made before the first is written."""
     distinct_keys(picks)
-    if folder_format == "box":
-        size = _known_box_size(box_size)
-        make_folder(folder)
-        for item in picks:
-            box.write(folder / f"{item.key}.box", item, size)
-        return
+    suffix = _FOLDER_SUFFIXES[folder_format]
+    files = [folder / f"{item.key}{suffix}" for item in picks]
+    texts = [_text(suffix, file, item, box_size) for file, item in zip(files, picks, strict=True)]
+    contents = dict(zip(files, texts, strict=True))
+    if folder_format == "star":
+        rows = [(item.micrograph, str(file)) for file, item in zip(files, picks, strict=True)]
+        contents[folder / _AUTOPICK] = star.autopick_text(rows)
     make_folder(folder)
-    files = [folder / f"{item.key}_autopick.star" for item in picks]
-    for file, item in zip(files, picks, strict=True):
-        star.write_coordinates(file, item)
-    star.write_autopick(folder / _AUTOPICK, [(p.micrograph, str(f)) for f, p in zip(files, picks, strict=True)])
+    for file, text in contents.items():
+        atomic_write(file, text)
+
+
+def _text(suffix: str, path: Path, picks: Picks, box_size: int | None) -> str:
+    """Return the file of one micrograph's picks."""
+    match suffix:
+        case ".box":
+            return box.text_of(picks, _known_box_size(box_size, suffix))
+        case ".cbox":
+            return cbox.text_of(picks, _known_box_size(box_size, suffix))
+        case ".pos":
+            return scipion.text_of(picks)
+        case ".json" | eman_json.SUFFIX:
+            return eman_json.text_of(picks, path)
+    return star.coordinates_text(picks)
 
 
 def _by_name(picks: Sequence[Picks], pixel_size: float | Mapping[str, float] | None) -> Mapping[str, float] | None:
@@ -154,7 +201,7 @@ def _by_name(picks: Sequence[Picks], pixel_size: float | Mapping[str, float] | N
     return {item.micrograph: pixel_size for item in picks}
 
 
-def _known_box_size(box_size: int | None) -> int:
+def _known_box_size(box_size: int | None, suffix: str) -> int:
     if box_size is None:
-        raise InputError("a .box file needs the size of the boxes; set --box-size in pixels")
+        raise InputError(f"a {suffix} file needs the size of the boxes; set --box-size in pixels")
     return box_size

@@ -17,7 +17,7 @@ from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import group, micrograph_of
-from deeppicker.formats.text import finite_floats, floats, number, one_line, read_text
+from deeppicker.formats.text import finite_floats, floats, number, one_line, read_text, row_name
 
 _MICROGRAPH, _SCORE = "micrograph", "score"
 _XY = ("x", "y")
@@ -41,7 +41,7 @@ def read(path: Path, *, y_direction_known: bool = False) -> list[Picks]:
     InputError
         If the file cannot be opened, or its y direction is not known.
     """
-    header, rows = _parse(path)
+    header, rows, numbers = _parse(path)
     cryoppp = set(_CRYOPPP_XY) <= set(header)
     labels = _CRYOPPP_XY if cryoppp else _XY
     if not set(labels) <= set(header):
@@ -56,8 +56,10 @@ def read(path: Path, *, y_direction_known: bool = False) -> list[Picks]:
             )
         )
     columns = {label: [row[i] for row in rows] for i, label in enumerate(header)}
-    positions = np.stack([finite_floats(columns[label], f"{path}: {label}") for label in labels], axis=1)
-    scores = floats(columns.get(_SCORE, [""] * len(rows)), f"{path}: {_SCORE}")
+    positions = np.stack(
+        [finite_floats(columns[label], f"{path}: {label}", numbers.__getitem__) for label in labels], axis=1
+    )
+    scores = floats(columns.get(_SCORE, [""] * len(rows)), f"{path}: {_SCORE}", numbers.__getitem__)
     if _MICROGRAPH in columns:
         return group(columns[_MICROGRAPH], positions, scores)
     return [Picks(micrograph_of(path), positions, scores)]
@@ -80,17 +82,23 @@ def write(path: Path, picks: Sequence[Picks]) -> None:
     atomic_write(path, text.getvalue())
 
 
-def _parse(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the labels, lower case, and the rows."""
+def _parse(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """Return the labels, lower case, the rows, and the line on which each row ends."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    rows, numbers = [], []
     try:
-        rows = [row for row in csv.reader(io.StringIO(read_text(path), newline=""), strict=True) if row]
+        for row in reader:
+            if row:
+                rows.append(row)
+                numbers.append(reader.line_num)
     except csv.Error as error:
-        raise FormatError(one_line(f"{path} is not a valid CSV file: {error}")) from error
+        raise FormatError(one_line(f"{path} is not a valid CSV file: line {reader.line_num}: {error}")) from error
     if not rows:
         raise FormatError(one_line(f"{path} is empty; it needs a header row"))
     header = [label.strip().lower() for label in rows[0]]
     bad = next((i for i, row in enumerate(rows[1:]) if len(row) != len(header)), None)
     if bad is not None:
         count = len(rows[bad + 1])
-        raise FormatError(one_line(f"{path}: row {bad + 1} has {count} columns, the header {len(header)}"))
-    return header, rows[1:]
+        where = row_name(bad, numbers[1:].__getitem__)
+        raise FormatError(one_line(f"{path}: {where} has {count} columns, the header {len(header)}"))
+    return header, rows[1:], numbers[1:]

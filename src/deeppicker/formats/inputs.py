@@ -1,4 +1,4 @@
-"""The micrographs that a user means by files, folders, patterns and RELION STAR files."""
+"""The micrographs that a user means by files, folders, patterns, and tables of RELION and cryoSPARC."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deeppicker.errors import InputError
-from deeppicker.formats import star
+from deeppicker.formats import cryosparc, star
 from deeppicker.formats.images import IMAGE_EXTENSIONS, is_image
 from deeppicker.formats.star import MicrographEntry
 from deeppicker.formats.text import files_in, is_file, one_line
@@ -23,7 +23,8 @@ def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
     ----------
     inputs : sequence of str
         Each an image file, a folder (its images, sorted; not those of folders in it), a pattern with ``*``,
-        ``?``, ``[]`` or ``**``, or a RELION STAR file. The images that a STAR file names need not exist.
+        ``?``, ``[]`` or ``**``, a RELION STAR file, or a cryoSPARC ``.cs`` file. The images that such a file
+        names need not exist.
 
     Raises
     ------
@@ -58,17 +59,21 @@ def _file(path: Path, text: str) -> Iterator[MicrographEntry]:
         raise InputError(one_line(f"{text} does not exist; give a file, a folder, a quoted pattern or a STAR file"))
     if path.suffix.lower() == ".star":
         yield from star.read_micrographs(path)
+    elif path.suffix.lower() == ".cs":
+        yield from cryosparc.read_micrographs(path)
     elif is_image(path):
         yield MicrographEntry(text, path)
     elif path.suffix.lower() == ".eer":
         raise InputError(one_line(f"{text} is a movie; motion-correct it and give the resulting micrograph"))
     else:
-        raise InputError(one_line(f"{text} is no supported image or STAR file; supported are {_EXTENSIONS}"))
+        raise InputError(one_line(f"{text} is no supported image, STAR or .cs file; supported are {_EXTENSIONS}"))
 
 
 def _images(names: Sequence[str], problem: str) -> Iterator[MicrographEntry]:
     images = [name for name in names if is_image(name) and is_file(Path(name))]
     if not images:
+        if any(name.lower().endswith(".eer") for name in names):
+            raise InputError(one_line(f"{problem}, only movies; motion-correct them and give the results"))
         raise InputError(one_line(f"{problem}; looked for {_EXTENSIONS}"))
     for name in images:
         yield MicrographEntry(name, Path(name))

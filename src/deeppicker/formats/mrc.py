@@ -83,7 +83,7 @@ def read_header(path: Path) -> MrcHeader:
     """
     try:
         with _open(path) as stream:
-            return _parse_header(path, stream.read(_HEADER_BYTES))
+            return _parse_header(path, stream.read(_HEADER_BYTES), _size(path, stream))
     except (OSError, EOFError, zlib.error) as error:
         raise _reading_failed(path, error) from error
 
@@ -92,7 +92,7 @@ def read(path: Path) -> tuple[Float32[np.ndarray, "height width"], MrcHeader]:
     """Read an image and its header; row 0 is the first row of the file. Raises and warns as `read_header`."""
     try:
         with _open(path) as stream:
-            header = _parse_header(path, stream.read(_HEADER_BYTES))
+            header = _parse_header(path, stream.read(_HEADER_BYTES), _size(path, stream))
             return _read_pixels(path, stream, header), header
     except (OSError, EOFError, zlib.error) as error:
         raise _reading_failed(path, error) from error
@@ -159,11 +159,16 @@ def _fill(stream: BufferedIOBase, rows: Float32[np.ndarray, "rows width"], dtype
 
 def _may_hold(path: Path, stream: BufferedIOBase, header: MrcHeader) -> bool:
     """Return False if the file is known to be too short; then nothing is allocated for a damaged header."""
-    compressed = isinstance(stream, gzip.GzipFile | bz2.BZ2File)
-    return compressed or path.stat().st_size >= header.offset + header.nbytes
+    size = _size(path, stream)
+    return size is None or size >= header.offset + header.nbytes
 
 
-def _parse_header(path: Path, raw: bytes) -> MrcHeader:
+def _size(path: Path, stream: BufferedIOBase) -> int | None:
+    """Return the bytes of the file, None where only reading it all would tell."""
+    return None if isinstance(stream, gzip.GzipFile | bz2.BZ2File) else path.stat().st_size
+
+
+def _parse_header(path: Path, raw: bytes, size: int | None) -> MrcHeader:
     if len(raw) < _HEADER_BYTES:
         found = "empty" if not raw else f"only {len(raw)} bytes long, less than an MRC header"
         raise FormatError(one_line(f"{path} is {found}; copy it again"))
@@ -175,24 +180,40 @@ def _parse_header(path: Path, raw: bytes) -> MrcHeader:
     mode = int(fields["mode"])
     if mode in _REFUSED_MODES:
         raise FormatError(one_line(f"{path} holds {_REFUSED_MODES[mode]}"))
-    if fields["nz"] != 1:
+    if fields["nz"] == 0:
+        warnings.warn(one_line(f"{path} has no sections by its header; read as one"), stacklevel=4)
+    elif fields["nz"] != 1:
         raise FormatError(
             one_line(
                 f"{path} holds {fields['nz']} sections, not one: a movie or a particle stack; "
-                "give a motion-corrected micrograph"
+                "motion-correct a movie first and give the motion-corrected micrograph"
             )
         )
     dtype = "u1" if mode == 0 and _imod_unsigned(raw, order) else _DTYPES[mode]
+    stored = np.dtype(order + dtype)
+    height, width = int(fields["ny"]), int(fields["nx"])
     return MrcHeader(
-        height=int(fields["ny"]),
-        width=int(fields["nx"]),
-        dtype=np.dtype(order + dtype),
-        offset=_HEADER_BYTES + int(fields["nsymbt"]),
+        height=height,
+        width=width,
+        dtype=stored,
+        offset=_offset(path, int(fields["nsymbt"]), height * width * stored.itemsize, size),
         voxel_size=(
             _spacing(fields["cella"]["x"], fields["mx"]),
             _spacing(fields["cella"]["y"], fields["my"]),
         ),
     )
+
+
+def _offset(path: Path, extended: int, nbytes: int, size: int | None) -> int:
+    """Return where the pixels begin; a length of the extended header that the file's size belies is ignored."""
+    if extended != 0 and size == _HEADER_BYTES + nbytes:
+        warnings.warn(
+            one_line(f"{path} has no room for an extended header of {extended:,} bytes; read without it"), stacklevel=5
+        )
+        return _HEADER_BYTES
+    if extended < 0:
+        raise FormatError(one_line(f"{path} has an extended header of {extended:,} bytes; check the file"))
+    return _HEADER_BYTES + extended
 
 
 def _with_byte_order(path: Path, raw: bytes) -> tuple[Any, str]:
@@ -223,7 +244,6 @@ def _plausible(fields: Any) -> bool:
         and 1 <= fields["nx"] <= _LONGEST_SIDE
         and 1 <= fields["ny"] <= _LONGEST_SIDE
         and fields["nz"] >= 0
-        and fields["nsymbt"] >= 0
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from deeppicker.formats.text import one_line
 
 # What RELION, Topaz wrappers and we ourselves append to the micrograph's name.
 _SUFFIXES = ("_autopick", "_manualpick", "_automatch", "_particles", "_candidates")
+_EMAN2_SUFFIX = "_info"
+_UID_PREFIX = re.compile(r"^((?:.*/)?)(\d{21})_(?=.)", re.DOTALL)
 
 
 def micrograph_of(path: str | Path) -> str:
@@ -23,10 +26,30 @@ def micrograph_of(path: str | Path) -> str:
     'mic_001'
     """
     stem = Path(path).stem
-    for suffix in _SUFFIXES:
+    for suffix in (_EMAN2_SUFFIX,) if Path(path).suffix.lower() == ".json" else _SUFFIXES:
         if stem.endswith(suffix) and stem != suffix:
             return stem.removesuffix(suffix)
     return stem
+
+
+def without_uid(name: str) -> str:
+    """Return a micrograph's name without the UID, 21 digits, that cryoSPARC puts before it.
+
+    >>> without_uid("J2/imported/000123456789012345678_mic_001.mrc")
+    'J2/imported/mic_001.mrc'
+    """
+    return _UID_PREFIX.sub(r"\1", name)
+
+
+def uid_of(name: str) -> int | None:
+    """Return the UID of the exposure from a name that cryoSPARC has made, None for other names.
+
+    >>> uid_of("J2/imported/000123456789012345678_mic_001.mrc"), uid_of("mic_001.mrc")
+    (123456789012345678, None)
+    """
+    found = _UID_PREFIX.match(name)
+    uid = int(found[2]) if found else None
+    return uid if uid is not None and uid < 1 << 64 else None
 
 
 def group(names: list[str], positions: Float[np.ndarray, "n 2"], scores: Float[np.ndarray, " n"]) -> list[Picks]:

@@ -19,7 +19,7 @@ from deeppicker.errors import FormatError
 from deeppicker.formats import box
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import group, merge, micrograph_of
-from deeppicker.formats.star_table import Table, format_table, read_tables
+from deeppicker.formats.star_table import Table, format_table, format_values, read_tables
 from deeppicker.formats.text import is_file, number, one_line
 
 _MICROGRAPH = "rlnMicrographName"
@@ -46,12 +46,18 @@ class MicrographEntry:
         Å per pixel if the STAR file says so.
     defocus : float or None
         Mean underfocus in Å if the STAR file says so.
+    shape : (int, int) or None
+        Height and width in pixels if a cryoSPARC file says so.
+    uid : int or None
+        cryoSPARC's number of the exposure, if its file says so.
     """
 
     name: str
     path: Path
     pixel_size: float | None = None
     defocus: float | None = None
+    shape: tuple[int, int] | None = None
+    uid: int | None = None
 
 
 def read(path: Path) -> list[Picks]:
@@ -117,10 +123,15 @@ def write_coordinates(path: Path, picks: Picks) -> None:
     OutputError
         If the file cannot be written.
     """
+    atomic_write(path, coordinates_text(picks))
+
+
+def coordinates_text(picks: Picks) -> str:
+    """Return the file of one micrograph's picks; Gautomatch's ``_automatch.star`` has the same columns."""
     zeros = ["0"] * len(picks)
     columns = _coordinate_columns(picks.positions, picks.scores)
     columns |= {"rlnClassNumber": zeros, "rlnAnglePsi": zeros}
-    atomic_write(path, format_table("", columns))
+    return format_table("", columns)
 
 
 def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
@@ -151,11 +162,16 @@ def write_autopick(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     OutputError
         If the file cannot be written.
     """
+    atomic_write(path, autopick_text(rows))
+
+
+def autopick_text(rows: Sequence[tuple[str, str]]) -> str:
+    """Return the content of ``autopick.star`` (OutputError if a name cannot be stored); see `write_autopick`."""
     columns: dict[str, Sequence[str]] = {
         _MICROGRAPH: [row[0] for row in rows],
         _COORDINATE_FILE: [row[1] for row in rows],
     }
-    atomic_write(path, format_table("coordinate_files", columns))
+    return format_table("coordinate_files", columns)
 
 
 def write_particles(path: Path, picks: Sequence[Picks], pixel_sizes: Mapping[str, float] | None = None) -> None:
@@ -188,6 +204,21 @@ def write_particles(path: Path, picks: Sequence[Picks], pixel_sizes: Mapping[str
         optics = _format_optics(groups)
         columns[_GROUP] = [str(groups[pixel_sizes[name]]) for name in names]
     atomic_write(path, optics + format_table("particles", columns))
+
+
+def write_particles_3_0(path: Path, picks: Sequence[Picks], pixel_sizes: Mapping[str, float] | None = None) -> None:
+    """Write the picks of many micrographs as RELION up to 3.0 does: one table, pixel sizes as magnifications.
+
+    Parameters and errors are those of `write_particles`.
+    """
+    names = [item.micrograph for item in picks for _ in range(len(item))]
+    positions = np.concatenate([np.empty((0, 2)), *(item.positions for item in picks)])
+    scores = np.concatenate([np.empty(0), *(item.scores for item in picks)])
+    columns: dict[str, Sequence[str]] = {_MICROGRAPH: names, **_coordinate_columns(positions, scores)}
+    if pixel_sizes is not None:  # at 10,000 times, a µm on the detector is an Å in the specimen
+        columns["rlnMagnification"] = ["10000"] * len(names)
+        columns["rlnDetectorPixelSize"] = [number(pixel_sizes[name]) for name in names]
+    atomic_write(path, "\n" + format_values("", columns))
 
 
 def resolve(name: str, star: Path) -> Path:
@@ -319,9 +350,10 @@ def _from_optics(table: Table, optics: Table, labels: Sequence[str]) -> Float64[
     groups = table.text(_GROUP)
     unknown = next((row for row, key in enumerate(groups) if key not in by_group), None)
     if unknown is not None:
+        row = table.row_name(_GROUP, unknown)
         raise FormatError(
             one_line(
-                f"{table.path}: row {unknown + 1} of data_{table.name} is in optics group {groups[unknown]}, "
+                f"{table.path}: {row} of data_{table.name} is in optics group {groups[unknown]}, "
                 f"which data_optics does not hold; found {', '.join(by_group) or 'none'}"
             )
         )

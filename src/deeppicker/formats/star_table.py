@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -13,10 +14,11 @@ from gemmi import cif
 from jaxtyping import Float64
 
 from deeppicker.errors import FormatError, OutputError
-from deeppicker.formats.text import finite_floats, floats, one_line, read_text
+from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines, one_line, read_text, row_name
 
 _ASCII = "".join(map(chr, range(128))).replace("%", "")
 _RESERVED = re.compile(r"[_#$'\"\[\];]|data_|loop_|global_|save_|stop_", re.IGNORECASE)
+_MARKS = ("'", '"', ";")
 _VERSION = "# version 30001"  # RELION 3.1 wrote this and later versions read it
 
 
@@ -32,11 +34,14 @@ class Table:
         What follows ``data_``; empty in many files.
     columns : dict of str to list of str
         By label without the leading underscore; unquoted.
+    start : dict of str to int
+        By label, the line of the file where its value stands, or where the loop that holds it begins.
     """
 
     path: Path
     name: str
     columns: dict[str, list[str]]
+    start: dict[str, int] = field(default_factory=dict)
 
     def __contains__(self, label: str) -> bool:
         return label in self.columns
@@ -59,13 +64,21 @@ class Table:
 
     def numbers(self, label: str) -> Float64[np.ndarray, " n"]:
         """Return a column of finite numbers that must be there (FormatError with the row otherwise)."""
-        return finite_floats(self.text(label), f"{self.path}: {label}")
+        return finite_floats(self.text(label), f"{self.path}: {label}", self._lines(label))
 
     def numbers_or_nan(self, label: str) -> Float64[np.ndarray, " n"]:
         """Return a column of numbers, NaN where one is missing; all NaN without the column."""
         if label not in self.columns:
             return np.full(len(self), np.nan)
-        return floats(self.columns[label], f"{self.path}: {label}")
+        return floats(self.columns[label], f"{self.path}: {label}", self._lines(label))
+
+    def row_name(self, label: str, row: int) -> str:
+        """Return how messages call a row (the first is 0) of a column, with its line if that can be told."""
+        return row_name(row, self._lines(label))
+
+    def _lines(self, label: str) -> Lines:
+        """Find lines only when a message needs one: the parser does not keep them."""
+        return lambda row: _line_of_row(read_text(self.path), self.start.get(label), row, len(self.columns[label]))
 
 
 def read_tables(path: Path) -> list[Table]:
@@ -85,8 +98,13 @@ def read_tables(path: Path) -> list[Table]:
     try:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
-        raise FormatError(one_line(f"{path} is not a valid STAR file: {_reason(error)}")) from error
-    return [Table(path, block.name.strip(), columns) for block in document if (columns := _columns(block, escaped))]
+        raise FormatError(one_line(f"{path} is not a valid STAR file: {_reason(error, text)}")) from error
+    return [
+        Table(path, block.name.strip(), columns, start)
+        for block in document
+        for columns, start in (_columns(block, escaped),)
+        if columns
+    ]
 
 
 def format_table(name: str, columns: Mapping[str, Sequence[str]]) -> str:
@@ -97,25 +115,55 @@ def format_table(name: str, columns: Mapping[str, Sequence[str]]) -> str:
     OutputError
         If a value cannot be stored in a STAR file.
     """
-    lines = ["", _VERSION, "", f"data_{name}", "", "loop_"]
+    return f"\n{_VERSION}\n\n{format_values(name, columns)}"
+
+
+def format_values(name: str, columns: Mapping[str, Sequence[str]]) -> str:
+    """Return a table as text, as `format_table`, but without RELION's line about its version."""
+    lines = [f"data_{name}", "", "loop_"]
     lines += [f"_{label} #{i}" for i, label in enumerate(columns, start=1)]
     lines += [" ".join(row) for row in zip(*([_quoted(v) for v in c] for c in columns.values()), strict=True)]
     return "\n".join([*lines, "", ""])
 
 
-def _columns(block: cif.Block, escaped: bool) -> dict[str, list[str]]:
+def _columns(block: cif.Block, escaped: bool) -> tuple[dict[str, list[str]], dict[str, int]]:
     columns: dict[str, list[str]] = {}
+    start: dict[str, int] = {}
     for item in block:
         if item.loop is not None:
-            values = [_unquoted(value, escaped) for value in item.loop.values]
+            values = [  # most values need nothing, and there may be millions
+                _unquoted(value, escaped) if escaped or value[:1] in _MARKS else value for value in item.loop.values
+            ]
             width = item.loop.width()
             loop = {tag.removeprefix("_"): values[i::width] for i, tag in enumerate(item.loop.tags)}
             # A block may hold pairs and a loop; the longer is the table.
             if not columns or len(values) // width >= len(next(iter(columns.values()))):
-                columns = loop
+                columns, start = loop, dict.fromkeys(loop, item.line_number)
         elif item.pair is not None and all(len(column) == 1 for column in columns.values()):
             columns[item.pair[0].removeprefix("_")] = [_unquoted(item.pair[1], escaped)]
-    return columns
+            start[item.pair[0].removeprefix("_")] = item.line_number
+    return columns, start
+
+
+def _line_of_row(text: str, start: int | None, row: int, rows: int) -> int | None:
+    """Return the line of a row of the table that begins at line ``start``; None if rows and lines do not agree."""
+    if start is None:
+        return None
+    lines = _loop_lines(text, start)
+    if not lines:
+        return start if rows == 1 else None  # a pair of label and value
+    return lines[row][0] if len(lines) == rows else None
+
+
+def _loop_lines(text: str, start: int) -> list[tuple[int, str]]:
+    """Return the numbered lines with the values of the loop that begins at line ``start``."""
+    lines = [(number, line.strip()) for number, line in numbered_lines(text) if number >= start]
+    values = itertools.dropwhile(lambda line: not _is_value(line[1]), lines)
+    return list(itertools.takewhile(lambda line: _is_value(line[1]), values))
+
+
+def _is_value(line: str) -> bool:
+    return not re.match(r"[_#]|(data_|loop_|global_|save_|stop_)", line, re.IGNORECASE)
 
 
 def _unquoted(value: str, escaped: bool) -> str:
@@ -137,5 +185,19 @@ def _quoted(value: str) -> str:
     raise OutputError(one_line(f"{value!r} mixes quotation marks; a STAR file cannot store it, rename it"))
 
 
-def _reason(error: Exception) -> str:
-    return re.sub(r"^string:?(\d+)?(?::\d+)?(?:\(\d+\))?", lambda m: f"line {m[1]}" if m[1] else "", str(error))
+def _reason(error: Exception, text: str) -> str:
+    reason = re.sub(r"^string:?(\d+)?(?::\d+)?(?:\(\d+\))?", lambda m: f"line {m[1]}" if m[1] else "", str(error))
+    found = re.match(r"line (\d+): Wrong number of values", reason)
+    return reason if found is None else reason + _uneven_row(text, int(found[1]))
+
+
+def _uneven_row(text: str, start: int) -> str:
+    """Return which row of a loop has not one value a label, in words; nothing if that cannot be told."""
+    lines = _loop_lines(text, start)
+    end = lines[0][0] if lines else 0
+    width = sum(line.lstrip().startswith("_") for number, line in numbered_lines(text) if start <= number < end)
+    for number, line in lines:
+        count = len(re.findall(r"""'[^']*'|"[^"]*"|\S+""", line))
+        if count != width:
+            return f"; line {number} holds {count} of {width} values"
+    return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,24 @@ from jaxtyping import Float64
 
 from deeppicker.errors import FormatError, UnreadableError
 
+Lines = Callable[[int], int | None]
+"""Tells the line of a file (the first is 1) in which a row of its table (the first is 0) stands, if that is known."""
+
+_LONGEST_SHOWN = 60
+_LONGEST_MESSAGE = 1500
+
 
 def one_line(value: object) -> str:
-    """Return ``str(value)`` on one printable line; error messages must not break over lines."""
-    return " ".join(str(value).split()).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return ``str(value)`` on one printable line; error messages must not break over lines.
+
+    Of a very long one, such as one that quotes a damaged file, the middle is left out: file and remedy are at the ends.
+    """
+    text = " ".join(str(value).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[: _LONGEST_MESSAGE * 2 // 3]} … {text[-_LONGEST_MESSAGE // 3 :]}"
+    return text
 
 
 def is_file(path: Path) -> bool:
@@ -61,7 +75,24 @@ def number(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def finite_floats(tokens: Sequence[str], where: str) -> Float64[np.ndarray, " n"]:
+def unknown_line(_row: int) -> int | None:
+    """Return None: nobody kept the line of a row (see `Lines`)."""
+    return None
+
+
+def row_name(row: int, lines: Lines = unknown_line) -> str:
+    """Return how messages call a row (the first is 0): its number from 1 and, if known, its line in the file."""
+    line = lines(row)
+    return f"row {row + 1}" + (f" (line {line})" if line is not None else "")
+
+
+def numbered_lines(text: str) -> list[tuple[int, str]]:
+    """Return the lines that hold anything, each with its number; they end as in Unix, Windows, or old Mac files."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def finite_floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
     """Parse numbers, none of which may be missing, NaN or infinite.
 
     Parameters
@@ -70,27 +101,34 @@ def finite_floats(tokens: Sequence[str], where: str) -> Float64[np.ndarray, " n"
         One a row.
     where : str
         File and column, for the message.
+    lines : function
+        See `Lines`.
 
     Raises
     ------
     FormatError
-        If a value is not a finite number; the message gives its row (the first is 1).
+        If a value is not a finite number; the message gives its row (the first is 1) and line.
     """
-    values = floats(tokens, where)
+    values = floats(tokens, where, lines)
     bad = np.flatnonzero(np.isnan(values))
     if len(bad):
         row = int(bad[0])
-        raise FormatError(one_line(f"{where} in row {row + 1} is {tokens[row]!r}, not a number"))
+        raise _not_a_number(tokens[row], where, row_name(row, lines))
     return values
 
 
-def floats(tokens: Sequence[str], where: str) -> Float64[np.ndarray, " n"]:
+def floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
     """Parse numbers; ``nan`` and an empty text mean that there is none. See `finite_floats`."""
     try:
         return np.array([_float(token) for token in tokens], dtype=np.float64)
     except ValueError:
         row = next(row for row, token in enumerate(tokens) if not _is_float(token))
-        raise FormatError(one_line(f"{where} in row {row + 1} is {tokens[row]!r}, not a number")) from None
+        raise _not_a_number(tokens[row], where, row_name(row, lines)) from None
+
+
+def _not_a_number(token: str, where: str, row: str) -> FormatError:
+    shown = token if len(token) <= _LONGEST_SHOWN else token[:_LONGEST_SHOWN] + "…"
+    return FormatError(one_line(f"{where} in {row} is {shown!r}, not a number; correct or remove that row"))
 
 
 def _float(token: str) -> float:

@@ -22,11 +22,8 @@ _PALETTE = 3  # PhotometricInterpretation in TIFF 6.0
 
 def read_shape(path: Path) -> tuple[int, int]:
     """Return (height, width) without reading the pixels. Raises as `read`."""
-    from tifffile import TiffFile
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it reports comes as one of our errors
     try:
-        with TiffFile(path) as tiff:
+        with _open(path) as tiff:
             height, width = _single_page(path, tiff).shape
             return height, width
     except DeepPickerError:
@@ -45,10 +42,8 @@ def read(path: Path) -> Float32[np.ndarray, "height width"]:
     InputError
         If it cannot be opened.
     """
-    from tifffile import TiffFile
-
     try:
-        with TiffFile(path) as tiff, np.errstate(over="ignore"):
+        with _open(path) as tiff, np.errstate(over="ignore"):
             page = _single_page(path, tiff)
             image = np.ascontiguousarray(page.asarray(), dtype=np.float32)
             if image.shape != page.shape:
@@ -60,12 +55,22 @@ def read(path: Path) -> Float32[np.ndarray, "height width"]:
         raise _failed(path, error) from error
 
 
+def _open(path: Path) -> TiffFile:
+    from tifffile import TiffFile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it reports comes as one of our errors
+    return TiffFile(path)
+
+
 def _single_page(path: Path, tiff: TiffFile) -> TiffPage:
     if len(tiff.pages) == 0:
         raise FormatError(one_line(f"{path} is damaged: no image in it; copy it again"))
     if len(tiff.pages) != 1:
         raise FormatError(
-            one_line(f"{path} holds {len(tiff.pages)} pages, a movie or stack; give a motion-corrected micrograph")
+            one_line(
+                f"{path} holds {len(tiff.pages)} pages, a movie or stack; "
+                "motion-correct it first and give the motion-corrected micrograph"
+            )
         )
     page = tiff.pages.first
     if page.samplesperpixel != 1 or len(page.shape) != 2:

@@ -11,7 +11,7 @@ from deeppicker.core import Picks
 from deeppicker.errors import FormatError, OutputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import distinct_keys, group
-from deeppicker.formats.text import finite_floats, floats, number, one_line, read_text
+from deeppicker.formats.text import finite_floats, floats, number, numbered_lines, one_line, read_text, row_name
 
 _COLUMNS = ("image_name", "x_coord", "y_coord")
 _SCORE = "score"
@@ -27,7 +27,9 @@ def read(path: Path) -> list[Picks]:
     InputError
         If the file cannot be opened.
     """
-    rows = [line.split("\t") for line in read_text(path).replace("\r\n", "\n").split("\n") if line.strip()]
+    lines = numbered_lines(read_text(path))
+    rows = [line.split("\t") for _, line in lines]
+    numbers = [number for number, _ in lines[1:]]
     header = [label.strip() for label in rows[0]] if rows else []
     if not set(_COLUMNS) <= set(header):
         found = ", ".join(header[:8]) or "nothing"
@@ -37,11 +39,18 @@ def read(path: Path) -> list[Picks]:
     body = rows[1:]
     bad = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
     if bad is not None:
-        raise FormatError(one_line(f"{path}: row {bad + 1} has {len(body[bad])} columns, the header {len(header)}"))
+        row = row_name(bad, numbers.__getitem__)
+        raise FormatError(one_line(f"{path}: {row} has {len(body[bad])} columns, the header {len(header)}"))
     columns = {label: [row[i].strip() for row in body] for i, label in enumerate(header)}
     names, x, y = (columns[label] for label in _COLUMNS)
-    positions = np.stack([finite_floats(x, f"{path}: x_coord"), finite_floats(y, f"{path}: y_coord")], axis=1)
-    scores = floats(columns.get(_SCORE, [""] * len(body)), f"{path}: {_SCORE}")
+    positions = np.stack(
+        [
+            finite_floats(column, f"{path}: {label}", numbers.__getitem__)
+            for column, label in zip((x, y), _COLUMNS[1:], strict=True)
+        ],
+        axis=1,
+    )
+    scores = floats(columns.get(_SCORE, [""] * len(body)), f"{path}: {_SCORE}", numbers.__getitem__)
     return group(names, positions, scores)
 
 
