@@ -11,8 +11,9 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from deeppicker.cli.pairing import pair
 from deeppicker.cli.types import Length, Probability, Where
-from deeppicker.core import Picks, micrograph_key
+from deeppicker.core import Picks
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
     MicrographEntry,
@@ -74,7 +75,7 @@ def run(options: Options) -> int:
     _check(options)
     picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
-    matched = _match(picks, entries)
+    matched = pair(picks, entries)
     if options.flip_y:
         picks = [_flipped(item, matched) for item in picks]
     if options.min_score is not None:
@@ -107,23 +108,6 @@ def _check(options: Options) -> None:
         raise InputError(f"--pixel-size is {options.pixel_size} Å; set a positive number")
     if options.box_size is not None and options.box_size < 1:
         raise InputError(f"--box-size is {options.box_size} pixels; set a positive number")
-
-
-def _match(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
-    """Return each micrograph's image by name: the same name, else the same without folder and extension."""
-    by_name = {entry.name: entry for entry in entries}
-    by_key: dict[str, list[MicrographEntry]] = {}
-    for entry in entries:
-        by_key.setdefault(micrograph_key(entry.name), []).append(entry)
-    matched = {}
-    for item in picks:
-        candidates = [by_name[item.micrograph]] if item.micrograph in by_name else by_key.get(item.key, [])
-        if len(candidates) > 1:
-            both = f"{candidates[0].name} and {candidates[1].name}"
-            raise InputError(one_line(f"{item.micrograph} could be {both}; give --micrographs with one of them"))
-        if candidates:
-            matched[item.micrograph] = candidates[0]
-    return matched
 
 
 def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
