@@ -11,9 +11,8 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from deeppicker.cli.pairing import pair
 from deeppicker.cli.types import Length, Probability, Where
-from deeppicker.core import Picks
+from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
     MicrographEntry,
@@ -57,6 +56,12 @@ class Options:
     keep_y: FlagCreatePairsOff[bool] = False
     """Take y as it is although the columns are CryoPPP's."""
 
+    flip_x: FlagCreatePairsOff[bool] = False
+    """Count x from the other end of the image; needs --micrographs. x becomes width - 1 - x."""
+
+    swap_xy: FlagCreatePairsOff[bool] = False
+    """Exchange x and y, before anything is flipped."""
+
     min_score: Probability = None
     """Leave out picks with a lower score, and those without any."""
 
@@ -75,7 +80,11 @@ def run(options: Options) -> int:
     _check(options)
     picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
-    matched = pair(picks, entries)
+    matched = _match(picks, entries)
+    if options.swap_xy:
+        picks = [replace(item, positions=item.positions[:, ::-1]) for item in picks]
+    if options.flip_x:
+        picks = [_mirrored(item, matched) for item in picks]
     if options.flip_y:
         picks = [_flipped(item, matched) for item in picks]
     if options.min_score is not None:
@@ -104,10 +113,29 @@ def _check(options: Options) -> None:
         raise InputError("--flip-y and --keep-y exclude each other; set one of them")
     if options.flip_y and options.micrographs is None:
         raise InputError("--flip-y needs the heights of the images; set --micrographs")
+    if options.flip_x and options.micrographs is None:
+        raise InputError("--flip-x needs the widths of the images; set --micrographs")
     if options.pixel_size is not None and not (0 < options.pixel_size < np.inf):
         raise InputError(f"--pixel-size is {options.pixel_size} Å; set a positive number")
     if options.box_size is not None and options.box_size < 1:
         raise InputError(f"--box-size is {options.box_size} pixels; set a positive number")
+
+
+def _match(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
+    """Return each micrograph's image by name: the same name, else the same without folder and extension."""
+    by_name = {entry.name: entry for entry in entries}
+    by_key: dict[str, list[MicrographEntry]] = {}
+    for entry in entries:
+        by_key.setdefault(micrograph_key(entry.name), []).append(entry)
+    matched = {}
+    for item in picks:
+        candidates = [by_name[item.micrograph]] if item.micrograph in by_name else by_key.get(item.key, [])
+        if len(candidates) > 1:
+            both = f"{candidates[0].name} and {candidates[1].name}"
+            raise InputError(one_line(f"{item.micrograph} could be {both}; give --micrographs with one of them"))
+        if candidates:
+            matched[item.micrograph] = candidates[0]
+    return matched
 
 
 def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
@@ -118,6 +146,15 @@ def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
     height = read_header(matched[picks.micrograph].path).height
     x, y = picks.positions.T
     return replace(picks, positions=np.stack([x, height - 1 - y], axis=1))
+
+
+def _mirrored(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
+    if picks.micrograph not in matched:
+        raise InputError(
+            one_line(f"--flip-x needs the width of {picks.micrograph}, which --micrographs does not hold; add it")
+        )
+    x, y = picks.positions.T
+    return replace(picks, positions=np.stack([read_header(matched[picks.micrograph].path).width - 1 - x, y], axis=1))
 
 
 def _at_least(picks: Sequence[Picks], min_score: float, path: Path) -> list[Picks]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from deeppicker.cli.pairing import pair
+from deeppicker.cli.convert import _match
 from deeppicker.cli.show import Show, ShowConfig, showing
 from deeppicker.cli.types import Length, Where
 from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
@@ -88,7 +88,7 @@ def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
     distinct_keys(picks)
     where = options.micrographs or str(_named_in(options.coordinates))
     acquisitions = read_acquisitions(Path(where)) if where.lower().endswith(".star") else {}
-    matched = pair(picks, find_micrographs([where]))
+    matched = _match(picks, find_micrographs([where]))
     lost = [item.micrograph for item in picks if item.micrograph not in matched]
     if lost:
         raise InputError(
@@ -102,9 +102,9 @@ def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
 
 
 def _named_in(coordinates: Path) -> Path:
-    """Return the STAR file that names the micrographs of coordinates."""
+    """Return the file that names the micrographs of coordinates."""
     path = coordinates / "autopick.star" if coordinates.is_dir() else coordinates
-    if path.suffix.lower() != ".star" or not path.is_file():
+    if path.suffix.lower() not in (".star", ".cs") or not path.is_file():
         raise InputError(f"{coordinates} does not tell where the micrographs are; set --micrographs")
     return path
 
