@@ -22,7 +22,7 @@ from deeppicker.formats import MicrographEntry, read_micrograph
 from deeppicker.formats.stack import read_mark, write_stack
 from deeppicker.formats.text import one_line
 
-_BLOCK = 1 << 22  # pixels of windows that are cut out at a time: 32 MB each step
+_BLOCK = 1 << 20  # pixels of windows that are cut out at a time: 8 MB at each step
 _FLAT = 1e-10  # a background with less deviation is left as it is, as in RELION
 _VERSION = 1  # of the arithmetic, for the mark
 

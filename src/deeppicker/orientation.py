@@ -16,8 +16,10 @@ from scipy import ndimage, signal
 
 from deeppicker.core import Micrograph
 
+CORE = 0.7
+"""Of the diameter: what is compared with its surroundings, so that a diameter that is a third too large still works."""
+
 _ACROSS = 12  # pixels of the reduced image along a diameter: enough for a disc, and quick
-_CORE = 0.7  # of the diameter is compared with what surrounds it; a diameter that is wrong by half still works
 _CLIP = 3.0  # standard deviations; ice and dirt must not outweigh particles
 _BACKGROUND = 3.0  # diameters over which the image is made flat
 _CONTROLS = 1000  # random positions in each micrograph
@@ -126,7 +128,7 @@ def contrasts(
         For the random positions.
     """
     shape = micrograph.image.shape
-    pixels, factor = contrast_map(micrograph.image, _CORE * diameter / micrograph.pixel_size)
+    pixels, factor = contrast_map(micrograph.image, CORE * diameter / micrograph.pixel_size)
     sides = np.array([shape[1], shape[0]])
     turned = [orientation.apply(positions, shape) for orientation in ORIENTATIONS]
     inside = np.stack([((p > -0.5) & (p < sides - 0.5)).all(axis=1) for p in turned], axis=1)

@@ -35,7 +35,7 @@ class Options:
     """Images that the coordinates belong to: a file, a folder, a quoted pattern or a STAR file."""
 
     diameter: float | int
-    """Particle diameter in Å; it may be wrong by a third."""
+    """Particle diameter in Å; it may be a third too large, or a fifth too small."""
 
     pixel_size: Length = None
     """Å per pixel; default: what the STAR file or the image header says."""
@@ -106,4 +106,3 @@ def _conclude(verdict: Verdict, micrographs: int) -> int:
     else:
         print(f"the orientation is right ({seen})")
     return 0
-

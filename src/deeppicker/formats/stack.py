@@ -70,7 +70,9 @@ def read_mark(path: Path) -> str | None:
         return None
 
 
-def _header(number: int, side: int, pixel_size: float, statistics: tuple[float, float, float, float], mark: str) -> bytes:
+def _header(
+    number: int, side: int, pixel_size: float, statistics: tuple[float, float, float, float], mark: str
+) -> bytes:
     """Return the header of a stack (MRC2014: space group 0, one section a volume)."""
     header: Any = np.zeros(1, HEADER_DTYPE.newbyteorder("<"))
     header["nx"] = header["ny"] = header["mx"] = header["my"] = side
