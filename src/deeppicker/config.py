@@ -429,3 +429,46 @@ class ClusterConfig:
             raise InputError(
                 f"--cluster {self.cluster} is none; choose local, slurm or an address such as tcp://HOST:8786"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """How the images of particles are made, in RELION's words and with its arithmetic."""
+
+    box_size: int
+    """Side of the windows in pixels of the micrograph, even."""
+
+    scale: int | None = None
+    """Side of the images in pixels, even, to which the windows are scaled down by Fourier cropping. Default: as
+    they are."""
+
+    normalise: bool = True
+    """Subtract a plane fitted to the background, and divide by the background's standard deviation."""
+
+    background_radius: int | None = None
+    """Radius in pixels of the images; what lies outside this circle is background. Default: 3/8 of their side, as in
+    RELION's window."""
+
+    invert_contrast: bool = False
+    """Make dark particles bright, as RELION and most other programs want them."""
+
+    def __post_init__(self) -> None:
+        _within(self, box_size=(2, 65536))
+        if self.scale is not None:
+            _within(self, scale=(2, self.box_size))
+        for name in ("box_size", "scale"):
+            if (getattr(self, name) or 0) % 2:
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} {getattr(self, name)} is odd; choose an even number of pixels")
+        if self.background_radius is not None:
+            _within(self, background_radius=(1, self.side // 2))
+
+    @property
+    def side(self) -> int:
+        """Side of the images in pixels."""
+        return self.box_size if self.scale is None else self.scale
+
+    @property
+    def radius(self) -> int:
+        """Radius in pixels outside of which an image is background."""
+        return 3 * self.side // 8 if self.background_radius is None else self.background_radius

@@ -61,6 +61,12 @@ class Options:
     keep_y: FlagCreatePairsOff[bool] = False
     """Take y as it is although the columns are CryoPPP's."""
 
+    flip_x: FlagCreatePairsOff[bool] = False
+    """Count x from the other end of the image; needs --micrographs. x becomes width - 1 - x."""
+
+    swap_xy: FlagCreatePairsOff[bool] = False
+    """Exchange x and y, before anything is flipped."""
+
     min_score: Probability = None
     """Leave out picks with a lower score, and those without any."""
 
@@ -88,6 +94,10 @@ def run(options: Options) -> int:
     picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
     matched = _match(picks, entries)
+    if options.swap_xy:
+        picks = [replace(item, positions=item.positions[:, ::-1]) for item in picks]
+    if options.flip_x:
+        picks = [_mirrored(item, matched) for item in picks]
     if options.flip_y:
         picks = [_flipped(item, matched) for item in picks]
     if options.min_score is not None:
@@ -118,6 +128,8 @@ def _check(options: Options) -> None:
         raise InputError("--flip-y and --keep-y exclude each other; set one of them")
     if options.flip_y and options.micrographs is None:
         raise InputError("--flip-y needs the heights of the images; set --micrographs")
+    if options.flip_x and options.micrographs is None:
+        raise InputError("--flip-x needs the widths of the images; set --micrographs")
     if options.pixel_size is not None and not (0 < options.pixel_size < np.inf):
         raise InputError(f"--pixel-size is {options.pixel_size} Å; set a positive number")
     if options.box_size is not None and options.box_size < 1:
@@ -156,6 +168,15 @@ def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
     height = _image_size(matched[picks.micrograph]).height
     x, y = picks.positions.T
     return replace(picks, positions=np.stack([x, height - 1 - y], axis=1))
+
+
+def _mirrored(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
+    if picks.micrograph not in matched:
+        raise InputError(
+            one_line(f"--flip-x needs the width of {picks.micrograph}, which --micrographs does not hold; add it")
+        )
+    x, y = picks.positions.T
+    return replace(picks, positions=np.stack([read_header(matched[picks.micrograph].path).width - 1 - x, y], axis=1))
 
 
 def _new_name(picks: Picks, matched: Mapping[str, MicrographEntry], uid_prefix: str) -> str:

@@ -25,6 +25,9 @@ VERBS = {
     "compare": "show how far several sets of picks agree, and write their consensus",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
+    "check": "tell whether coordinates are flipped or swapped against their micrographs",
+    "extract": "cut the particles out as stacks of images for RELION and cryoSPARC",
+    "relion": "run as a RELION External job",
     "simulate": "make micrographs with known truth from structures",
     "doctor": "tell what this computer offers, and how fast it picks",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +56,11 @@ class Options:
 
 def run(options: Options) -> int:
     """Pick all micrographs that are not done yet; return 1 if some failed, 2 if all did or no particle is in sight."""
+    return pick(options, lambda: False)
+
+
+def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
+    """Pick as `run`, until told to stop, which is asked after each micrograph."""
     from deeppicker.batch import PickJob, Task, pick_into, read_ahead, refuse_twins
     from deeppicker.cluster import staff
     from deeppicker.model import load_model
@@ -81,6 +86,9 @@ def run(options: Options) -> int:
                 ahead = read_ahead(missing) if crew.local else crew.reach(missing)
                 for row in show.follow(pick_into(folder, each, ahead, options.work.retries), len(missing)):
                     failed += bool(row.error)
+                    if told_to_stop():
+                        show.warn("told to stop; the same command continues where this one stopped")
+                        break
         finally:
             _finish(folder, entries, options, show)
         picks = _report(folder, mine, len(missing), show)

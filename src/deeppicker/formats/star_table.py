@@ -122,8 +122,19 @@ def format_values(name: str, columns: Mapping[str, Sequence[str]]) -> str:
     """Return a table as text, as `format_table`, but without RELION's line about its version."""
     lines = [f"data_{name}", "", "loop_"]
     lines += [f"_{label} #{i}" for i, label in enumerate(columns, start=1)]
-    lines += [" ".join(row) for row in zip(*([_quoted(v) for v in c] for c in columns.values()), strict=True)]
-    return "\n".join([*lines, "", ""])
+    return "\n".join([*lines, format_rows(columns) + "\n"])
+
+
+def format_rows(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return the rows of a table without its head, so that a long table can be written part by part.
+
+    Raises
+    ------
+    OutputError
+        If a value cannot be stored in a STAR file.
+    """
+    rows = zip(*([_quoted(value) for value in column] for column in columns.values()), strict=True)
+    return "".join(" ".join(row) + "\n" for row in rows)
 
 
 def _columns(block: cif.Block, escaped: bool) -> tuple[dict[str, list[str]], dict[str, int]]:

@@ -1,0 +1,108 @@
+"""Tell whether coordinates are flipped or swapped against their micrographs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from deeppicker.cli.convert import _match
+from deeppicker.cli.progress import track
+from deeppicker.cli.types import Length
+from deeppicker.errors import InputError
+from deeppicker.formats import MicrographEntry, find_micrographs, read_micrograph, read_picks
+from deeppicker.orientation import ORIENTATIONS, Contrasts, Verdict, contrasts, judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Compare the eight flips and swaps of coordinates by what the micrographs show at the picks.
+
+    Programs count x and y from different corners, and some exchange them. The right orientation has contrast at its picks,
+    the others have as little as random positions. Exit status 1 if another one fits clearly better than the given one.
+    """
+
+    coordinates: Annotated[Positional[Path], arg(metavar="COORDINATES")]
+    """Coordinate file, or a folder of them."""
+
+    micrographs: Annotated[str, arg(metavar="WHERE")]
+    """Images that the coordinates belong to: a file, a folder, a quoted pattern or a STAR file."""
+
+    diameter: float | int
+    """Particle diameter in Å; it may be a third too large, or a fifth too small."""
+
+    pixel_size: Length = None
+    """Å per pixel; default: what the STAR file or the image header says."""
+
+    most: int = 20
+    """Look at so many micrographs at most, spread over all."""
+
+
+def run(options: Options) -> int:
+    """Print the comparison; return 1 if another orientation fits clearly better.
+
+    Raises
+    ------
+    DeepPickerError
+        If a file cannot be read, or there is nothing to compare.
+    """
+    if not 0 < options.diameter < math.inf or options.most < 1:
+        raise InputError("--diameter must be a positive number of Å, and --most 1 or more")
+    if options.pixel_size is not None and not 0 < options.pixel_size < math.inf:
+        raise InputError(f"--pixel-size {options.pixel_size:g} is no length; set a positive number, in Å")
+    picks = [item for item in read_picks(options.coordinates, y_direction_known=True) if len(item)]
+    matched = _match(picks, find_micrographs([options.micrographs]))
+    both = [(matched[item.micrograph], item.positions) for item in picks if item.micrograph in matched]
+    if not both:
+        raise InputError(
+            f"no micrograph in {options.micrographs} belongs to coordinates in {options.coordinates}; compare the names"
+        )
+    chosen = np.unique(np.linspace(0, len(both) - 1, options.most).round().astype(int)).tolist()
+    measured = [_measure(*both[index], options) for index in track(chosen, "looking")]
+    verdict = judge(measured)
+    _show(verdict)
+    return _conclude(verdict, len(chosen))
+
+
+def _measure(entry: MicrographEntry, positions: np.ndarray, options: Options) -> Contrasts:
+    size = options.pixel_size if options.pixel_size is not None else entry.pixel_size
+    micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
+    return contrasts(micrograph, positions, float(options.diameter), np.random.default_rng(0))
+
+
+def _show(verdict: Verdict) -> None:
+    table = Table("orientation", "contrast", "against chance", "outside", box=None)
+    for index, orientation in enumerate(ORIENTATIONS):
+        table.add_row(
+            orientation.options or "as they are",
+            f"{verdict.contrast[index]:.2f}",
+            f"{verdict.against_chance[index]:.1f}",
+            f"{100 * verdict.outside[index]:.0f} %",
+            style="bold" if index == verdict.best and verdict.certain else None,
+        )
+    Console().print(table, highlight=False)
+
+
+def _conclude(verdict: Verdict, micrographs: int) -> int:
+    """Say what follows; return the exit status."""
+    seen = f"{verdict.number:,} picks in {micrographs:,} micrographs"
+    if verdict.wrong:
+        options = ORIENTATIONS[verdict.best].options
+        print(
+            f"warning: another orientation fits clearly better ({verdict.better:.1f} standard errors, {seen}); "
+            f"correct the coordinates with: deeppicker convert {options} --micrographs ..."
+        )
+        return 1
+    if not verdict.certain:
+        print(f"nothing can be told: no orientation has clearly more contrast than random positions ({seen})")
+    elif verdict.best:
+        print(f"no orientation fits clearly better than the given one ({seen})")
+    else:
+        print(f"the orientation is right ({seen})")
+    return 0

@@ -1,0 +1,130 @@
+"""Cut the particles out of their micrographs, as stacks of images for RELION and cryoSPARC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from deeppicker.cli.convert import _match
+from deeppicker.cli.show import Show, ShowConfig, showing
+from deeppicker.cli.types import Length, Where
+from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
+from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.extract import ExtractJob, Request
+from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
+from deeppicker.formats.extracted import Acquisition, Stack, read_acquisitions, write_particles
+from deeppicker.formats.names import distinct_keys
+
+_STACKS = "particles"  # folder of the stacks
+_TABLE = "particles.star"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Cut the particles out of their micrographs, as stacks of images for RELION and cryoSPARC.
+
+    Run it in the project folder of RELION: the table names stacks and micrographs from there.
+    """
+
+    coordinates: Annotated[Positional[Path], arg(metavar="COORDINATES")]
+    """Output folder of `deeppicker pick`, or a file or folder of coordinates in any supported format."""
+
+    output: Path
+    """Folder for the stacks and particles.star; a second run completes what is missing or has changed."""
+
+    micrographs: Where = None
+    """Where the micrographs are: a file, a folder, a quoted pattern or a STAR file, whose optics groups and CTF
+    parameters are taken over. Default: as the coordinates name them."""
+
+    pixel_size: Length = None
+    """Å per pixel of the micrographs; default: what the STAR file or the image header says."""
+
+    images: ExtractConfig
+    work: WorkConfig = WorkConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    show: ShowConfig = ShowConfig()
+
+    def __post_init__(self) -> None:
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise InputError(f"--pixel-size {self.pixel_size:g} is no length; set a positive number, in Å")
+
+
+def run(options: Options) -> int:
+    """Write what is missing, then the table; return 1 if some micrographs failed, 2 if all did."""
+    from deeppicker.cluster import staff
+    from deeppicker.workers import each_again
+
+    requests, acquisitions = _requests(options)
+    job = ExtractJob(make_folder(options.output / _STACKS), options.images)
+    missing = [request for request in requests if not job.is_done(request)]
+    failed: dict[str, str] = {}
+    with showing(options.show) as show, staff(options.work, options.cluster, len(missing), options.output) as crew:
+        with crew.hire(job.resolved()) as each:
+            outcomes = each_again(each, missing, options.work.retries)
+            for request, outcome in show.track(outcomes, "extracting", len(missing)):
+                if isinstance(outcome, DeepPickerError):
+                    name, reason = request.entry.name, str(outcome)
+                    failed[name] = reason if name in reason else f"{name}: {reason}"
+                    show.warn(failed[name])
+        done = [request for request in requests if request.entry.name not in failed]
+        if not done:
+            return 2
+        stacks = list(_stacks(job, done, acquisitions))
+        number = write_particles(options.output / _TABLE, stacks, options.images.box_size, options.images.side)
+        _report(options, number, (len(done), len(requests) - len(missing), len(failed)), show)
+    return 1 if failed else 0
+
+
+def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
+    """Return what there is to do, and what a STAR file of the micrographs says of them."""
+    picks = [item for item in read_picks(options.coordinates) if len(item)]
+    if not picks:
+        raise InputError(f"{options.coordinates} holds no particles; nothing is extracted")
+    distinct_keys(picks)
+    where = options.micrographs or str(_named_in(options.coordinates))
+    acquisitions = read_acquisitions(Path(where)) if where.lower().endswith(".star") else {}
+    matched = _match(picks, find_micrographs([where]))
+    lost = [item.micrograph for item in picks if item.micrograph not in matched]
+    if lost:
+        raise InputError(
+            f"{len(lost):,} of {len(picks):,} micrographs with particles are not in {where}, such as {lost[0]}; "
+            "set --micrographs to where all are"
+        )
+    named = [(matched[item.micrograph], item) for item in picks]
+    return [
+        Request(entry, replace(item, micrograph=entry.name), options.pixel_size) for entry, item in named
+    ], acquisitions
+
+
+def _named_in(coordinates: Path) -> Path:
+    """Return the file that names the micrographs of coordinates."""
+    path = coordinates / "autopick.star" if coordinates.is_dir() else coordinates
+    if path.suffix.lower() not in (".star", ".cs") or not path.is_file():
+        raise InputError(f"{coordinates} does not tell where the micrographs are; set --micrographs")
+    return path
+
+
+def _stacks(job: ExtractJob, done: Sequence[Request], acquisitions: dict[str, Acquisition]) -> Iterator[Stack]:
+    for request in done:
+        entry = request.entry
+        size = request.pixel_size or entry.pixel_size or read_header(entry.path).pixel_size
+        assert size is not None  # else it would have failed
+        yield Stack(request.picks, str(job.file(entry.name)), size, acquisitions.get(entry.name, Acquisition()))
+
+
+def _report(options: Options, number: int, counts: tuple[int, int, int], show: Show) -> None:
+    done, before, failed = counts
+    side = options.images.side
+    show.say(
+        f"{number:,} particles of {done:,} micrographs ({before:,} were done before), "
+        f"{side}×{side} pixels each -> {options.output / _TABLE}",
+        "end",
+        particles=number,
+        micrographs=done,
+        failed=failed,
+    )

@@ -1,0 +1,100 @@
+"""Pick as an External job of RELION 3.1 to 5; docs/relion.md tells how to set it up."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deeppicker.cli import pick
+from deeppicker.cli.picking import Subject
+from deeppicker.cli.show import ShowConfig
+from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
+from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats import make_folder
+from deeppicker.formats.pipeline import (
+    ABORT_NOW,
+    ABORTED,
+    FAILURE,
+    SUCCESS,
+    lay_out,
+    mark_exit,
+    relion_of,
+    write_output_nodes,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Pick as an External job of RELION 3.1 to 5, which gives the first three options; run in its project folder."""
+
+    in_mics: Path
+    """STAR file of the micrographs."""
+
+    o: str
+    """Folder of the job. The job continues what an earlier one left unfinished in it."""
+
+    j: int = 1
+    """Processes, unless --workers is given."""
+
+    pipeline_control: str = ""
+    """Folder of the job again; RELION adds it to some commands."""
+
+    overwrite: bool = False
+    """Start again although the folder holds picks made with other settings."""
+
+    subject: Subject = Subject()
+    select: SelectConfig = SelectConfig()
+    work: WorkConfig = WorkConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    show: ShowConfig = ShowConfig()
+
+
+def run(options: Options) -> int:
+    """Pick, and leave in the folder what RELION looks for; the status is that of `deeppicker pick`."""
+    folder = make_folder(options.o)
+    mark_exit(folder, None)
+    try:
+        status = pick.pick(_as_pick(options), (folder / ABORT_NOW).exists)
+        if status < 2:
+            _lay_out(options, folder)
+    except KeyboardInterrupt:  # also from a batch system; the same job continues
+        mark_exit(folder, ABORTED)
+        raise
+    except BaseException:
+        mark_exit(folder, FAILURE)
+        raise
+    if (folder / ABORT_NOW).exists():
+        (folder / ABORT_NOW).unlink(missing_ok=True)  # else the job could not be continued
+        mark_exit(folder, ABORTED)
+    else:
+        mark_exit(folder, FAILURE if status == 2 else SUCCESS)
+    return status
+
+
+def _as_pick(options: Options) -> pick.Options:
+    if options.in_mics.suffix.lower() != ".star":
+        raise InputError(f"--in_mics {options.in_mics} is no STAR file; choose the micrographs of a job of RELION")
+    if options.j < 1:
+        raise InputError(f"--j {options.j} is out of range; choose 1 or more")
+    workers = options.j if options.work.workers is None else options.work.workers
+    return pick.Options(
+        input=(str(options.in_mics),),
+        output=Path(options.o),
+        overwrite=options.overwrite,
+        subject=options.subject,
+        select=options.select,
+        work=replace(options.work, workers=workers),
+        cluster=options.cluster,
+        show=options.show,
+    )
+
+
+def _lay_out(options: Options, folder: Path) -> None:
+    left_out = lay_out(folder, str(options.in_mics))
+    if left_out:
+        raise DeepPickerError(
+            f"{left_out[0]} lies outside of the project folder, where RELION finds no coordinates; "
+            "import the micrographs by a link in the project folder"
+        )
+    write_output_nodes(os.path.join(options.o, ""), relion_of(Path()))  # noqa: PTH118 - keeps RELION's text
