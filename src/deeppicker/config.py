@@ -429,3 +429,26 @@ class ClusterConfig:
             raise InputError(
                 f"--cluster {self.cluster} is none; choose local, slurm or an address such as tcp://HOST:8786"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtfConfig:
+    """How the defocus of a micrograph is searched."""
+
+    defocus: tuple[float, float] = (0.3, 5.0)
+    """Least and largest mean underfocus in µm."""
+
+    step: float = 0.01
+    """Distance in µm of the values that are tried first."""
+
+    lowest: float = 30.0
+    """Å; coarser rings are not used, as particles and ice shape the spectrum there. As in CTFFIND4."""
+
+    highest: float = 4.0
+    """Å; finer rings are not used. Large pixels end them earlier."""
+
+    def __post_init__(self) -> None:
+        low, high = self.defocus
+        if not 0.05 <= low < high <= 20:
+            raise InputError(f"--defocus {low:g} {high:g} is no range of underfocus in µm; choose 0.05 to 20")
+        _within(self, step=(0.001, 1), lowest=(5, 1000), highest=(1, 50))
