@@ -452,3 +452,50 @@ class CtfConfig:
         if not 0.05 <= low < high <= 20:
             raise InputError(f"--defocus {low:g} {high:g} is no range of underfocus in µm; choose 0.05 to 20")
         _within(self, step=(0.001, 1), lowest=(5, 1000), highest=(1, 50))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig:
+    """How particles are aligned and averaged in classes."""
+
+    classes: int = 50
+    """Number of classes."""
+
+    side: int = 64
+    """Side of a window in pixels; it spans 1.5 particle diameters."""
+
+    iterations: int = 20
+    """Iterations of expectation-maximisation."""
+
+    rotations: int = 36
+    """Rotations that are compared."""
+
+    shift: float = 0.1
+    """Largest shift that is compared, in particle diameters."""
+
+    shift_step: float = 0.047
+    """Distance of neighbouring shifts, in particle diameters; two pixels of a window of 64."""
+
+    rings: int = 12
+    """Highest frequency of the expectation-maximisation, in 1/window: 12 is an eighth of the diameter."""
+
+    least: float = 0.5
+    """Quality, 0-1, below which a class is junk."""
+
+    seed: int = 0
+    """Seed of every random choice; the same seed gives the same classes on the same computer."""
+
+    def __post_init__(self) -> None:
+        _within(
+            self,
+            classes=(1, 1000),
+            side=(32, 256),
+            iterations=(1, 1000),
+            rotations=(4, 360),
+            shift=(0, 0.5),
+            shift_step=(0.005, 0.5),
+            least=(0, 1),
+            seed=(0, 2**31),
+        )
+        if not 2 <= self.rings < self.side // 2 - 1:
+            raise InputError(f"--rings {self.rings} is out of range; choose 2 to {self.side // 2 - 2}")
