@@ -25,6 +25,8 @@ VERBS = {
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
     "simulate": "make micrographs with known truth from structures",
+    "classify": "align and average picks in classes, and drop the junk",
+    "ctf": "read or estimate the defocus of micrographs",
     "doctor": "tell what this computer offers, and how fast it picks",
 }
 INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended by Ctrl-C, or by `kill` or a batch system

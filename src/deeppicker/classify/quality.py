@@ -1,0 +1,75 @@
+"""Which classes show particles. Nothing is learnt: three properties of a class, with limits found on simulated junk.
+
+*Strength*: how far its members agree with the average of the other members, in standard deviations of the noise. Members
+of a class of noise agree with its average only as far as they were aligned to it. *Detail*: how many rings of frequencies
+the members share. Ice, edges and particles out of centre share the coarse ones only. *Emptiness*: how quiet it is around
+the particle. The quality is the product of the three, each on a scale from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from deeppicker.classify.em import as_numpy
+from deeppicker.classify.refine import Classes
+from deeppicker.classify.windows import BOX, radii
+
+# (middle, width) of each scale; docs/classification.md tells where they come from
+_STRENGTH = (1.9, 0.15)
+_DETAIL = (6.0, 0.4)
+_OUTSIDE = (0.55, 0.07)
+_SHARED = 0.5  # correlation above which a ring counts
+_RIM = 0.62  # diameters from the centre beyond which there should be nothing
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is known of each class, arrays of (classes,)."""
+
+    strength: Float[np.ndarray, " classes"]
+    detail: Float[np.ndarray, " classes"]
+    outside: Float[np.ndarray, " classes"]
+    resolution: Float[np.ndarray, " classes"]
+    quality: Float[np.ndarray, " classes"]
+
+
+def judge(classes: Classes, pixel_size: float) -> Quality:
+    """Return the quality of each class; empty ones have none.
+
+    Parameters
+    ----------
+    classes : Classes
+        The class averages.
+    pixel_size : float
+        Å per pixel of their windows; gives the resolution in Å, where the correlation falls to one half.
+    """
+    averages, members = as_numpy(classes.averages), as_numpy(classes.members)
+    side = averages.shape[-1]
+    label = as_numpy(classes.alignment.label)
+    sums = np.bincount(label, as_numpy(classes.strength), minlength=len(members))
+    strength = sums / np.maximum(members, 1)
+    consistency = as_numpy(classes.consistency)[:, 1:]
+    shared = np.clip((consistency - _SHARED) / (1 - _SHARED), 0, 1)
+    detail = shared.sum(axis=1)
+    radius = radii(side) * BOX / side
+    rim, inner = radius > _RIM, radius < 0.5
+    level = averages[:, rim].mean(axis=1)[:, None]
+    outside = averages[:, rim].std(axis=1) / (np.sqrt(np.mean((averages[:, inner] - level) ** 2, axis=1)) + 1e-9)
+    first = np.argmax(np.pad(consistency, ((0, 0), (0, 1))) < _SHARED, axis=1)
+    resolution = side * pixel_size / np.maximum(first, 1)
+    quality = _scale(strength, _STRENGTH) * _scale(detail, _DETAIL) * _scale(-outside, (-_OUTSIDE[0], _OUTSIDE[1]))
+    quality = np.where(members > 1, quality, 0.0)
+    return Quality(*(np.asarray(v, dtype=np.float64) for v in (strength, detail, outside, resolution, quality)))
+
+
+def kept(classes: Classes, quality: Quality, least: float) -> Bool[np.ndarray, " n"]:
+    """Return which particles are members of classes of at least this quality."""
+    return np.asarray(quality.quality[as_numpy(classes.alignment.label)] >= least)
+
+
+def _scale(value: Float[np.ndarray, " classes"], limits: tuple[float, float]) -> Float[np.ndarray, " classes"]:
+    middle, width = limits
+    return np.asarray(1 / (1 + np.exp(-np.clip((value - middle) / width, -50, 50))))
