@@ -479,6 +479,9 @@ class ClassifyConfig:
     rings: int = 12
     """Highest frequency of the expectation-maximisation, in 1/window: 12 is an eighth of the diameter."""
 
+    learn_from: int = 10_000
+    """Particles, drawn anew each time, of which an iteration makes the averages; all take part in the last two."""
+
     least: float = 0.5
     """Quality, 0-1, below which a class is junk."""
 
@@ -495,6 +498,7 @@ class ClassifyConfig:
             shift=(0, 0.5),
             shift_step=(0.005, 0.5),
             least=(0, 1),
+            learn_from=(1, 10_000_000),
             seed=(0, 2**31),
         )
         if not 2 <= self.rings < self.side // 2 - 1:

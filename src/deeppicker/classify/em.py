@@ -2,8 +2,8 @@
 
 Each particle is compared with each class average in each of a grid of rotations and small shifts, as one product of
 matrices over the low-frequency Fourier coefficients; it then contributes to all averages by its probabilities. The
-frequencies that take part grow from iteration to iteration. All classes are equally likely beforehand, and those that
-nobody takes are renewed from the largest, so that none swallows the others.
+frequencies that take part grow from iteration to iteration. An average of many particles is less noisy and
+attracts still more: larger classes get a small handicap, and the largest are divided where others have starved.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ _GROWING = 0.6  # part of the iterations in which the frequencies grow
 _SAMPLED = 0.4  # part of the iterations that look at a random part of the particles only
 _SAMPLE = 40  # particles for each class in these
 _STARVED = 0.2  # a class with less than this part of its share is renewed
+_WHOLE = 2  # last iterations, in which all particles take part
+_SETTLED = 3  # last iterations, in which no class is renewed or handicapped anew
+_BALANCE = 0.7  # logarithm of the odds that a class loses for each e-fold of members above its share ...
+_HANDICAP = 3.0  # ... up to this
+_SPLIT = 0.2  # how far the halves of a divided class differ from it
 _DOUBT = 1.5  # power, in that of the noise left in an average, below which a ring holds nothing
 
 
@@ -83,18 +88,21 @@ def classify(
     transfer, group = torch.from_numpy(windows.transfer), torch.from_numpy(windows.group)
     noise = ring_means(spectra.abs().square().mean(dim=0), side)
     averages = _first(windows, config.classes, generator) * mask
+    handicap = torch.zeros(config.classes)
     number = len(windows)
     last = max(1, round(_GROWING * config.iterations))
     for iteration in range(config.iterations):
         part = min(1.0, iteration / last)
         chosen = coefficients(side, round(_FIRST_RINGS + part * (config.rings - _FIRST_RINGS)))
-        sampled = iteration < _SAMPLED * config.iterations and number > _SAMPLE * config.classes
-        rows = torch.randperm(number, generator=generator)
-        rows = rows[: _SAMPLE * config.classes].sort().values if sampled else torch.arange(number)
-        step = _Step(averages, noise, chosen, mask, config)
+        most = _SAMPLE * config.classes if iteration < _SAMPLED * config.iterations else config.learn_from
+        most = number if iteration >= config.iterations - _WHOLE else most
+        rows = torch.randperm(number, generator=generator)[:most].sort().values
+        step = _Step(averages, noise, chosen, mask, handicap, config)
         averages, share, alignment, noise = step.run(spectra[rows], transfer, group[rows])
-        if iteration < config.iterations - 3:
-            averages = _renewed(averages, share, len(rows) / config.classes, generator)
+        fair = len(rows) / config.classes
+        if iteration < config.iterations - _SETTLED:
+            handicap = (handicap + _BALANCE * torch.log(share / fair + 0.1)).clamp(-_HANDICAP, _HANDICAP)
+            averages = _renewed(averages, share, fair, generator)
         after(iteration + 1)
     return averages, alignment
 
@@ -108,6 +116,7 @@ class _Step:
         noise: Float[Tensor, " rings"],
         chosen: Coefficients,
         mask: Float[Tensor, "side side"],
+        handicap: Float[Tensor, " classes"],
         config: ClassifyConfig,
     ) -> None:
         self.side, self.classes = averages.shape[-1], len(averages)
@@ -121,6 +130,7 @@ class _Step:
         self.references = (flat * self.scale).reshape(-1, len(chosen.index))
         # Coefficients of masked images are not independent: there are as many as the mask has pixels.
         self.temper = float(mask.square().mean())
+        self.handicap = handicap.repeat_interleave(config.rotations)
 
     def run(
         self, spectra: Tensor, transfer: Float[Tensor, "groups rings"], group: Int[Tensor, " n"]
@@ -142,7 +152,8 @@ class _Step:
             data = spectra[rows].flatten(1)[:, self.chosen.index] * self.scale * transfer[group[rows]][:, ring]
             shifted = torch.view_as_real(data[:, None] * phases).reshape(-1, references.shape[1])
             scores = (shifted @ references.T).reshape(len(data), count, -1)
-            scores.mul_(2).sub_(power[:, group[rows]].T[:, None]).mul_(self.temper).add_(self.prior[:, None])
+            scores.mul_(2).sub_(power[:, group[rows]].T[:, None]).mul_(self.temper)
+            scores.add_(self.prior[:, None]).sub_(self.handicap)
             flat = scores.flatten(1)
             best[rows] = flat.argmax(dim=1)
             probability = torch.softmax(flat, dim=1)
@@ -268,14 +279,16 @@ def _first(windows: Windows, classes: int, generator: torch.Generator) -> Float[
 def _renewed(
     averages: Float[Tensor, "classes side side"], share: Float[Tensor, " classes"], fair: float, generator: torch.Generator
 ) -> Float[Tensor, "classes side side"]:
-    """Return the averages, those of starved classes replaced by blends of the largest with random others."""
+    """Return the averages; each that is starved becomes one half of the largest, with a random difference."""
     result, left = averages.clone(), share.clone()
     for k in torch.nonzero(share < _STARVED * fair)[:, 0].tolist():
         large = int(left.argmax())
         other = int(torch.randint(len(averages), (1,), generator=generator))
         angle = float(360 * torch.rand(1, generator=generator))
-        result[k] = 0.8 * averages[large] + 0.2 * rotate(averages[other : other + 1], angle)[0]
-        left[large] /= 2
+        change = rotate(averages[other : other + 1], angle)[0] - averages[large]
+        change = _SPLIT * change * averages[large].norm() / (change.norm() + 1e-9)
+        result[k], result[large] = result[large] + change, result[large] - change
+        left[k] = left[large] = left[large] / 2
     return result
 
 

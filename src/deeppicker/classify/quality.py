@@ -19,9 +19,11 @@ from deeppicker.classify.windows import BOX, radii
 
 # (middle, width) of each scale; docs/classification.md tells where they come from
 _STRENGTH = (1.9, 0.15)
-_DETAIL = (6.0, 0.4)
+_DETAIL = (5.0, 0.3)
 _OUTSIDE = (0.55, 0.07)
 _SHARED = 0.5  # correlation above which a ring counts
+_OUTLIER = 3.0  # robust standard deviations of the strength in a class ...
+_NOISE = 0.7  # ... which are at least this: it is itself in standard deviations of noise
 _RIM = 0.62  # diameters from the centre beyond which there should be nothing
 
 
@@ -66,8 +68,18 @@ def judge(classes: Classes, pixel_size: float) -> Quality:
 
 
 def kept(classes: Classes, quality: Quality, least: float) -> Bool[np.ndarray, " n"]:
-    """Return which particles are members of classes of at least this quality."""
-    return np.asarray(quality.quality[as_numpy(classes.alignment.label)] >= least)
+    """Return which particles are members of classes of at least this quality, and are no outliers there.
+
+    Ice agrees far more with any average than the particles of a class do, and noise far less.
+    """
+    label, strength = as_numpy(classes.alignment.label), as_numpy(classes.strength)
+    keep = np.asarray(quality.quality[label] >= least)
+    for k in np.flatnonzero(quality.quality >= least):
+        mine = label == k
+        middle = np.median(strength[mine])
+        spread = 1.4826 * np.median(np.abs(strength[mine] - middle))
+        keep[mine] &= np.abs(strength[mine] - middle) <= _OUTLIER * max(spread, _NOISE)
+    return keep
 
 
 def _scale(value: Float[np.ndarray, " classes"], limits: tuple[float, float]) -> Float[np.ndarray, " classes"]:
