@@ -31,9 +31,7 @@ class Truth:
     junk: list[str]
 
 
-def micrograph(
-    volumes: list[Volume], number: int, junk: int, snr: float, seed: int, size: int = 1024
-) -> Truth:
+def micrograph(volumes: list[Volume], number: int, junk: int, snr: float, seed: int, size: int = 1024) -> Truth:
     """Return a micrograph with ``number`` particles in random orientations and ``junk`` places without any."""
     rng = np.random.default_rng([seed, 11])
     diameter = max(volume.diameter for volume in volumes) / PIXEL_SIZE
@@ -53,8 +51,16 @@ def micrograph(
     inside = ndimage.maximum_filter(potential, int(0.3 * diameter)) > 0.2 * potential.max()
     d = float(rng.uniform(0.8, 2.5))
     optics = Optics(
-        pixel_size=PIXEL_SIZE, voltage=300.0, spherical_aberration=2.7, amplitude_contrast=0.1, defocus_u=d,
-        defocus_v=d, defocus_angle=0.0, phase_shift=0.0, b_factor=100.0, dose=40.0,
+        pixel_size=PIXEL_SIZE,
+        voltage=300.0,
+        spherical_aberration=2.7,
+        amplitude_contrast=0.1,
+        defocus_u=d,
+        defocus_v=d,
+        defocus_angle=0.0,
+        phase_shift=0.0,
+        b_factor=100.0,
+        dose=40.0,
     )
     contrast = fft.irfft2(fft.rfft2(potential) * transfer(optics, potential.shape), potential.shape)
     contrast /= contrast[inside].std()

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scenes import write_mrc
 
 from deeppicker.cli.main import main
 from deeppicker.core import Micrograph
@@ -14,6 +13,7 @@ from deeppicker.formats import defocus
 from deeppicker.formats.defocus import Defocus
 from deeppicker.simulate.optics import Optics, image_of, random_field, record
 from deeppicker.simulate.optics import transfer as simulated_transfer
+from scenes import write_mrc
 
 MICROSCOPE = Defocus(defocus_u=1.32, defocus_v=1.18, angle=35.0, amplitude_contrast=0.08)
 TEXT = """# Output from CTFFind version 4.1.14, run on 2026-01-01
@@ -56,7 +56,9 @@ def test_the_transfer_is_that_of_the_simulation_with_dark_particles_kept_dark(sh
     assert np.allclose(ours, -theirs, atol=2e-3)
 
 
-@pytest.mark.parametrize(("defocus_", "pixel_size", "seed"), [(0.6, 1.2, 0), (1.1, 3.0, 1), (1.9, 1.7, 2), (2.9, 2.2, 3)])
+@pytest.mark.parametrize(
+    ("defocus_", "pixel_size", "seed"), [(0.6, 1.2, 0), (1.1, 3.0, 1), (1.9, 1.7, 2), (2.9, 2.2, 3)]
+)
 def test_an_estimate_is_within_five_percent_of_the_truth(defocus_, pixel_size, seed):
     truth = replace(MICROSCOPE, defocus_u=defocus_ + 0.03, defocus_v=defocus_ - 0.03)
     found = estimate(ice(truth, pixel_size, seed), Defocus())

@@ -47,20 +47,18 @@ def wavelength(voltage: float) -> float:
 
 
 def phase(
-    microscope: Defocus, frequency: Float[np.ndarray, "..."], defocus: Float[np.ndarray, "..."]
-) -> Float[np.ndarray, "..."]:
+    microscope: Defocus, frequency: Float[np.ndarray, ...], defocus: Float[np.ndarray, ...]
+) -> Float[np.ndarray, ...]:
     """Return the phase in rad, whose sine is the transfer, at frequencies in 1/Å for defocus in µm."""
     length = wavelength(microscope.voltage)
     squared = frequency**2
     aberration = 0.5 * math.pi * 1e7 * microscope.spherical_aberration * length**3 * squared**2
     rest = math.radians(microscope.phase_shift) + math.asin(microscope.amplitude_contrast)
-    result: Float[np.ndarray, "..."] = math.pi * length * 1e4 * defocus * squared - aberration + rest
+    result: Float[np.ndarray, ...] = math.pi * length * 1e4 * defocus * squared - aberration + rest
     return result
 
 
-def transfer(
-    microscope: Defocus, shape: tuple[int, ...], pixel_size: float
-) -> Float32[np.ndarray, "height half"]:
+def transfer(microscope: Defocus, shape: tuple[int, ...], pixel_size: float) -> Float32[np.ndarray, "height half"]:
     """Return the contrast transfer on the frequencies of a real FFT.
 
     It is positive at low frequency of an underfocused image: multiplied by it, an image keeps its contrast.
@@ -170,7 +168,9 @@ def _spectrum(micrograph: Micrograph, config: CtfConfig) -> _Spectrum:
     frequency = 1 / config.lowest + (np.arange(bins) + 0.5) * step
     mean = (power * number).sum(axis=0) / number.sum(axis=0)
     position = np.linspace(-1, 1, bins)
-    trend = np.exp(np.polynomial.chebyshev.chebval(position, np.polynomial.chebyshev.chebfit(position, np.log(mean), 4)))
+    trend = np.exp(
+        np.polynomial.chebyshev.chebval(position, np.polynomial.chebyshev.chebfit(position, np.log(mean), 4))
+    )
     return _Spectrum(frequency, np.arange(_SECTORS) * math.pi / _SECTORS, power / trend, number)
 
 

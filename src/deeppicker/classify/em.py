@@ -277,7 +277,10 @@ def _first(windows: Windows, classes: int, generator: torch.Generator) -> Float[
 
 
 def _renewed(
-    averages: Float[Tensor, "classes side side"], share: Float[Tensor, " classes"], fair: float, generator: torch.Generator
+    averages: Float[Tensor, "classes side side"],
+    share: Float[Tensor, " classes"],
+    fair: float,
+    generator: torch.Generator,
 ) -> Float[Tensor, "classes side side"]:
     """Return the averages; each that is starved becomes one half of the largest, with a random difference."""
     result, left = averages.clone(), share.clone()

@@ -122,7 +122,9 @@ def write(folder: Path, report: Report, settings: Mapping[str, object] | None) -
             folder.rename(old)
         new.rename(folder)
     except OSError as error:
-        raise OutputError(one_line(f"{folder} cannot be written: {error.strerror or error}; check free space")) from error
+        raise OutputError(
+            one_line(f"{folder} cannot be written: {error.strerror or error}; check free space")
+        ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
         if folder.exists():
@@ -136,12 +138,13 @@ def _fill(new: Path, final: Path, report: Report, settings: Mapping[str, object]
     quality = report.quality
     good = quality.quality >= report.least
     Image.fromarray(contact_sheet(report.averages, report.members, quality.quality, good)).save(new / "classes.png")
-    columns = (report.members, quality.quality, quality.strength, quality.detail, quality.outside, quality.resolution)
+    columns = (report.members, quality.quality, quality.strength, quality.detail, quality.offset)
+    columns = (*columns, quality.outside, quality.resolution)
     rows: Iterable[Sequence[object]] = (
         [number, int(values[0]), *(f"{value:.3f}" for value in values[1:]), "yes" if keep else "no"]
         for number, (keep, *values) in enumerate(zip(good, *columns, strict=True), start=1)
     )
-    names = ("class", "members", "quality", "strength", "detail", "outside", "resolution_angstrom", "good")
+    names = ("class", "members", "quality", "strength", "detail", "offset", "outside", "resolution_angstrom", "good")
     (new / "classes.csv").write_text(_table(names, rows), encoding="utf-8")
     (new / "particles.csv").write_text(_particles(report), encoding="utf-8")
     if settings is None:
@@ -164,7 +167,14 @@ def _particles(report: Report) -> str:
         [name, f"{x:.2f}", f"{y:.2f}", f"{score:.5f}", label + 1, f"{angle:.2f}", f"{dx:.2f}", f"{dy:.2f}"]
         + [f"{probability:.3f}", f"{strength:.2f}", "yes" if keep else "no"]
         for (name, x, y, score), label, angle, (dx, dy), probability, strength, keep in zip(
-            places, report.label, report.angle, report.shift, report.probability, report.strength, report.kept, strict=True
+            places,
+            report.label,
+            report.angle,
+            report.shift,
+            report.probability,
+            report.strength,
+            report.kept,
+            strict=True,
         )
     )
     return _table((*names, "probability", "strength", "kept"), rows)

@@ -1,9 +1,10 @@
-"""Which classes show particles. Nothing is learnt: three properties of a class, with limits found on simulated junk.
+"""Which classes show particles. Nothing is learnt: four properties of a class, with limits found on simulated junk.
 
-*Strength*: how far its members agree with the average of the other members, in standard deviations of the noise. Members
-of a class of noise agree with its average only as far as they were aligned to it. *Detail*: how many rings of frequencies
-the members share. Ice, edges and particles out of centre share the coarse ones only. *Emptiness*: how quiet it is around
-the particle. The quality is the product of the three, each on a scale from 0 to 1.
+*Strength*: how far its members agree with the average of the others, in standard deviations of the noise. Members of
+a class of noise agree with its average only as far as they were aligned to it. *Detail*: how many rings of
+frequencies the members share. Ice, edges and what was picked off the centre share the coarse ones only. *Offset*: how
+far from the middle the bright part of the average lies, in particle diameters. *Outside*: the contrast around the
+particle, in relation to its own. The quality is the product of the four, each on a scale from 0 to 1.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from jaxtyping import Bool, Float
 
 from deeppicker.classify.em import as_numpy
 from deeppicker.classify.refine import Classes
-from deeppicker.classify.windows import BOX, radii
+from deeppicker.classify.windows import BOX, MASK, radii
 
 # (middle, width) of each scale; docs/classification.md tells where they come from
 _STRENGTH = (1.9, 0.15)
 _DETAIL = (5.0, 0.3)
-_OUTSIDE = (0.55, 0.07)
+_OFFSET = (0.14, 0.015)
+_OUTSIDE = (0.75, 0.05)
 _SHARED = 0.5  # correlation above which a ring counts
 _OUTLIER = 3.0  # robust standard deviations of the strength in a class ...
 _NOISE = 0.7  # ... which are at least this: it is itself in standard deviations of noise
-_RIM = 0.62  # diameters from the centre beyond which there should be nothing
+_INNER, _RIM = 0.5, (0.55, 0.72)  # diameters from the centre: the particle, and what should be empty
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Quality:
 
     strength: Float[np.ndarray, " classes"]
     detail: Float[np.ndarray, " classes"]
+    offset: Float[np.ndarray, " classes"]
     outside: Float[np.ndarray, " classes"]
     resolution: Float[np.ndarray, " classes"]
     quality: Float[np.ndarray, " classes"]
@@ -56,15 +59,14 @@ def judge(classes: Classes, pixel_size: float) -> Quality:
     consistency = as_numpy(classes.consistency)[:, 1:]
     shared = np.clip((consistency - _SHARED) / (1 - _SHARED), 0, 1)
     detail = shared.sum(axis=1)
-    radius = radii(side) * BOX / side
-    rim, inner = radius > _RIM, radius < 0.5
-    level = averages[:, rim].mean(axis=1)[:, None]
-    outside = averages[:, rim].std(axis=1) / (np.sqrt(np.mean((averages[:, inner] - level) ** 2, axis=1)) + 1e-9)
+    offset, outside = _places(averages)
     first = np.argmax(np.pad(consistency, ((0, 0), (0, 1))) < _SHARED, axis=1)
     resolution = side * pixel_size / np.maximum(first, 1)
-    quality = _scale(strength, _STRENGTH) * _scale(detail, _DETAIL) * _scale(-outside, (-_OUTSIDE[0], _OUTSIDE[1]))
+    quality = _scale(strength, _STRENGTH) * _scale(detail, _DETAIL)
+    quality = quality * (1 - _scale(offset, _OFFSET)) * (1 - _scale(outside, _OUTSIDE))
     quality = np.where(members > 1, quality, 0.0)
-    return Quality(*(np.asarray(v, dtype=np.float64) for v in (strength, detail, outside, resolution, quality)))
+    values = (strength, detail, offset, outside, resolution, quality)
+    return Quality(*(np.asarray(value, dtype=np.float64) for value in values))
 
 
 def kept(classes: Classes, quality: Quality, least: float) -> Bool[np.ndarray, " n"]:
@@ -80,6 +82,22 @@ def kept(classes: Classes, quality: Quality, least: float) -> Bool[np.ndarray, "
         spread = 1.4826 * np.median(np.abs(strength[mine] - middle))
         keep[mine] &= np.abs(strength[mine] - middle) <= _OUTLIER * max(spread, _NOISE)
     return keep
+
+
+def _places(
+    averages: Float[np.ndarray, "classes side side"],
+) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"]]:
+    """Return the offset of the bright part, and the contrast outside in relation to that inside."""
+    side = averages.shape[-1]
+    radius = radii(side) * BOX / side
+    line = (np.arange(side) - side // 2) * BOX / side
+    contrast = averages - np.median(averages, axis=(1, 2))[:, None, None]
+    bright = np.maximum(contrast, 0) * (radius < MASK)
+    mass = bright.sum(axis=(1, 2)) + 1e-9
+    offset = np.hypot((bright.sum(axis=1) * line).sum(axis=1), (bright.sum(axis=2) * line).sum(axis=1)) / mass
+    squared = np.square(contrast)
+    rim = squared[:, (radius > _RIM[0]) & (radius < _RIM[1])].mean(axis=1)
+    return offset, rim / (squared[:, radius < _INNER].mean(axis=1) + 1e-9)
 
 
 def _scale(value: Float[np.ndarray, " classes"], limits: tuple[float, float]) -> Float[np.ndarray, " classes"]:

@@ -43,7 +43,9 @@ class Classes:
     consistency: Float[Tensor, "classes rings"]
 
 
-def refine(windows: Windows, start: Float[Tensor, "classes side side"], found: Alignment, config: ClassifyConfig) -> Classes:
+def refine(
+    windows: Windows, start: Float[Tensor, "classes side side"], found: Alignment, config: ClassifyConfig
+) -> Classes:
     """Return class averages from a local search of rotation and shift, without changing the classes.
 
     Parameters

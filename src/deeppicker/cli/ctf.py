@@ -109,9 +109,7 @@ def run(options: Options) -> int:
     return 1 if failed else 0
 
 
-def _one(
-    entry: MicrographEntry, known: Defocus | None, microscope: Defocus, options: Options
-) -> tuple[float, Defocus]:
+def _one(entry: MicrographEntry, known: Defocus | None, microscope: Defocus, options: Options) -> tuple[float, Defocus]:
     """Return the pixel size and the contrast transfer of a micrograph."""
     from deeppicker.formats import read_header, read_micrograph
 

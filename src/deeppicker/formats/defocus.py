@@ -114,7 +114,8 @@ def write(path: Path, rows: Sequence[tuple[str, float, Defocus]]) -> None:
     table = {
         _NAME: [name for name, _, _ in rows],
         _GROUP: [
-            str(groups[size, item.voltage, item.spherical_aberration, item.amplitude_contrast]) for _, size, item in rows
+            str(groups[size, item.voltage, item.spherical_aberration, item.amplitude_contrast])
+            for _, size, item in rows
         ],
         _U: [f"{_ANGSTROM * item.defocus_u:.1f}" for _, _, item in rows],
         _V: [f"{_ANGSTROM * item.defocus_v:.1f}" for _, _, item in rows],
