@@ -29,6 +29,8 @@ VERBS = {
     "extract": "cut the particles out as stacks of images for RELION and cryoSPARC",
     "relion": "run as a RELION External job",
     "simulate": "make micrographs with known truth from structures",
+    "classify": "align and average picks in classes, and drop the junk",
+    "ctf": "read or estimate the defocus of micrographs",
     "doctor": "tell what this computer offers, and how fast it picks",
 }
 INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended by Ctrl-C, or by `kill` or a batch system

@@ -1,0 +1,1 @@
+"""Two-dimensional class averages of picks: windows, expectation-maximisation, refinement, quality, files."""

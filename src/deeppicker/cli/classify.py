@@ -1,0 +1,133 @@
+"""Align and average picks in classes: see what was picked, and drop the junk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeppicker.cli.progress import progress_bar, track
+from deeppicker.cli.types import Length, OptionalFile, Where
+from deeppicker.config import ClassifyConfig
+from deeppicker.errors import InputError
+
+if TYPE_CHECKING:
+    from deeppicker.classify.windows import Windows
+    from deeppicker.core import Picks
+    from deeppicker.dataset import Dataset
+    from deeppicker.formats.defocus import Defocus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `deeppicker classify`."""
+
+    picks: Path
+    """Picks: an output folder or autopick.star of `deeppicker pick`, or coordinates in any format."""
+
+    output: Path
+    """Folder for the class averages; written whole at the end, or not at all."""
+
+    reject: bool = False
+    """Also write the picks of good classes, as coordinates for RELION and for `deeppicker adapt`."""
+
+    ctf: OptionalFile = None
+    """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text (or folder of texts) of CTFFIND4.
+    Default: what the STAR file of the picks or micrographs says, if anything."""
+
+    diameter: Length = None
+    """Particle diameter in Å; default: that of the run which made the picks."""
+
+    pixel_size: Length = None
+    """Å per pixel; default: what the STAR file or the image header says."""
+
+    invert: bool = False
+    """The particles are bright on a darker background."""
+
+    micrographs: Where = None
+    """Folder, glob or STAR file of the micrographs, if the picks do not say where they are."""
+
+    relion: bool = False
+    """Let relion_refine align and average, where RELION is installed; the quality is judged as otherwise."""
+
+    overwrite: bool = False
+    """Replace an output folder of this command."""
+
+    classify: ClassifyConfig = ClassifyConfig()
+
+
+def run(options: Options) -> int:
+    """Classify, show and write."""
+    from deeppicker.classify import files
+    from deeppicker.classify.relion import classify as classify_by_relion
+    from deeppicker.classify.report import report_of
+    from deeppicker.dataset import find_pixel_size, load_dataset, recorded
+
+    files.check(options.output, options.overwrite)
+    dataset = load_dataset(
+        options.picks,
+        diameter=options.diameter,
+        pixel_size=options.pixel_size,
+        micrographs=options.micrographs,
+        invert=options.invert,
+    )
+    config = options.classify
+    if len(dataset) < 2 * config.classes:
+        raise InputError(
+            f"{options.picks} holds {len(dataset)} picks, too few for {config.classes} classes; "
+            f"set --classes to {max(1, len(dataset) // 50)}"
+        )
+    known = _defocus(options)
+    windows, picks = _windows(dataset, config.side, known)
+    if options.relion:
+        start, found = classify_by_relion(windows, dataset.diameter, config)
+    else:
+        from deeppicker.classify.em import classify
+
+        with progress_bar() as progress:
+            task = progress.add_task("classifying", total=config.iterations)
+            start, found = classify(windows, config, lambda done: progress.update(task, completed=done))
+    report = report_of(windows, picks, start, found, dataset.diameter, config)
+    bright = options.invert or bool(recorded(options.picks, "run.json").get("invert"))
+    size = options.pixel_size if options.pixel_size is not None else find_pixel_size(options.picks)
+    settings = {"made_by": "deeppicker classify", "diameter": dataset.diameter, "invert": bright, "pixel_size": size}
+    files.write(options.output, report, settings if options.reject else None)
+    good = int((report.quality.quality >= config.least).sum())
+    print(
+        f"{int((report.members > 0).sum())} classes, {good} of them good; {int(report.kept.sum()):,} of "
+        f"{len(report.kept):,} picks kept -> {options.output / 'classes.png'}"
+    )
+    if options.reject:
+        print(f"next: deeppicker adapt --picks {options.output / files.KEPT} --output adapted.safetensors")
+    return 0
+
+
+def _defocus(options: Options) -> dict[str, Defocus]:
+    from deeppicker.formats import defocus
+
+    if options.ctf is not None:
+        return defocus.read(options.ctf)
+    named = [Path(options.micrographs)] if options.micrographs is not None else []
+    known: dict[str, Defocus] = {}
+    for path in [options.picks, *named]:
+        if path.suffix.lower() == ".star" and path.is_file():
+            known |= defocus.read_known(path)
+    return known
+
+
+def _windows(dataset: Dataset, side: int, known: dict[str, Defocus]) -> tuple[Windows, Sequence[Picks]]:
+    from deeppicker.classify.windows import cut, join
+
+    items = [item for item in dataset.micrographs if len(item.picks)]
+    flipped = sum(item.picks.key in known for item in items)
+    print(
+        f"{dataset.name}: {len(dataset):,} picks of {dataset.diameter:g} Å in {len(items):,} micrographs; "
+        f"defocus known for {flipped:,}",
+        flush=True,
+    )
+    parts = [
+        cut(item.load(), item.picks.positions, dataset.diameter, side, known.get(item.picks.key))
+        for item in track(items, "cutting")
+    ]
+    return join(parts), [item.picks for item in items]

@@ -1,0 +1,125 @@
+"""Read the defocus of micrographs where it is known, estimate it where it is not, and write it for RELION."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from deeppicker.cli.progress import track
+from deeppicker.cli.types import Length, OptionalFile
+from deeppicker.config import CtfConfig
+from deeppicker.errors import DeepPickerError, InputError
+
+if TYPE_CHECKING:
+    from deeppicker.formats.defocus import Defocus
+    from deeppicker.formats.star import MicrographEntry
+
+POOR_FIT = 0.3
+"""Correlation of rings and estimate below which an estimate is not to be trusted (docs/classification.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of `deeppicker ctf`."""
+
+    micrographs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MICROGRAPHS..."), tyro.conf.Positional]
+    """Image files, folders, patterns in quotes, or STAR files; a defocus that a STAR file holds is taken over."""
+
+    output: Path
+    """The STAR file of micrographs with their contrast transfer, for RELION and for `deeppicker classify --ctf`."""
+
+    known: OptionalFile = None
+    """More that is known: a STAR file, or a text (or folder of texts) of CTFFIND4."""
+
+    again: bool = False
+    """Estimate also what is known."""
+
+    pixel_size: Length = None
+    """Å per pixel; default: what the STAR file or the image header says."""
+
+    voltage: float = 300.0
+    """kV, where no STAR file says it."""
+
+    spherical_aberration: float = 2.7
+    """mm, where no STAR file says it."""
+
+    amplitude_contrast: float = 0.1
+    """Fraction, 0-1, where no STAR file says it."""
+
+    phase_shift: float = 0.0
+    """Degrees, of a phase plate; it is not estimated."""
+
+    search: CtfConfig = CtfConfig()
+
+    def __post_init__(self) -> None:
+        if not 20 <= self.voltage <= 2000:
+            raise InputError(f"--voltage {self.voltage:g} kV is out of range; choose 20 to 2000")
+        if not 0 <= self.amplitude_contrast < 1 or not 0 <= self.spherical_aberration <= 100:
+            raise InputError(
+                f"--amplitude-contrast {self.amplitude_contrast:g} must be 0 to 1, "
+                f"--spherical-aberration {self.spherical_aberration:g} mm 0 to 100"
+            )
+
+
+def run(options: Options) -> int:
+    """Read or estimate, print a line for each micrograph, write all at the end."""
+    from deeppicker.core import micrograph_key
+    from deeppicker.formats import defocus, find_micrographs
+
+    entries = find_micrographs(options.micrographs)
+    microscope = defocus.Defocus(
+        voltage=options.voltage,
+        spherical_aberration=options.spherical_aberration,
+        amplitude_contrast=options.amplitude_contrast,
+        phase_shift=options.phase_shift,
+    )
+    known: dict[str, Defocus] = {}
+    if not options.again:
+        for text in options.micrographs:
+            if text.lower().endswith(".star"):
+                known |= defocus.read_known(Path(text), microscope)
+        if options.known is not None:
+            known |= defocus.read(options.known, microscope)
+    rows = []
+    failed = 0
+    for entry in track(entries, "contrast transfer"):
+        try:
+            size, found = _one(entry, known.get(micrograph_key(entry.name)), microscope, options)
+        except DeepPickerError as error:
+            failed += 1
+            print(f"deeppicker: {error}", file=sys.stderr)
+            continue
+        rows.append((entry.name, size, found))
+        source = "known" if micrograph_key(entry.name) in known else f"fit {found.fit:.2f}"
+        print(f"{entry.name}: {found.defocus_u:.3f} and {found.defocus_v:.3f} µm at {found.angle:.0f}°, {source}")
+        if source != "known" and found.fit < POOR_FIT:
+            print(
+                f"deeppicker: warning: {entry.name}: its rings are hardly seen (fit {found.fit:.2f}); "
+                "do not rely on this defocus",
+                file=sys.stderr,
+            )
+    if not rows:
+        raise InputError(f"none of the {len(entries)} micrographs could be used")
+    defocus.write(options.output, rows)
+    print(f"{len(rows):,} micrographs -> {options.output}")
+    return 1 if failed else 0
+
+
+def _one(entry: MicrographEntry, known: Defocus | None, microscope: Defocus, options: Options) -> tuple[float, Defocus]:
+    """Return the pixel size and the contrast transfer of a micrograph."""
+    from deeppicker.formats import read_header, read_micrograph
+
+    size = options.pixel_size if options.pixel_size is not None else entry.pixel_size
+    if known is not None:
+        size = size if size is not None else read_header(entry.path).pixel_size
+        if size is None:
+            raise InputError(f"{entry.name} carries no pixel size; set --pixel-size")
+        return size, known
+    from deeppicker.ctf import estimate
+
+    micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
+    return micrograph.pixel_size, estimate(micrograph, microscope, options.search)

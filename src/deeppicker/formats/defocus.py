@@ -1,0 +1,190 @@
+"""Contrast transfer of micrographs in files: RELION's STAR files and CTFFIND4's text, in; RELION's, out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deeppicker.core import micrograph_key
+from deeppicker.errors import FormatError
+from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.star_table import Table, format_table, read_tables
+from deeppicker.formats.text import files_in, number, one_line, read_text
+
+_NAME = "rlnMicrographName"
+_GROUP = "rlnOpticsGroup"
+_U, _V, _ANGLE = "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"
+_SHIFT, _FIT = "rlnPhaseShift", "rlnCtfFigureOfMerit"
+_VOLTAGE, _ABERRATION, _AMPLITUDE = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
+_PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+_ANGSTROM = 1e4  # in a µm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defocus:
+    """The contrast transfer of one micrograph.
+
+    Parameters
+    ----------
+    defocus_u, defocus_v : float
+        Underfocus in µm along its two axes.
+    angle : float
+        Degrees from the x axis (along a row) towards y, to the direction of ``defocus_u``.
+    phase_shift : float
+        Degrees; of a phase plate.
+    voltage, spherical_aberration, amplitude_contrast : float
+        kV, mm, fraction.
+    fit : float
+        How well it was found, as the program that did it says; NaN if unknown.
+    """
+
+    defocus_u: float = 1.5
+    defocus_v: float = 1.5
+    angle: float = 0.0
+    phase_shift: float = 0.0
+    voltage: float = 300.0
+    spherical_aberration: float = 2.7
+    amplitude_contrast: float = 0.1
+    fit: float = math.nan
+
+    @property
+    def mean(self) -> float:
+        """Mean underfocus in µm."""
+        return 0.5 * (self.defocus_u + self.defocus_v)
+
+
+def read(path: Path, microscope: Defocus = Defocus()) -> dict[str, Defocus]:
+    """Return the contrast transfer by micrograph key.
+
+    Parameters
+    ----------
+    path : Path
+        A STAR file of micrographs or particles, a text file of CTFFIND4, or a folder of these texts.
+    microscope : Defocus
+        Voltage, aberration, amplitude contrast and phase shift where the file does not tell.
+
+    Raises
+    ------
+    FormatError
+        If a file is not what its extension says, or tells no defocus.
+    InputError
+        If it cannot be opened.
+    """
+    if path.is_dir():
+        texts = [file for file in files_in(path) if file.suffix == ".txt" and not file.stem.endswith("_avrot")]
+        if not texts:
+            raise FormatError(one_line(f"{path} holds no CTFFIND4 texts (.txt); give them, or a STAR file"))
+        return dict(_read_text(file) for file in texts)
+    if path.suffix.lower() == ".txt":
+        return dict([_read_text(path)])
+    found = _read_star(path, microscope)
+    if not found:
+        raise FormatError(one_line(f"{path} tells no defocus: needs {_NAME}, {_U} and {_V}; estimate it"))
+    return found
+
+
+def read_known(path: Path, microscope: Defocus = Defocus()) -> dict[str, Defocus]:
+    """Return what a STAR file says of the contrast transfer, by micrograph key; empty if it says nothing."""
+    return _read_star(path, microscope)
+
+
+def write(path: Path, rows: Sequence[tuple[str, float, Defocus]]) -> None:
+    """Write micrographs (name, pixel size in Å, contrast transfer) as RELION's CTF estimation does.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    groups: dict[tuple[float, ...], int] = {}
+    for _, size, item in rows:
+        key = (size, item.voltage, item.spherical_aberration, item.amplitude_contrast)
+        groups.setdefault(key, len(groups) + 1)
+    optics = {
+        "rlnOpticsGroupName": [f"opticsGroup{index}" for index in groups.values()],
+        _GROUP: [str(index) for index in groups.values()],
+        **{label: [number(key[0]) for key in groups] for label in _PIXEL_SIZES},
+        _VOLTAGE: [number(key[1]) for key in groups],
+        _ABERRATION: [number(key[2]) for key in groups],
+        _AMPLITUDE: [number(key[3]) for key in groups],
+    }
+    table = {
+        _NAME: [name for name, _, _ in rows],
+        _GROUP: [
+            str(groups[size, item.voltage, item.spherical_aberration, item.amplitude_contrast])
+            for _, size, item in rows
+        ],
+        _U: [f"{_ANGSTROM * item.defocus_u:.1f}" for _, _, item in rows],
+        _V: [f"{_ANGSTROM * item.defocus_v:.1f}" for _, _, item in rows],
+        _ANGLE: [f"{item.angle:.2f}" for _, _, item in rows],
+        "rlnCtfAstigmatism": [f"{_ANGSTROM * (item.defocus_u - item.defocus_v):.1f}" for _, _, item in rows],
+        _SHIFT: [f"{item.phase_shift:.2f}" for _, _, item in rows],
+        _FIT: [f"{0.0 if math.isnan(item.fit) else item.fit:.4f}" for _, _, item in rows],
+    }
+    atomic_write(path, format_table("optics", optics) + format_table("micrographs", table))
+
+
+def _read_star(path: Path, microscope: Defocus) -> dict[str, Defocus]:
+    tables = read_tables(path)
+    optics = next((table for table in tables if table.name == "optics"), None)
+    table = next((t for t in tables if t is not optics and all(label in t for label in (_NAME, _U, _V))), None)
+    if table is None:
+        return {}
+    u, v = table.numbers(_U) / _ANGSTROM, table.numbers(_V) / _ANGSTROM
+    columns = {
+        "angle": _column(table, optics, _ANGLE, microscope.angle),
+        "phase_shift": _column(table, optics, _SHIFT, microscope.phase_shift),
+        "voltage": _column(table, optics, _VOLTAGE, microscope.voltage),
+        "spherical_aberration": _column(table, optics, _ABERRATION, microscope.spherical_aberration),
+        "amplitude_contrast": _column(table, optics, _AMPLITUDE, microscope.amplitude_contrast),
+        "fit": _column(table, optics, _FIT, math.nan),
+    }
+    found: dict[str, Defocus] = {}
+    for row, name in enumerate(table.text(_NAME)):
+        key = micrograph_key(name)
+        if key not in found:
+            values = {field: column[row] for field, column in columns.items()}
+            found[key] = Defocus(defocus_u=float(u[row]), defocus_v=float(v[row]), **values)
+    return found
+
+
+def _column(table: Table, optics: Table | None, label: str, default: float) -> list[float]:
+    if label in table:
+        return [float(value) for value in table.numbers(label)]
+    if optics is not None and label in optics:
+        values = [float(value) for value in optics.numbers(label)]
+        if _GROUP not in table:
+            return [values[0]] * len(table)
+        by_group = dict(zip(optics.text(_GROUP), values, strict=True))
+        return [by_group.get(group, default) for group in table.text(_GROUP)]
+    return [default] * len(table)
+
+
+def _read_text(path: Path) -> tuple[str, Defocus]:
+    """Read what CTFFIND4 writes for one micrograph."""
+    text = read_text(path)
+    rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        values = [float(value) for value in rows[0]]
+        _, u, v, angle, shift, fit = values[:6]
+        told = [re.search(rf"{what}: *([-+.0-9eE]+)", text) for what in ("voltage", "aberration", "amplitude contrast")]
+        voltage, aberration, amplitude = (float(item[1]) for item in told if item is not None)
+    except (IndexError, ValueError) as error:
+        raise FormatError(
+            one_line(f"{path} is not what CTFFIND4 writes ({error}); give its text of one micrograph, or a STAR file")
+        ) from error
+    given = re.search(r"Input file: *(.+?) *;", text)
+    stem = re.sub(r"_(ctffind[34]|diagnostic|ctf)$", "", path.stem)
+    return micrograph_key(given[1] if given else stem), Defocus(
+        defocus_u=u / _ANGSTROM,
+        defocus_v=v / _ANGSTROM,
+        angle=angle,
+        phase_shift=math.degrees(shift),
+        voltage=voltage,
+        spherical_aberration=aberration,
+        amplitude_contrast=amplitude,
+        fit=fit,
+    )
