@@ -41,14 +41,7 @@ def test_the_names_of_relion_appear_only_in_the_modules_of_its_files():
     using = {
         str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if '"rln' in path.read_text(encoding="utf-8")
     }
-<<<<<<< ours
-    # Tables of coordinates and micrographs; simulated truth; extracted images; what the pipeline exchanges with a job.
-    assert using == {"formats/star.py", "formats/simulated.py", "formats/extracted.py", "formats/pipeline.py"}
-=======
-    assert using == {
-        "formats/star.py",
-        "formats/simulated.py",
-        "formats/defocus.py",
-        "formats/relion_classes.py",
-    }
->>>>>>> theirs
+    # Tables of coordinates and micrographs; simulated truth; extracted images; what the pipeline exchanges with a job;
+    # contrast transfer; class averages.
+    names = ("star", "simulated", "extracted", "pipeline", "defocus", "relion_classes")
+    assert using == {f"formats/{name}.py" for name in names}

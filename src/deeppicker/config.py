@@ -432,7 +432,6 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-<<<<<<< ours
 class ExtractConfig:
     """How the images of particles are made, in RELION's words and with its arithmetic."""
 
@@ -473,7 +472,9 @@ class ExtractConfig:
     def radius(self) -> int:
         """Radius in pixels outside of which an image is background."""
         return 3 * self.side // 8 if self.background_radius is None else self.background_radius
-=======
+
+
+@dataclass(frozen=True, kw_only=True)
 class CtfConfig:
     """How the defocus of a micrograph is searched."""
 
@@ -545,4 +546,3 @@ class ClassifyConfig:
         )
         if not 2 <= self.rings < self.side // 2 - 1:
             raise InputError(f"--rings {self.rings} is out of range; choose 2 to {self.side // 2 - 2}")
->>>>>>> theirs
