@@ -128,7 +128,7 @@ class PickJob:
     results : Results
         Where the results go.
     threads : int
-        Of PyTorch; the result does not depend on it.
+        Of PyTorch, 0 for those that it has; the result does not depend on it.
     """
 
     task: Task
@@ -250,5 +250,5 @@ def refuse_twins(entries: Sequence[MicrographEntry]) -> None:
 
 
 def _use(threads: int) -> None:
-    if torch.get_num_threads() != threads:
+    if threads and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

@@ -38,7 +38,7 @@ class Staff:
     number : int
         Of workers; 0 if unknown or none but this process.
     threads : int
-        That each worker may use.
+        That each worker may use; 0 in this process, where PyTorch uses as many as it does anyway.
     local : bool
         Whether they are on this machine.
     """
@@ -70,7 +70,7 @@ def staff(work: WorkConfig, cluster: ClusterConfig, items: int, output: Path) ->
     if work.workers is None and items <= 1:
         number = 0  # to start another process takes longer than a micrograph
     if number == 0:
-        yield Staff(here, 0, usable_cores())
+        yield Staff(here, 0, 0)
         return
     start_early()
     threads = max(1, usable_cores() // number)
