@@ -345,6 +345,18 @@ def test_a_tiff_movie_or_colour_image_is_refused(name: str, shape: tuple[int, ..
         read_micrograph(tmp_path / name, pixel_size=1.0)
 
 
+def test_a_movie_that_is_cut_short_is_not_taken_for_its_first_frame(image: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.stack([image] * 3), photometric="minisblack", metadata=None)
+    content = path.read_bytes()
+    with tifffile.TiffFile(path) as movie:
+        second = movie.pages[1].offset
+    path.write_bytes(content[:second])
+    for read in (lambda: read_micrograph(path, pixel_size=1.0), lambda: read_header(path)):
+        with pytest.raises(FormatError, match=r"m\.tif is cut short: its second page is missing"):
+            read()
+
+
 @pytest.mark.parametrize("name", ["m.mrc", "m.tif", "m.png", "m.jpg", "m.mrc.gz"])
 def test_a_missing_file_or_a_folder_is_an_input_error(name: str, tmp_path: Path) -> None:
     for read in (read_micrograph, read_header):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,8 @@ def _single_page(path: Path, tiff: TiffFile) -> TiffPage:
             )
         )
     page = tiff.pages.first
+    if _names_another_page(tiff, page):
+        raise FormatError(one_line(f"{path} is cut short: its second page is missing, perhaps a movie; copy it again"))
     if page.samplesperpixel != 1 or len(page.shape) != 2:
         raise FormatError(
             one_line(f"{path} has {page.samplesperpixel} channels, shape {page.shape}; give the grey-scale image")
@@ -85,6 +88,16 @@ def _single_page(path: Path, tiff: TiffFile) -> TiffPage:
     if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE and height * width <= _MOST_PIXELS):
         raise FormatError(one_line(f"{path} claims {width}×{height} pixels; check the file"))
     return page
+
+
+def _names_another_page(tiff: TiffFile, page: TiffPage) -> bool:
+    """Return whether a directory of tags gives a place for a further one; tifffile overlooks those past the end."""
+    layout, file = tiff.tiff, tiff.filehandle
+    file.seek(page.offset)
+    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(page.offset + layout.tagnosize + count * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+    return bool(following != 0)
 
 
 def _failed(path: Path, error: Exception) -> DeepPickerError:
