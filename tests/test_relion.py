@@ -166,10 +166,10 @@ def views(angles: np.ndarray) -> np.ndarray:
     """Return projections of the particle, as large as the class averages."""
     volume = resample(particle(), PIXEL_SIZE * BOX / SIDE)
     images = project(volume, Rotation.from_euler("ZYZ", angles, degrees=True))
-    margin = SIDE // 2 - images.shape[-1] // 2
-    assert margin >= 0
-    room = SIDE - images.shape[-1] - margin
-    return ndimage.gaussian_filter(np.pad(images, ((0, 0), (margin, room), (margin, room))), (0, 0.7, 0.7))
+    padded = np.pad(images, ((0, 0), (SIDE, SIDE), (SIDE, SIDE)))
+    start = SIDE + images.shape[-1] // 2 - SIDE // 2
+    inside = slice(start, start + SIDE)
+    return ndimage.gaussian_filter(padded[:, inside, inside], (0, 0.7, 0.7))
 
 
 def correlation(average: np.ndarray, view: np.ndarray) -> float:
@@ -246,7 +246,7 @@ def test_relion_classifies_our_stacks(project_folder: Path):
     relion(project_folder, "relion_refine", "--i", "Ours/particles.star", "--o", "Ours/run", *model)
     data = table(project_folder / "Ours" / "run_it001_data.star", "particles")
     assert len(data) == sum(map(len, read_picks(project_folder / "External" / "job002")))
-    average = mrcfile.read(project_folder / "Ours" / "run_it001_classes.mrcs")[0]
+    average = mrcfile.read(project_folder / "Ours" / "run_it001_classes.mrcs").reshape(SIDE, SIDE)
     assert average[15:25, 15:25].mean() > average[:5].mean() + 0.1  # particles are bright
 
 
