@@ -74,12 +74,12 @@ def _images(cut: Float64[np.ndarray, "n size size"], config: ExtractConfig) -> F
 
 
 def _scaled(cut: Float64[np.ndarray, "n size size"], side: int) -> Float64[np.ndarray, "n side side"]:
-    """Return the images scaled down by Fourier cropping. Of the highest frequencies RELION keeps the positive ones."""
+    """Return the images scaled down by Fourier cropping; of the highest frequencies RELION keeps the positive."""
     size, half = cut.shape[-1], side // 2
     transform = np.fft.rfft2(cut)
     rows = np.r_[0 : half + 1, size - half + 1 : size]
     cropped = transform[:, rows, : half + 1] * (side / size) ** 2
-    return np.fft.irfft2(cropped, s=(side, side), axes=(1, 2))
+    return np.asarray(np.fft.irfft2(cropped, s=(side, side), axes=(1, 2)))
 
 
 def _normalised(cut: Float64[np.ndarray, "n side side"], radius: int) -> Float64[np.ndarray, "n side side"]:
@@ -94,12 +94,12 @@ def _normalised(cut: Float64[np.ndarray, "n side side"], radius: int) -> Float64
     mean, deviation = outside.mean(axis=1), outside.std(axis=1)
     flat = deviation < _FLAT
     mean[flat], deviation[flat] = 0, 1
-    return (cut - mean[:, None, None]) / deviation[:, None, None]
+    return np.asarray((cut - mean[:, None, None]) / deviation[:, None, None])
 
 
 @dataclass(frozen=True)
 class Request:
-    """A micrograph with the particles that are to be extracted from it, and its pixel size in Å over what its file says.
+    """A micrograph, the particles to be extracted from it, and its pixel size in Å over what its file says.
 
     ``picks`` holds at least one.
     """
@@ -152,8 +152,8 @@ class ExtractJob:
             height, width = micrograph.image.shape
             raise InputError(
                 one_line(
-                    f"{entry.name} has {width}×{height} pixels, and of {len(positions):,} windows {outside.sum():,} lie "
-                    f"outside of it, such as that at ({x:g}, {y:g}); are these its coordinates, in its pixels?"
+                    f"{entry.name} has {width}×{height} pixels, and of {len(positions):,} windows {outside.sum():,} "
+                    f"lie outside of it, such as that at ({x:g}, {y:g}); are these its coordinates, in its pixels?"
                 )
             )
         images = extract(micrograph.image, positions, self.config)

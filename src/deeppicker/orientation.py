@@ -1,7 +1,7 @@
 """Are coordinates flipped or swapped? The eight orientations, compared by what the images show at the picks. No torch.
 
-Particles differ from their surroundings, so the right orientation has contrast at its picks, darker or brighter, and the
-other ones have about as little as random positions.
+Particles differ from their surroundings, so the right orientation has contrast at its picks, darker or brighter, and
+the other ones have about as little as random positions.
 """
 
 from __future__ import annotations
@@ -205,4 +205,5 @@ def _even(image: np.ndarray, sigma: float) -> np.ndarray:
     """Return the image with local mean 0 and local standard deviation 1, clipped."""
     image = image - ndimage.gaussian_filter(image, sigma)
     deviation = np.sqrt(ndimage.gaussian_filter(image * image, sigma))
-    return np.clip(image / np.maximum(deviation, 1e-3 * (deviation.max() or 1.0)), -_CLIP, _CLIP)
+    least = 1e-3 * (float(deviation.max()) or 1.0)
+    return np.asarray(np.clip(image / np.maximum(deviation, least), -_CLIP, _CLIP))

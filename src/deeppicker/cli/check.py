@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 from deeppicker.cli.convert import _match
 from deeppicker.cli.progress import track
 from deeppicker.cli.types import Length
+from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import MicrographEntry, find_micrographs, read_micrograph, read_picks
 from deeppicker.orientation import ORIENTATIONS, Contrasts, Verdict, contrasts, judge
@@ -24,8 +25,9 @@ from deeppicker.orientation import ORIENTATIONS, Contrasts, Verdict, contrasts, 
 class Options:
     """Compare the eight flips and swaps of coordinates by what the micrographs show at the picks.
 
-    Programs count x and y from different corners, and some exchange them. The right orientation has contrast at its picks,
-    the others have as little as random positions. Exit status 1 if another one fits clearly better than the given one.
+    Programs count x and y from different corners, and some exchange them. The right orientation has contrast at its
+    picks, the others have as little as random positions. Exit status 1 if another one fits clearly better than the
+    given one.
     """
 
     coordinates: Annotated[Positional[Path], arg(metavar="COORDINATES")]
@@ -58,22 +60,22 @@ def run(options: Options) -> int:
         raise InputError(f"--pixel-size {options.pixel_size:g} is no length; set a positive number, in Å")
     picks = [item for item in read_picks(options.coordinates, y_direction_known=True) if len(item)]
     matched = _match(picks, find_micrographs([options.micrographs]))
-    both = [(matched[item.micrograph], item.positions) for item in picks if item.micrograph in matched]
+    both = [(matched[item.micrograph], item) for item in picks if item.micrograph in matched]
     if not both:
         raise InputError(
             f"no micrograph in {options.micrographs} belongs to coordinates in {options.coordinates}; compare the names"
         )
     chosen = np.unique(np.linspace(0, len(both) - 1, options.most).round().astype(int)).tolist()
-    measured = [_measure(*both[index], options) for index in track(chosen, "looking")]
+    measured = [_measure(both[index][0], both[index][1], options) for index in track(chosen, "looking")]
     verdict = judge(measured)
     _show(verdict)
     return _conclude(verdict, len(chosen))
 
 
-def _measure(entry: MicrographEntry, positions: np.ndarray, options: Options) -> Contrasts:
+def _measure(entry: MicrographEntry, picks: Picks, options: Options) -> Contrasts:
     size = options.pixel_size if options.pixel_size is not None else entry.pixel_size
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-    return contrasts(micrograph, positions, float(options.diameter), np.random.default_rng(0))
+    return contrasts(micrograph, picks.positions, float(options.diameter), np.random.default_rng(0))
 
 
 def _show(verdict: Verdict) -> None:

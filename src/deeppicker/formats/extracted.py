@@ -124,7 +124,7 @@ def write_particles(path: Path, stacks: Iterable[Stack], box_size: int, side: in
     total = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(_format_optics(groups, box_size, side))
-        file.write(format_table("particles", {label: () for label in labels}).removesuffix("\n"))
+        file.write(format_table("particles", dict.fromkeys(labels, ())).removesuffix("\n"))
         for stack in stacks:
             columns = _columns(stack, groups[_key(stack)])
             missing = {label: ["0.0"] * len(stack.picks) for label in labels if label not in columns}
