@@ -39,9 +39,8 @@ def micrograph(volumes: list[Volume], number: int, junk: int, snr: float, seed: 
     rng = np.random.default_rng([seed, 11])
     diameter = max(volume.diameter for volume in volumes) / PIXEL_SIZE
     places = _places(size, 1.25 * diameter, rng)
-    film = places[:, 0] < 0.16 * size
-    edges = np.flatnonzero(np.abs(places[:, 0] - 0.16 * size) < 0.35 * diameter)
-    free = np.flatnonzero(~film & (np.abs(places[:, 0] - 0.16 * size) > diameter))
+    border = 0.16 * size
+    free = np.flatnonzero(places[:, 0] > border + diameter)
     number = min(number, int(0.75 * len(free)))
     here, rest = free[:number], free[number:]
     kind = rng.integers(len(volumes), size=number)
@@ -72,13 +71,14 @@ def micrograph(volumes: list[Volume], number: int, junk: int, snr: float, seed: 
     for x, y in places[ice]:
         radius = diameter * rng.uniform(0.15, 0.6)
         contrast -= _blob(size, x, y, radius, rng) * np.float32(rng.uniform(2, 5))
-    contrast -= np.float32(2.5) / (
-        1 + np.exp(np.clip((np.indices((size, size))[1] - 0.16 * size) / 2, -50, 50))
-    ).astype(np.float32)
+    contrast -= np.float32(2.5) / (1 + np.exp(np.clip((np.indices((size, size))[1] - border) / 2, -50, 50))).astype(
+        np.float32
+    )
     image = 100 + contrast + rng.normal(0, snr**-0.5, (size, size))
     angles = rng.uniform(0, 2 * np.pi, junk // 4)
     off = places[here[: junk // 4]] + 0.5 * diameter * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    edge = places[edges[: junk - 3 * (junk // 4)]]
+    rows = rng.uniform(0.1 * size, 0.9 * size, junk - 3 * (junk // 4))
+    edge = np.stack([rng.normal(border, 0.15 * diameter, len(rows)), rows], axis=1)
     positions = np.concatenate([places[here], places[noise], places[ice], edge, off])
     names = [""] * number + ["noise"] * len(noise) + ["ice"] * len(ice) + ["edge"] * len(edge)
     names += ["off-centre"] * len(off)
