@@ -72,10 +72,10 @@ def classify(
         found = relion_classes.read_alignment(folder / f"{last}_data.star", pixel_size)
         with mrcfile.open(folder / f"{last}_classes.mrcs", permissive=True) as file:
             averages = np.array(file.data, dtype=np.float32)
-    # RELION moves a particle by its origin, then turns it by psi onto the average.
+    # RELION moves a particle by its origin, then turns it onto the average, counting psi from y towards x.
     return torch.from_numpy(averages), Alignment(
         torch.from_numpy(found.label),
-        torch.from_numpy(found.psi.astype(np.float32)),
+        torch.from_numpy(-found.psi.astype(np.float32)),
         torch.from_numpy(-found.origin.astype(np.float32)),
         torch.from_numpy(found.probability.astype(np.float32)),
     )
