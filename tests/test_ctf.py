@@ -18,7 +18,7 @@ from scenes import write_mrc
 MICROSCOPE = Defocus(defocus_u=1.32, defocus_v=1.18, angle=35.0, amplitude_contrast=0.08)
 TEXT = """# Output from CTFFind version 4.1.14, run on 2026-01-01
 # Input file: Movies/mic_7.mrc ; Number of micrographs: 1
-# Pixel size: 1.77 Angstroms ; acceleration voltage: 200.0 keV ; spherical aberration: 2.00 mm ; amplitude contrast: 0.07
+# Pixel size: 2 Angstroms ; acceleration voltage: 200.0 keV ; spherical aberration: 2.00 mm ; amplitude contrast: 0.07
 # Box size: 512 pixels ; min. res.: 30.0 Angstroms
 # Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2; #4 - azimuth; #5 - shift [radians]
 1.000000 10863.457031 10589.583984 54.23 1.570796 0.118 4.43

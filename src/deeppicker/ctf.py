@@ -24,6 +24,7 @@ from deeppicker.prepare import clip_outliers
 _TILE = 1000.0  # Å; rings of 4 µm underfocus at 4 Å are still wider than two coefficients of such a tile
 _TILES = (128, 1024)  # pixels; least and largest side of a tile
 _SECTORS = 12  # directions over half a turn, for the astigmatism
+_TREND = 4  # degree of the polynomial by which the logarithm of the power is made even
 _BACKGROUND, _ENVELOPE = 6, 3  # terms of the two polynomials
 _ASTIGMATISM = 0.15  # largest half difference of the axes, in relation to the mean defocus
 _EVENNESS = 2.0  # a tile counts by its power to minus this, so that contaminated ones hardly do
@@ -66,7 +67,7 @@ def transfer(microscope: Defocus, shape: tuple[int, ...], pixel_size: float) -> 
     y, x = fft.fftfreq(shape[0], pixel_size)[:, None], fft.rfftfreq(shape[1], pixel_size)[None, :]
     mean, half = microscope.mean, 0.5 * (microscope.defocus_u - microscope.defocus_v)
     local = mean + half * np.cos(2 * (np.arctan2(y, x) - math.radians(microscope.angle)))
-    return np.sin(phase(microscope, np.hypot(y, x), local)).astype(np.float32)
+    return np.asarray(np.sin(phase(microscope, np.hypot(y, x), local)), dtype=np.float32)
 
 
 def flip_phases(micrograph: Micrograph, microscope: Defocus) -> Micrograph:
@@ -168,9 +169,8 @@ def _spectrum(micrograph: Micrograph, config: CtfConfig) -> _Spectrum:
     frequency = 1 / config.lowest + (np.arange(bins) + 0.5) * step
     mean = (power * number).sum(axis=0) / number.sum(axis=0)
     position = np.linspace(-1, 1, bins)
-    trend = np.exp(
-        np.polynomial.chebyshev.chebval(position, np.polynomial.chebyshev.chebfit(position, np.log(mean), 4))
-    )
+    fitted = np.polynomial.chebyshev.chebfit(position, np.log(mean), _TREND)
+    trend = np.exp(np.polynomial.chebyshev.chebval(position, fitted))
     return _Spectrum(frequency, np.arange(_SECTORS) * math.pi / _SECTORS, power / trend, number)
 
 

@@ -1,4 +1,4 @@
-"""Maximum-likelihood alignment and averaging (Scheres et al., J. Mol. Biol. 348, 2005, 139; 2-D, all classes equally likely).
+"""Maximum-likelihood alignment and averaging (Scheres et al., J. Mol. Biol. 348, 2005, 139).
 
 Each particle is compared with each class average in each of a grid of rotations and small shifts, as one product of
 matrices over the low-frequency Fourier coefficients; it then contributes to all averages by its probabilities. The
@@ -246,7 +246,8 @@ def transformed(
     across, down = x - shift[:, 0, None, None], y - shift[:, 1, None, None]
     source = torch.stack([cos * across + sin * down, -sin * across + cos * down], dim=-1)
     source = (source + side // 2) * (2 / (side - 1)) - 1
-    return functional.grid_sample(images[:, None], source, mode="bicubic", align_corners=True)[:, 0]
+    moved: Tensor = functional.grid_sample(images[:, None], source, mode="bicubic", align_corners=True)[:, 0]
+    return moved
 
 
 def shift_grid(radius: float, step: float) -> Float[Tensor, "shifts 2"]:
@@ -260,7 +261,8 @@ def shift_grid(radius: float, step: float) -> Float[Tensor, "shifts 2"]:
 
 def _spectra(windows: Windows, mask: Float[Tensor, "side side"]) -> Tensor:
     images = torch.from_numpy(windows.images) * mask
-    return torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)))
+    spectra: Tensor = torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1)))
+    return spectra
 
 
 def _first(windows: Windows, classes: int, generator: torch.Generator) -> Float[Tensor, "classes side side"]:

@@ -138,8 +138,8 @@ def _fill(new: Path, final: Path, report: Report, settings: Mapping[str, object]
     quality = report.quality
     good = quality.quality >= report.least
     Image.fromarray(contact_sheet(report.averages, report.members, quality.quality, good)).save(new / "classes.png")
-    columns = (report.members, quality.quality, quality.strength, quality.detail, quality.offset)
-    columns = (*columns, quality.outside, quality.resolution)
+    columns = [report.members, quality.quality, quality.strength, quality.detail, quality.offset]
+    columns += [quality.outside, quality.resolution]
     rows: Iterable[Sequence[object]] = (
         [number, int(values[0]), *(f"{value:.3f}" for value in values[1:]), "yes" if keep else "no"]
         for number, (keep, *values) in enumerate(zip(good, *columns, strict=True), start=1)
@@ -163,20 +163,13 @@ def _fill(new: Path, final: Path, report: Report, settings: Mapping[str, object]
 def _particles(report: Report) -> str:
     names = ("micrograph", "x", "y", "score", "class", "rotation", "shift_x_angstrom", "shift_y_angstrom")
     places = [(item.micrograph, *xy, score) for item in report.picks for xy, score in _rows(item)]
-    rows = (
-        [name, f"{x:.2f}", f"{y:.2f}", f"{score:.5f}", label + 1, f"{angle:.2f}", f"{dx:.2f}", f"{dy:.2f}"]
-        + [f"{probability:.3f}", f"{strength:.2f}", "yes" if keep else "no"]
-        for (name, x, y, score), label, angle, (dx, dy), probability, strength, keep in zip(
-            places,
-            report.label,
-            report.angle,
-            report.shift,
-            report.probability,
-            report.strength,
-            report.kept,
-            strict=True,
-        )
-    )
+    columns = (report.label, report.angle, report.shift, report.probability, report.strength, report.kept)
+    rows: list[Sequence[object]] = []
+    for (name, x, y, score), *found in zip(places, *columns, strict=True):
+        label, angle, (dx, dy), probability, strength, keep = found
+        place = (name, f"{x:.2f}", f"{y:.2f}", f"{score:.5f}")
+        alignment = (label + 1, f"{angle:.2f}", f"{dx:.2f}", f"{dy:.2f}", f"{probability:.3f}", f"{strength:.2f}")
+        rows.append((*place, *alignment, "yes" if keep else "no"))
     return _table((*names, "probability", "strength", "kept"), rows)
 
 

@@ -14,6 +14,7 @@ from deeppicker.classify.windows import BOX, MASK, Windows, disc, spectrum_rings
 from deeppicker.config import ClassifyConfig
 
 _ROUNDS = 3  # each with half the step of the one before
+_LEAST_NOISE = 0.01  # part of the power of a ring
 _CHUNK = 512  # particles at a time
 
 
@@ -62,14 +63,15 @@ def refine(
     side = windows.images.shape[-1]
     images, mask = torch.from_numpy(windows.images), torch.from_numpy(disc(side, MASK))
     transfer = torch.from_numpy(windows.transfer)[torch.from_numpy(windows.group)]
-    noise = ring_means(torch.fft.rfft2(images * mask).abs().square().mean(dim=0), side)
+    whole = ring_means(torch.fft.rfft2(images * mask).abs().square().mean(dim=0), side)
+    noise = _noise(whole, start * mask, found.label, transfer)
     number = len(start)
     seen = torch.zeros(number, side // 2 + 1).index_add(0, found.label, transfer.square())
     averages, alignment = start, found
     reach = config.shift * side / BOX
     for turn in range(_ROUNDS + 1):
         summed = torch.zeros(number, side, side)
-        for rows in torch.arange(len(images)).split(_CHUNK):
+        for rows in _chunks(len(images)):
             part = _part(alignment, rows)
             if turn < _ROUNDS:
                 step = 360.0 / config.rotations / 2.0 ** (turn + 1)
@@ -77,7 +79,32 @@ def refine(
                 _store(alignment := _copied(alignment), rows, part)
             summed.index_add_(0, part.label, _aligned(images[rows], transfer[rows], part))
         averages, _ = filtered(summed, seen, noise)
+        noise = _noise(whole, averages * mask, found.label, transfer)
     return _judged(images, transfer, summed, seen, averages, alignment, mask)
+
+
+def _peak(score: Float[Tensor, "n rows rows"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 2"]]:
+    """Return the largest score and where it lies, (x, y) from the middle; between pixels where it has neighbours."""
+    half = score.shape[-1] // 2
+    top = score.flatten(1).max(dim=1)
+    row, column = top.indices // score.shape[-1], top.indices % score.shape[-1]
+    y, x = row.clamp(1, 2 * half - 1), column.clamp(1, 2 * half - 1)
+    inner = (y == row) & (x == column)
+    every = torch.arange(len(score))
+    moves, gain = [], torch.zeros(len(score))
+    for before, after in (((y, x - 1), (y, x + 1)), ((y - 1, x), (y + 1, x))):
+        low, high = score[every, *before], score[every, *after]
+        bend = (2 * top.values - low - high).clamp_min(1e-12)
+        move = torch.where(inner, 0.5 * (high - low) / bend, 0.0).clamp(-0.5, 0.5)
+        gain = gain + 0.5 * bend * move.square()
+        moves.append(move)
+    return top.values + gain, torch.stack([column - half + moves[0], row - half + moves[1]], dim=1)
+
+
+def _noise(whole: Tensor, averages: Tensor, label: Tensor, transfer: Tensor) -> Float[Tensor, " rings"]:
+    """Return the power in a particle that its class average does not explain."""
+    power = ring_means(torch.fft.rfft2(averages).abs().square(), averages.shape[-1])
+    return torch.maximum(whole - (power[label] * transfer.square()).mean(dim=0), _LEAST_NOISE * whole)
 
 
 def _search(
@@ -94,13 +121,12 @@ def _search(
         tried = part.angle + turn
         moved = _undone(images, tried, part.shift)
         score = torch.fft.irfft2(torch.fft.rfft2(moved).conj() * target, s=(side, side))
-        score = score[:, near[:, None], near[None, :]]  # by how much the reference has to move back
-        top = score.flatten(1).max(dim=1)
-        y, x = (near[index].float() for index in (top.indices // 5, top.indices % 5))
-        offset = _turned(-torch.stack([x, y], dim=1), tried)
-        better = top.values > best
+        score = score[:, near[:, None], near[None, :]]  # by how much the particle has to move back
+        value, peak = _peak(score)
+        offset = _turned(-peak, tried)
+        better = value > best
         better &= torch.linalg.vector_norm(part.shift + offset, dim=1) <= reach + 1.5
-        best = torch.where(better, top.values, best)
+        best = torch.where(better, value, best)
         angle = torch.where(better, tried, angle)
         shift = torch.where(better[:, None], part.shift + offset, shift)
     return Alignment(part.label, angle % 360, shift, part.probability)
@@ -118,7 +144,7 @@ def _judged(
     power, single = torch.zeros(number, rings), torch.zeros(number, rings)
     strength = torch.zeros(len(images))
     totals = torch.fft.rfft2(summed * mask).flatten(-2)[:, chosen.index]
-    for rows in torch.arange(len(images)).split(_CHUNK):
+    for rows in _chunks(len(images)):
         part = _part(alignment, rows)
         own = torch.fft.rfft2(_aligned(images[rows], transfer[rows], part) * mask).flatten(-2)[:, chosen.index]
         left = (seen[part.label] - transfer[rows].square()).clamp_min(1e-3)
@@ -140,6 +166,10 @@ def _judged(
     shared = (correlation.clamp_min(0) * count.sqrt()).square()
     consistency = (shared / (1 + shared)).sqrt()
     return Classes(averages, alignment, members, strength, consistency)
+
+
+def _chunks(number: int) -> list[Tensor]:
+    return [torch.arange(start, min(start + _CHUNK, number)) for start in range(0, number, _CHUNK)]
 
 
 def _by_ring(values: Tensor, ring: Tensor, rings: int) -> Tensor:

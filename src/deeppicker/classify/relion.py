@@ -57,24 +57,25 @@ def classify(
             file.voxel_size = pixel_size
         relion_classes.write_windows(folder / "windows.star", len(windows), config.side, pixel_size)
         arguments = (
-            f"--o run --i windows.star --dont_combine_weights_via_disc --no_parallel_disc_io --preread_images "
+            f"--o out/run --i windows.star --dont_combine_weights_via_disc --no_parallel_disc_io --preread_images "
             f"--pool 30 --pad 2 --iter {_ITERATIONS} --tau2_fudge {_REGULARISATION} "
             f"--particle_diameter {2 * MASK * diameter:.1f} --K {config.classes} --flatten_solvent --zero_mask "
             f"--oversampling 1 --psi_step 12 --offset_range {reach} --offset_step 2 --norm --scale --j 2 "
             f"--random_seed {config.seed + 1}"
         )
+        (folder / "out").mkdir()
         done = subprocess.run([program, *arguments.split()], cwd=folder, capture_output=True, text=True, check=False)
-        last = f"run_it{_ITERATIONS:03d}"
+        last = f"out/run_it{_ITERATIONS:03d}"
         if done.returncode or not (folder / f"{last}_data.star").is_file():
             gist = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
             raise InputError(one_line(f"{_PROGRAM} failed: {gist[0]}; leave out --relion"))
         found = relion_classes.read_alignment(folder / f"{last}_data.star", pixel_size)
         with mrcfile.open(folder / f"{last}_classes.mrcs", permissive=True) as file:
             averages = np.array(file.data, dtype=np.float32)
-    # RELION moves a particle by its origin, then turns it by psi onto the average.
+    # RELION moves a particle by its origin, then turns it onto the average, counting psi from y towards x.
     return torch.from_numpy(averages), Alignment(
         torch.from_numpy(found.label),
-        torch.from_numpy(found.psi.astype(np.float32)),
+        torch.from_numpy(-found.psi.astype(np.float32)),
         torch.from_numpy(-found.origin.astype(np.float32)),
         torch.from_numpy(found.probability.astype(np.float32)),
     )

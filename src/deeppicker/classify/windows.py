@@ -123,4 +123,4 @@ def _rings_of(microscope: Defocus, side: int, pixel_size: float) -> Float32[np.n
 def spectrum_rings(side: int) -> Int[np.ndarray, "side half"]:
     """Return the ring of frequencies that each coefficient of a real FFT belongs to."""
     frequency = np.hypot(fft.fftfreq(side, 1 / side)[:, None], fft.rfftfreq(side, 1 / side)[None, :])
-    return np.rint(frequency).astype(np.int64)
+    return np.asarray(np.rint(frequency), dtype=np.int64)

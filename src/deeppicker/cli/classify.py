@@ -33,8 +33,8 @@ class Options:
     """Also write the picks of good classes, as coordinates for RELION and for `deeppicker adapt`."""
 
     ctf: OptionalFile = None
-    """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text (or folder of texts) of CTFFIND4.
-    Default: what the STAR file of the picks or micrographs says, if anything."""
+    """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text (or folder of texts) of
+    CTFFIND4. Default: what the STAR file of the picks or micrographs says, if anything."""
 
     diameter: Length = None
     """Particle diameter in Å; default: that of the run which made the picks."""
