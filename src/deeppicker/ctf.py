@@ -3,7 +3,6 @@
 Formulas: Rohou & Grigorieff, J. Struct. Biol. 192 (2015), 216. The power spectrum of a micrograph is a smooth
 background plus a smooth envelope times the squared transfer. For an assumed defocus the best background and envelope
 follow by linear least squares, so only the defocus is searched, first the mean, then both axes and their direction.
-No torch.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from deeppicker.cli.convert import _match
+from deeppicker.cli.convert import match_names
 from deeppicker.cli.progress import track
 from deeppicker.cli.types import Length
 from deeppicker.core import Picks
@@ -59,7 +59,7 @@ def run(options: Options) -> int:
     if options.pixel_size is not None and not 0 < options.pixel_size < math.inf:
         raise InputError(f"--pixel-size {options.pixel_size:g} is no length; set a positive number, in Å")
     picks = [item for item in read_picks(options.coordinates, y_direction_known=True) if len(item)]
-    matched = _match(picks, find_micrographs([options.micrographs]))
+    matched = match_names(picks, find_micrographs([options.micrographs]))
     both = [(matched[item.micrograph], item) for item in picks if item.micrograph in matched]
     if not both:
         raise InputError(

@@ -93,7 +93,7 @@ def run(options: Options) -> int:
     _check(options)
     picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
-    matched = _match(picks, entries)
+    matched = match_names(picks, entries)
     if options.swap_xy:
         picks = [replace(item, positions=item.positions[:, ::-1]) for item in picks]
     if options.flip_x:
@@ -138,7 +138,7 @@ def _check(options: Options) -> None:
         raise InputError(one_line(f"--relion 3.0 is for a particles table; {options.output} is no .star file"))
 
 
-def _match(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
+def match_names(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
     """Return each micrograph's image by name.
 
     That is the same name, else the same without folder and extension, else the same without cryoSPARC's UID too.

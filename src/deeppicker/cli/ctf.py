@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deeppicker.formats.defocus import Defocus
     from deeppicker.formats.star import MicrographEntry
 
-POOR_FIT = 0.3
+POOR_FIT = 0.4
 """Correlation of rings and estimate below which an estimate is not to be trusted (docs/classification.md)."""
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from deeppicker.cli.convert import _match
+from deeppicker.cli.convert import match_names
 from deeppicker.cli.show import Show, ShowConfig, showing
 from deeppicker.cli.types import Length, Where
 from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
@@ -88,7 +88,7 @@ def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
     distinct_keys(picks)
     where = options.micrographs or str(_named_in(options.coordinates))
     acquisitions = read_acquisitions(Path(where)) if where.lower().endswith(".star") else {}
-    matched = _match(picks, find_micrographs([where]))
+    matched = match_names(picks, find_micrographs([where]))
     lost = [item.micrograph for item in picks if item.micrograph not in matched]
     if lost:
         raise InputError(
