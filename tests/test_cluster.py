@@ -127,6 +127,15 @@ def test_an_address_without_a_scheduler_is_one_line(project: Path, monkeypatch, 
     assert "tcp://127.0.0.1:9 cannot be reached" in shown
 
 
+def test_slurm_is_refused_where_there_is_none(project: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(cluster.shutil, "which", lambda _: None)
+    monkeypatch.chdir(project)
+    assert main(["pick", "micrographs", "--output", "none", "--cluster", "slurm"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "needs the command sbatch" in shown
+
+
 def test_a_cluster_that_is_none_is_refused():
     with pytest.raises(InputError, match="--cluster pbs is none; choose local, slurm or an address"):
         ClusterConfig(cluster="pbs")

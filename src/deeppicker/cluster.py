@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,8 +55,12 @@ class Staff:
 
 
 @contextmanager
-def staff(work: WorkConfig, cluster: ClusterConfig, items: int, output: Path) -> Iterator[Staff]:
-    """Provide workers for a number of items, as long as the context lasts; logs of SLURM jobs go to the output folder.
+def staff(
+    work: WorkConfig, cluster: ClusterConfig, items: int, output: Path, say: Callable[[str], None]
+) -> Iterator[Staff]:
+    """Provide workers for a number of items, as long as the context lasts.
+
+    Logs of SLURM jobs go to the output folder; ``say`` tells people what is waited for.
 
     Raises
     ------
@@ -64,6 +69,8 @@ def staff(work: WorkConfig, cluster: ClusterConfig, items: int, output: Path) ->
     """
     if cluster.cluster is not None:
         with _connected(cluster, work.workers, output) as client:
+            say("waiting for a worker of the cluster")
+            _check(client, cluster)
             yield Staff(partial(_on_dask, client, time_limit=float(work.time_limit)), 0, 1, local=False)
         return
     number = work.workers if work.workers is not None else sensible_workers(items)
@@ -105,7 +112,6 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"--cluster {config.cluster} cannot be reached: {reason}; check the address") from error
         try:
-            _check(client, config)
             yield client
         finally:
             client.close()  # type: ignore[no-untyped-call]
@@ -116,6 +122,8 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
 
 def _slurm(config: ClusterConfig, output: Path) -> Any:
     """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is."""
+    if shutil.which("sbatch") is None:
+        raise InputError("--cluster slurm needs the command sbatch, which is not on this machine; run it on another")
     from dask_jobqueue.slurm import SLURMCluster
 
     given = {"queue": config.partition, "account": config.account, "interface": config.interface}

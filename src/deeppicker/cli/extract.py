@@ -63,7 +63,10 @@ def run(options: Options) -> int:
     job = ExtractJob(make_folder(options.output / _STACKS), options.images)
     missing = [request for request in requests if not job.is_done(request)]
     failed: dict[str, str] = {}
-    with showing(options.show) as show, staff(options.work, options.cluster, len(missing), options.output) as crew:
+    with (
+        showing(options.show) as show,
+        staff(options.work, options.cluster, len(missing), options.output, show.text) as crew,
+    ):
         with crew.hire(job.resolved()) as each:
             outcomes = each_again(each, missing, options.work.retries)
             for request, outcome in show.track(outcomes, "extracting", len(missing)):

@@ -70,7 +70,10 @@ def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
     mine = part(entries, options.shard)
     if options.overwrite and options.shard:
         raise InputError("--overwrite would delete what other shards pick; remove the folder before the first one")
-    with showing(options.show) as show, staff(options.work, options.cluster, len(mine), options.output) as crew:
+    with (
+        showing(options.show) as show,
+        staff(options.work, options.cluster, len(mine), options.output, show.text) as crew,
+    ):
         model = load_model(options.subject.model)
         earlier = find_diameter(options.output) if options.output.is_dir() and not options.overwrite else None
         size = kept_diameter(options.subject, model, earlier)

@@ -122,7 +122,7 @@ def run(options: Options) -> int:
     with (
         showing(options.show) as show,
         _stopping() as stop,
-        staff(replace(options.work, workers=workers), options.cluster, workers, options.output) as crew,
+        staff(replace(options.work, workers=workers), options.cluster, workers, options.output, show.text) as crew,
     ):
         model = load_model(options.subject.model)
         feed = _Feed(options, stop, show)
@@ -175,13 +175,13 @@ class _Feed:
 
     def first(self, needed: int) -> list[MicrographEntry]:
         """Wait for so many micrographs and return them; fewer if no more come, none if told to stop before."""
-        for _ in self._news():
-            if len(self._backlog) >= needed:
+        said = 0
+        for there in self._news():
+            if there >= needed:
                 break
-            if needed > 1:
-                self._show.text(
-                    f"{len(self._backlog)} of {needed} micrographs are there by which the diameter is estimated"
-                )
+            if there > said:
+                said = there
+                self._show.text(f"{there} of {needed} micrographs are there by which the diameter is estimated")
         return [] if self._told_to_stop() else list(self._backlog)
 
     def batches(self, size: int) -> Iterator[list[MicrographEntry]]:
