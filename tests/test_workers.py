@@ -47,10 +47,26 @@ def squares_of(pairs: list[tuple[object, object]]) -> dict[object, object]:
 def test_processes_give_what_this_process_does():
     with here(job) as each:
         alone = list(each(range(20)))
-    with processes(job, 2, LONG) as each:
+    with processes(2, LONG) as hire, hire(job) as each:
         together = list(each(range(20)))
     assert alone == [(i, i * i) for i in range(20)]
     assert sorted(together) == alone
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+def test_the_same_processes_do_one_job_after_another():
+    with processes(2, LONG) as hire:
+        with hire(job) as each:
+            pids = {pid for _, pid in each(["pid"] * 8)}
+        with hire(double) as each:
+            assert sorted(each(range(5))) == [(i, 2 * i) for i in range(5)]
+        with hire(job) as each:
+            assert {pid for _, pid in each(["pid"] * 8)} <= pids
+            assert isinstance(dict(each(["die"]))["die"], TransientError)
+            assert sorted(each([3, 4])) == [(3, 9), (4, 16)]  # also by the new process
 
 
 def test_a_job_that_refuses_its_item_comes_back_with_the_reason():
@@ -75,14 +91,14 @@ def test_no_memory_is_a_reason_to_try_again():
 
 
 def _outcomes(items: list[object], number: int = 1, limit: float = LONG) -> list[object]:
-    with processes(job, number, limit) as each:
+    with processes(number, limit) as hire, hire(job) as each:
         return [outcome for _, outcome in each(items)]
 
 
 @pytest.mark.parametrize(("deed", "how"), [("die", "signal SIGKILL"), ("leave", "exit status 3")])
 def test_a_process_that_dies_costs_its_item_only(deed: str, how: str):
     items = [1, deed, 2, 3, deed, 4]
-    with processes(job, 2, LONG) as each:
+    with processes(2, LONG) as hire, hire(job) as each:
         outcomes = list(each(items))
     assert squares_of(outcomes) == {1: 1, 2: 4, 3: 9, 4: 16}
     lost = [outcome for item, outcome in outcomes if item == deed]
@@ -92,7 +108,7 @@ def test_a_process_that_dies_costs_its_item_only(deed: str, how: str):
 
 def test_what_takes_too_long_is_given_up_and_its_process_ended():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with processes(job, 2, 0.5) as each:
+    with processes(2, 0.5) as hire, hire(job) as each:
         outcomes = list(each(["hang", 1, 2, "hang", 3]))
     assert squares_of(outcomes) == {1: 1, 2: 4, 3: 9}
     given_up = [outcome for item, outcome in outcomes if item == "hang"]
@@ -109,7 +125,7 @@ def test_each_process_is_used_again_and_an_iterator_is_taken_as_it_comes():
             taken.append(item)
             yield item
 
-    with processes(job, 2, LONG) as each:
+    with processes(2, LONG) as hire, hire(job) as each:
         pids = []
         for _, pid in each(source()):
             pids.append(pid)
@@ -123,7 +139,7 @@ def test_each_process_is_used_again_and_an_iterator_is_taken_as_it_comes():
 def test_processes_killed_at_random_moments_lose_nothing_when_all_is_tried_again():
     chance = random.Random(0)
     done: Counter[object] = Counter()
-    with processes(job, 3, LONG) as each:
+    with processes(3, LONG) as hire, hire(job) as each:
         for item, outcome in each_again(each, range(300), retries=100):
             assert outcome == item * item
             done[item] += 1
@@ -179,7 +195,7 @@ CHILD = """
 import sys, test_workers
 from deeppicker.workers import processes
 if __name__ == "__main__":
-    with processes(test_workers.job, 2, 60.0) as each:
+    with processes(2, 60.0) as hire, hire(test_workers.job) as each:
         for _, pid in each(["pid", "pid", "hang", "hang"]):
             print(pid, flush=True)
 """

@@ -8,7 +8,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, TransientError
 from deeppicker.formats import MicrographEntry
 from deeppicker.formats.atomic import make_folder
-from deeppicker.workers import Each, Job, attempt, here, processes, sensible_workers, start_early, usable_cores
+from deeppicker.workers import Each, Hire, Job, attempt, here, processes, sensible_workers, start_early, usable_cores
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,7 +44,7 @@ class Staff:
         Whether they are on this machine.
     """
 
-    hire: Callable[[Job], AbstractContextManager[Each[Any]]]
+    hire: Hire
     number: int
     threads: int
     local: bool = True
@@ -81,7 +81,8 @@ def staff(
         return
     start_early()
     threads = max(1, usable_cores() // number)
-    yield Staff(partial(processes, number=number, time_limit=float(work.time_limit)), number, threads)
+    with processes(number, float(work.time_limit)) as hire:
+        yield Staff(hire, number, threads)
 
 
 @contextmanager

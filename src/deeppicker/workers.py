@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -33,6 +33,9 @@ Item = TypeVar("Item")
 Job = Callable[[Any], Any]
 Each = Callable[[Iterable[Item]], Iterator[tuple[Item, Any]]]
 """Does the job for each item; yields the item with the result, or with the DeepPickerError."""
+
+Hire = Callable[[Job], AbstractContextManager[Each[Any]]]
+"""Takes a job; a context in which it is done for each item."""
 
 _RETRIED = (TransientError, UnreadableError, OutputError)
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
@@ -87,21 +90,25 @@ def here(job: Job) -> Iterator[Each[Any]]:
 
 
 @contextmanager
-def processes(job: Job, number: int, time_limit: float) -> Iterator[Each[Any]]:
-    """Do the job in processes of this machine.
+def processes(number: int, time_limit: float) -> Iterator[Hire]:
+    """Provide processes of this machine, which do one job after another.
 
     Parameters
     ----------
-    job : callable
-        Pickled once for each process.
     number : int
         Of processes.
     time_limit : float
         Seconds after which a process is ended and its item given back as a TransientError.
     """
-    workers = [_Worker(pickle.dumps(job)) for _ in range(number)]
+    workers = [_Worker() for _ in range(number)]
+
+    @contextmanager
+    def hire(job: Job) -> Iterator[Each[Any]]:
+        pickled = pickle.dumps(job)  # sent once to each process
+        yield lambda items: _each(workers, pickled, items, time_limit)
+
     try:
-        yield lambda items: _each(workers, items, time_limit)
+        yield hire
     finally:
         for worker in workers:
             worker.stop()
@@ -116,25 +123,27 @@ class _Task:
 class _Worker:
     """A process with this end of its pipe, and what it is doing; started when it is first needed."""
 
-    def __init__(self, job: bytes) -> None:
-        self._job = job
+    def __init__(self) -> None:
+        self._job: bytes | None = None
         self._process: BaseProcess | None = None
         self._pipe: Connection[Any, Any] | None = None
         self.task: _Task | None = None
 
-    def start(self, item: Any, time_limit: float) -> None:
-        """Give an item to the process."""
+    def start(self, job: bytes, item: Any, time_limit: float) -> None:
+        """Give an item to the process, and the pickled job if it does not have it yet."""
         if self._process is None or not self._process.is_alive():
             self.stop()
             context = _context()
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._job), daemon=True)  # type: ignore[attr-defined]
+            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]
             self._process.start()
             theirs.close()
+            self._job = None
         assert self._pipe is not None
         self.task = _Task(item, time.monotonic() + time_limit)
         with suppress(OSError):  # if it died just now, `outcome` will find that
-            self._pipe.send(item)
+            self._pipe.send((job if self._job is not job else None, item))
+            self._job = job
 
     @property
     def handles(self) -> Sequence[Any]:
@@ -175,7 +184,9 @@ class _Worker:
         self._process = self._pipe = None
 
 
-def _each(workers: Sequence[_Worker], items: Iterable[Item], time_limit: float) -> Iterator[tuple[Item, Any]]:
+def _each(
+    workers: Sequence[_Worker], job: bytes, items: Iterable[Item], time_limit: float
+) -> Iterator[tuple[Item, Any]]:
     waiting = deque(workers)
     busy: list[_Worker] = []
     source = iter(items)
@@ -183,7 +194,7 @@ def _each(workers: Sequence[_Worker], items: Iterable[Item], time_limit: float) 
         while True:
             while waiting and (item := next(source, _NOTHING)) is not _NOTHING:
                 worker = waiting.popleft()
-                worker.start(item, time_limit)
+                worker.start(job, item, time_limit)
                 busy.append(worker)
             if not busy:
                 return
@@ -226,17 +237,20 @@ def _context() -> BaseContext:
     return context
 
 
-def _serve(pipe: Connection[Any, Any], pickled: bytes) -> None:
-    """Do the job for what comes through the pipe, until its other end is closed."""
+def _serve(pipe: Connection[Any, Any]) -> None:
+    """Do what comes through the pipe, until its other end is closed: items, before the first one of a job that too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    job = pickle.loads(pickled)
+    job: Job | None = None
     while True:
         try:
-            item = pipe.recv()
+            pickled, item = pipe.recv()
         except (EOFError, OSError):
             return
+        if pickled is not None:
+            job = pickle.loads(pickled)
+        assert job is not None
         pipe.send(attempt(job, item))
 
 
