@@ -1,0 +1,64 @@
+"""Every setting and its default, with its unit, meaning and source. The command line is generated from these.
+
+"Section" refers to Wang et al. (2016), "DeepPicker: a deep learning approach for fully automated particle picking
+in cryo-EM". A *box* is the square window that holds one particle; a *working pixel* is a pixel of the prepared
+micrograph, which is scaled so that one box spans ``PrepareConfig.window`` of them.
+"""
+
+from deeppicker.config.particles import (
+    ClassifyConfig,
+    CtfConfig,
+    ExtractConfig,
+)
+from deeppicker.config.picking import (
+    DEFAULT_MODEL,
+    LEAST_COVERAGE,
+    PREPARATIONS,
+    STEPS,
+    CleanConfig,
+    DiameterConfig,
+    PeaksConfig,
+    PickConfig,
+    PrepareConfig,
+    ScoreConfig,
+    SelectConfig,
+)
+from deeppicker.config.training import (
+    ADAPT_EPOCHS,
+    EPOCH_STEPS,
+    TRAIN_DEFAULTS,
+    CropConfig,
+    ExampleConfig,
+    TrainConfig,
+    TrainSettings,
+)
+from deeppicker.config.work import (
+    ClusterConfig,
+    WorkConfig,
+)
+
+__all__ = [
+    "ADAPT_EPOCHS",
+    "DEFAULT_MODEL",
+    "EPOCH_STEPS",
+    "LEAST_COVERAGE",
+    "PREPARATIONS",
+    "STEPS",
+    "TRAIN_DEFAULTS",
+    "ClassifyConfig",
+    "CleanConfig",
+    "ClusterConfig",
+    "CropConfig",
+    "CtfConfig",
+    "DiameterConfig",
+    "ExampleConfig",
+    "ExtractConfig",
+    "PeaksConfig",
+    "PickConfig",
+    "PrepareConfig",
+    "ScoreConfig",
+    "SelectConfig",
+    "TrainConfig",
+    "TrainSettings",
+    "WorkConfig",
+]

@@ -1,0 +1,125 @@
+"""What is made of picked particles: stacks, class averages, contrast transfer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deeppicker.config.limits import within
+from deeppicker.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """How the images of particles are made, in RELION's words and with its arithmetic."""
+
+    box_size: int
+    """Side of the windows in pixels of the micrograph, even."""
+
+    scale: int | None = None
+    """Side of the images in pixels, even, to which the windows are scaled down by Fourier cropping. Default: as
+    they are."""
+
+    normalise: bool = True
+    """Subtract a plane fitted to the background, and divide by the background's standard deviation."""
+
+    background_radius: int | None = None
+    """Radius in pixels of the images; what lies outside this circle is background. Default: 3/8 of their side, as in
+    RELION's window."""
+
+    invert_contrast: bool = False
+    """Make dark particles bright, as RELION and most other programs want them."""
+
+    def __post_init__(self) -> None:
+        within(self, box_size=(2, 65536))
+        if self.scale is not None:
+            within(self, scale=(2, self.box_size))
+        for name in ("box_size", "scale"):
+            if (getattr(self, name) or 0) % 2:
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} {getattr(self, name)} is odd; choose an even number of pixels")
+        if self.background_radius is not None:
+            within(self, background_radius=(1, self.side // 2))
+
+    @property
+    def side(self) -> int:
+        """Side of the images in pixels."""
+        return self.box_size if self.scale is None else self.scale
+
+    @property
+    def radius(self) -> int:
+        """Radius in pixels outside of which an image is background."""
+        return 3 * self.side // 8 if self.background_radius is None else self.background_radius
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtfConfig:
+    """How the defocus of a micrograph is searched."""
+
+    defocus: tuple[float, float] = (0.3, 5.0)
+    """Least and largest mean underfocus in µm."""
+
+    step: float = 0.01
+    """Distance in µm of the values that are tried first."""
+
+    lowest: float = 30.0
+    """Å; coarser rings are not used, as particles and ice shape the spectrum there. As in CTFFIND4."""
+
+    highest: float = 4.0
+    """Å; finer rings are not used. Large pixels end them earlier."""
+
+    def __post_init__(self) -> None:
+        low, high = self.defocus
+        if not 0.05 <= low < high <= 20:
+            raise InputError(f"--defocus {low:g} {high:g} is no range of underfocus in µm; choose 0.05 to 20")
+        within(self, step=(0.001, 1), lowest=(5, 1000), highest=(1, 50))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig:
+    """How particles are aligned and averaged in classes."""
+
+    classes: int = 50
+    """Number of classes."""
+
+    side: int = 64
+    """Side of a window in pixels; it spans 1.5 particle diameters."""
+
+    iterations: int = 20
+    """Iterations of expectation-maximisation."""
+
+    rotations: int = 36
+    """Rotations that are compared."""
+
+    shift: float = 0.1
+    """Largest shift that is compared, in particle diameters."""
+
+    shift_step: float = 0.047
+    """Distance of neighbouring shifts, in particle diameters; two pixels of a window of 64."""
+
+    rings: int = 12
+    """Highest frequency of the expectation-maximisation, in 1/window: 12 is an eighth of the diameter."""
+
+    learn_from: int = 10_000
+    """Particles, drawn anew each time, of which an iteration makes the averages; all take part in the last two."""
+
+    least: float = 0.5
+    """Quality, 0-1, below which a class is junk."""
+
+    seed: int = 0
+    """Seed of every random choice; the same seed gives the same classes on the same computer."""
+
+    def __post_init__(self) -> None:
+        within(
+            self,
+            classes=(1, 1000),
+            side=(32, 256),
+            iterations=(1, 1000),
+            rotations=(4, 360),
+            shift=(0, 0.5),
+            shift_step=(0.005, 0.5),
+            least=(0, 1),
+            learn_from=(1, 10_000_000),
+            seed=(0, 2**31),
+        )
+        if not 2 <= self.rings < self.side // 2 - 1:
+            raise InputError(f"--rings {self.rings} is out of range; choose 2 to {self.side // 2 - 2}")
