@@ -31,18 +31,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
-from deeppicker.calibrate import particles_among, reliability
 from deeppicker.config import CropConfig, DiameterConfig, SelectConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
-from deeppicker.dataset import Dataset, load_background, load_dataset
-from deeppicker.diameter import estimate
-from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
-from deeppicker.examples import without_structure
-from deeppicker.figures import overlay_agreement
-from deeppicker.learn import LearnConfig, learn
-from deeppicker.model import Model, load_model
-from deeppicker.pick import pick
-from deeppicker.runs import threshold_of
+from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
+from deeppicker.evaluation.figures import overlay_agreement
+from deeppicker.imaging.noise import without_structure
+from deeppicker.networks.model import Model, load_model
+from deeppicker.picking.diameter import estimate
+from deeppicker.picking.pipeline import pick
+from deeppicker.runs.folder import threshold_of
+from deeppicker.training.calibrate import particles_among, reliability
+from deeppicker.training.data import Dataset, load_background, load_dataset
+from deeppicker.training.fit import LearnConfig, learn
 from setting import describe
 
 MOLECULES = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")

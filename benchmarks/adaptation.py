@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from accuracy import MOLECULES, RESULTS, compare, parse_options, summarised
-from deeppicker.adapt import adapt, pick_again
 from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfig
-from deeppicker.dataset import Dataset, load_dataset
-from deeppicker.evaluate import Evaluation
-from deeppicker.learn import LearnConfig
-from deeppicker.model import Model, load_model
-from deeppicker.pick import pick
-from deeppicker.runs import threshold_of
+from deeppicker.evaluation.evaluate import Evaluation
+from deeppicker.networks.model import Model, load_model
+from deeppicker.picking.pipeline import pick
+from deeppicker.runs.folder import threshold_of
+from deeppicker.training.adapt import adapt, pick_again
+from deeppicker.training.data import Dataset, load_dataset
+from deeppicker.training.fit import LearnConfig
 from setting import describe
 
 MANUAL_PICKS = 400  # enough in the paper (Section 2.3)

@@ -45,7 +45,9 @@ def sets(data: Path) -> Iterator[tuple[str, float, list[Micrograph]]]:
     """Yield the name, the particle diameter in Å and the micrographs of each set."""
     for name, diameter in REAL.items():
         files = sorted((data / "real" / name / "micrographs").glob("*.mrc"))[:2]
-        star = [entry.pixel_size for entry in deeppicker.find_micrographs([str(data / "real" / name / "particles.star")])]
+        star = [
+            entry.pixel_size for entry in deeppicker.find_micrographs([str(data / "real" / name / "particles.star")])
+        ]
         yield name, diameter, [deeppicker.read_micrograph(file, name=file.name, pixel_size=star[0]) for file in files]
     sample = ROOT / "sample" / "micrographs" / "sample_001.mrc.gz"
     yield "sample", 180.0, [deeppicker.read_micrograph(sample, name=sample.name)]

@@ -24,19 +24,19 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from deeppicker.classify.em import classify
-from deeppicker.classify.files import Report, contact_sheet
-from deeppicker.classify.report import report_of
-from deeppicker.classify.windows import Windows, cut, join
 from deeppicker.config import ClassifyConfig
 from deeppicker.core import Micrograph, Picks
-from deeppicker.ctf import estimate
-from deeppicker.dataset import load_dataset
-from deeppicker.formats.defocus import Defocus
+from deeppicker.formats.relion.defocus import Defocus
+from deeppicker.particles.classify.em import classify
+from deeppicker.particles.classify.files import Report, contact_sheet
+from deeppicker.particles.classify.report import report_of
+from deeppicker.particles.classify.windows import Windows, cut, join
+from deeppicker.particles.ctf import estimate
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import simulate
 from deeppicker.simulate.shapes import invent
 from deeppicker.simulate.volumes import read_structure
+from deeppicker.training.data import load_dataset
 from setting import describe
 
 ROOT = Path(__file__).parent.parent

@@ -20,13 +20,13 @@ from accuracy import MOLECULES, RESULTS, parse_options
 from deeppicker.cli.pick import CHECKED, misfit
 from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
-from deeppicker.dataset import load_dataset
-from deeppicker.diameter import combine, gather
-from deeppicker.model import Model, load_model
+from deeppicker.networks.model import Model, load_model
+from deeppicker.picking.diameter import combine, gather
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import simulate
 from deeppicker.simulate.shapes import invent
 from deeppicker.simulate.volumes import Volume, read_structure
+from deeppicker.training.data import load_dataset
 from setting import describe
 
 RELATED = ("6pxm", "6qzp", "4v7r", "4v4r", "4v4r_30S", "4v4r_50S", "5mrc", "5lmo", "6dvw")

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 
 from accuracy import MOLECULES, RESULTS, compare, parse_options, simulated
 from deeppicker.config import SelectConfig, TrainConfig
-from deeppicker.dataset import load_dataset
-from deeppicker.learn import LearnConfig, learn
-from deeppicker.model import load_model, new_model
-from deeppicker.pick import pick
-from deeppicker.runs import threshold_of
+from deeppicker.networks.model import load_model, new_model
+from deeppicker.picking.pipeline import pick
+from deeppicker.runs.folder import threshold_of
+from deeppicker.training.data import load_dataset
+from deeppicker.training.fit import LearnConfig, learn
 from setting import describe
 
 CONFIG = LearnConfig(train=TrainConfig(epochs=2, learning_rate=3e-3))

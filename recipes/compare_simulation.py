@@ -18,9 +18,9 @@ from scipy import ndimage
 
 from deeppicker.config import PREPARATIONS
 from deeppicker.core import Micrograph
-from deeppicker.dataset import Dataset, load_dataset
-from deeppicker.prepare import prepare
+from deeppicker.picking.prepare import prepare
 from deeppicker.simulate.optics import Optics, frequencies, image_of, random_field, transfer
+from deeppicker.training.data import Dataset, load_dataset
 
 REAL = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
 RELATED = {"apoferritin-10146": "6pxm", "trpv1-10059": "6dvw", "ribosome-10028": "6qzp"}

@@ -6,4 +6,4 @@ real=${DEEPPICKER_DATA:?set it to the folder of the development data}/real
 mkdir -p work
 deeppicker train --network paper "$real"/apoferritin-10146/particles.star "$real"/trpv1-10059/particles.star \
     "$real"/ribosome-10028/particles.star --output work/deeppicker2016.safetensors
-cp work/deeppicker2016.safetensors src/deeppicker/models/
+cp work/deeppicker2016.safetensors src/deeppicker/networks/weights/

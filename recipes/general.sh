@@ -45,4 +45,4 @@ done
 # shellcheck disable=SC2086
 train work/general.safetensors work/sim/*/*/particles.star "$data"/real/*/particles.star $further --epochs 12 \
     --background "$@"
-cp work/general.safetensors src/deeppicker/models/
+cp work/general.safetensors src/deeppicker/networks/weights/

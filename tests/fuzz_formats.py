@@ -32,7 +32,7 @@ from PIL import Image
 from deeppicker.core import Picks
 from deeppicker.errors import DeepPickerError
 from deeppicker.formats import find_micrographs, read_header, read_micrograph, read_picks, write_picks
-from deeppicker.formats.cryosparc import MicrographSize
+from deeppicker.formats.coordinates.cryosparc import MicrographSize
 
 LIMIT = 5.0  # seconds a file; the largest is a few kilobytes
 _WORDS = "nan inf -inf 1e999 -1 0 99999999999999999999 1_000 <NA> loop_ data_ _rlnCoordinateX #1 ' \" ; , [ { } ] : é"

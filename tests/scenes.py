@@ -15,12 +15,12 @@ import torch
 
 from deeppicker.config import ExampleConfig, PrepareConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
-from deeppicker.dataset import Dataset, Labelled
-from deeppicker.examples import Examples, fill
 from deeppicker.formats import write_picks
-from deeppicker.model import Model
-from deeppicker.networks import Network, copy_network, new_network
-from deeppicker.train import Training, train
+from deeppicker.networks.base import Network, copy_network, new_network
+from deeppicker.networks.model import Model
+from deeppicker.training.data import Dataset, Labelled
+from deeppicker.training.loop import Training, train
+from deeppicker.training.windows import Examples, fill
 
 torch.set_num_threads(1)  # such small images: threads that wait for each other cost more than they give
 

@@ -15,7 +15,7 @@ from deeppicker.formats import read_micrograph, read_picks
 def demo(root, tmp_path, capsys):
     """The folder that the demo leaves."""
     from deeppicker.config import DEFAULT_MODEL
-    from deeppicker.model import shipped_models
+    from deeppicker.networks.model import shipped_models
 
     if DEFAULT_MODEL not in shipped_models():
         pytest.skip(f"the model {DEFAULT_MODEL} is not in the package yet")

@@ -57,7 +57,7 @@ def test_what_the_readme_links_to_exists():
 
 @pytest.mark.slow
 def test_the_examples_run(tmp_path):
-    from deeppicker.model import shipped_models
+    from deeppicker.networks.model import shipped_models
 
     if DEFAULT_MODEL not in shipped_models():
         pytest.skip(f"the model {DEFAULT_MODEL} is not in the package yet")

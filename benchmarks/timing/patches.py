@@ -20,10 +20,10 @@ import torch
 from deeppicker.config import ScoreConfig
 from deeppicker.core import Prepared, ScoreMap
 from deeppicker.formats import read_micrograph
-from deeppicker.model import Model, load_model
-from deeppicker.networks import DenseNetwork, PaperNetwork
-from deeppicker.prepare import prepare
-from deeppicker.score import score
+from deeppicker.networks.base import DenseNetwork, PaperNetwork
+from deeppicker.networks.model import Model, load_model
+from deeppicker.picking.prepare import prepare
+from deeppicker.picking.score import score
 from timing.bench import DIAMETER, USUAL, Bench
 from timing.measure import warm
 

@@ -10,12 +10,14 @@ import torch
 
 from deeppicker.config import DiameterConfig, ScoreConfig
 from deeppicker.core import Found, Micrograph
-from deeppicker.diameter import gather
-from deeppicker.formats import raster, read_micrograph, star
-from deeppicker.model import Model, load_model
-from deeppicker.pick import find
-from deeppicker.prepare import prepare
-from deeppicker.score import score
+from deeppicker.formats import read_micrograph
+from deeppicker.formats.images import raster
+from deeppicker.formats.relion import star
+from deeppicker.networks.model import Model, load_model
+from deeppicker.picking.diameter import gather
+from deeppicker.picking.pipeline import find
+from deeppicker.picking.prepare import prepare
+from deeppicker.picking.score import score
 from timing.bench import DIAMETER, USUAL, Bench
 from timing.measure import DEEPPICKER, best, warm
 

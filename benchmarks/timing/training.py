@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from deeppicker.config import TRAIN_DEFAULTS, ExampleConfig, TrainConfig
-from deeppicker.examples import Examples
-from deeppicker.networks import new_network
-from deeppicker.train import Training, train
+from deeppicker.networks.base import new_network
+from deeppicker.training.loop import Training, train
+from deeppicker.training.windows import Examples
 from timing.bench import Bench
 
 _EPOCHS = 3  # measured; the rest is extrapolated

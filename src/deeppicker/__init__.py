@@ -9,23 +9,23 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deeppicker.adapt import adapt as adapt_model
     from deeppicker.config import PickConfig
     from deeppicker.core import Grid, Micrograph, Picks
-    from deeppicker.dataset import load_dataset
-    from deeppicker.diameter import estimate as estimate_diameter
     from deeppicker.errors import DeepPickerError
-    from deeppicker.evaluate import EvaluateConfig, MicrographInfo
-    from deeppicker.evaluate import evaluate as evaluate_picks
+    from deeppicker.evaluation.evaluate import EvaluateConfig, MicrographInfo
+    from deeppicker.evaluation.evaluate import evaluate as evaluate_picks
     from deeppicker.formats import find_micrographs, read_micrograph, read_picks, write_picks
-    from deeppicker.learn import LearnConfig
-    from deeppicker.learn import learn as train_model
-    from deeppicker.model import Model, load_model, save_model
-    from deeppicker.pick import pick as pick_micrograph
+    from deeppicker.networks.model import Model, load_model, save_model
+    from deeppicker.picking.diameter import estimate as estimate_diameter
+    from deeppicker.picking.pipeline import pick as pick_micrograph
+    from deeppicker.picking.threshold import choose_threshold
     from deeppicker.simulate.config import SimulateConfig
     from deeppicker.simulate.scene import simulate as simulate_micrograph
     from deeppicker.simulate.volumes import read_structure
-    from deeppicker.threshold import choose_threshold
+    from deeppicker.training.adapt import adapt as adapt_model
+    from deeppicker.training.data import load_dataset
+    from deeppicker.training.fit import LearnConfig
+    from deeppicker.training.fit import learn as train_model
 
 __all__ = [
     "DeepPickerError",
@@ -55,32 +55,32 @@ __all__ = [
     "write_picks",
 ]
 
-# A function that has the name of its module gets another one here, since `deeppicker.pick` is the module.
+# A function that has the name of its module gets another one here, since `deeppicker.picking.pipeline` is the module.
 _HOMES = {
     "DeepPickerError": "errors.DeepPickerError",
-    "EvaluateConfig": "evaluate.EvaluateConfig",
+    "EvaluateConfig": "evaluation.evaluate.EvaluateConfig",
     "Grid": "core.Grid",
-    "LearnConfig": "learn.LearnConfig",
+    "LearnConfig": "training.fit.LearnConfig",
     "Micrograph": "core.Micrograph",
-    "MicrographInfo": "evaluate.MicrographInfo",
-    "Model": "model.Model",
+    "MicrographInfo": "evaluation.evaluate.MicrographInfo",
+    "Model": "networks.model.Model",
     "PickConfig": "config.PickConfig",
     "Picks": "core.Picks",
     "SimulateConfig": "simulate.config.SimulateConfig",
-    "adapt_model": "adapt.adapt",
-    "choose_threshold": "threshold.choose_threshold",
-    "estimate_diameter": "diameter.estimate",
-    "evaluate_picks": "evaluate.evaluate",
+    "adapt_model": "training.adapt.adapt",
+    "choose_threshold": "picking.threshold.choose_threshold",
+    "estimate_diameter": "picking.diameter.estimate",
+    "evaluate_picks": "evaluation.evaluate.evaluate",
     "find_micrographs": "formats.find_micrographs",
-    "load_dataset": "dataset.load_dataset",
-    "load_model": "model.load_model",
-    "pick_micrograph": "pick.pick",
+    "load_dataset": "training.data.load_dataset",
+    "load_model": "networks.model.load_model",
+    "pick_micrograph": "picking.pipeline.pick",
     "read_micrograph": "formats.read_micrograph",
     "read_picks": "formats.read_picks",
     "read_structure": "simulate.volumes.read_structure",
-    "save_model": "model.save_model",
+    "save_model": "networks.model.save_model",
     "simulate_micrograph": "simulate.scene.simulate",
-    "train_model": "learn.learn",
+    "train_model": "training.fit.learn",
     "write_picks": "formats.write_picks",
 }
 

@@ -8,7 +8,7 @@ Conventions, everywhere outside ``formats``: positions are particle centres in p
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -61,6 +61,34 @@ class Grid:
         """Return the grid of an image derived from this one: its pixel [0, 0] lies at index ``origin`` here."""
         x, y = self.positions(np.array([origin]))[0]
         return Grid((float(x), float(y)), self.step * step)
+
+
+@dataclass(frozen=True)
+class MicrographEntry:
+    """A micrograph that a user names, directly or through a STAR file.
+
+    Parameters
+    ----------
+    name : str
+        As the user or the STAR file gives it.
+    path : Path
+        Where its image is expected; it may not exist.
+    pixel_size : float or None
+        Å per pixel if the STAR file says so.
+    defocus : float or None
+        Mean underfocus in Å if the STAR file says so.
+    shape : (int, int) or None
+        Height and width in pixels if a cryoSPARC file says so.
+    uid : int or None
+        cryoSPARC's number of the exposure, if its file says so.
+    """
+
+    name: str
+    path: Path
+    pixel_size: float | None = None
+    defocus: float | None = None
+    shape: tuple[int, int] | None = None
+    uid: int | None = None
 
 
 @dataclass(frozen=True)

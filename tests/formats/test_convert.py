@@ -14,7 +14,8 @@ import tyro
 from deeppicker.cli.convert import Options, run
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.formats import cryosparc, read_micrographs, read_picks, write_picks
+from deeppicker.formats import read_micrographs, read_picks, write_picks
+from deeppicker.formats.coordinates import cryosparc
 
 _HEIGHT, _WIDTH = 30, 50
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from deeppicker.core import Picks
 from deeppicker.errors import DeepPickerError, FormatError, InputError, OutputError
 from deeppicker.formats import read_picks, write_picks
-from deeppicker.formats.cryosparc import MicrographSize
+from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.names import merge, micrograph_of
 
 _EXAMPLES = settings(derandomize=True, deadline=None, max_examples=50)

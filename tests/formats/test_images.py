@@ -103,7 +103,7 @@ def test_any_type_of_pixel_is_read_in_strips_of_any_size(
     if compress:
         path = path.with_name("m.mrc.gz")
         path.write_bytes(compress((tmp_path / "m.mrc").read_bytes()))
-    monkeypatch.setattr("deeppicker.formats.mrc._STRIP_BYTES", bytes_at_a_time)
+    monkeypatch.setattr("deeppicker.formats.images.mrc._STRIP_BYTES", bytes_at_a_time)
     found = read_micrograph(path).image
     np.testing.assert_array_equal(found, stored.astype(np.float32))
     assert found.flags.writeable
@@ -114,7 +114,7 @@ def test_any_type_of_pixel_is_read_in_strips_of_any_size(
 def test_bad_pixels_are_counted_wherever_they_are(
     value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deeppicker.formats.images._STRIP", 3)
+    monkeypatch.setattr("deeppicker.formats.images.read._STRIP", 3)
     image = np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)
     image[1, 2] = image[9, 7] = value
     tifffile.imwrite(tmp_path / "m.tif", image)

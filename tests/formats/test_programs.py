@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from deeppicker.core import Picks
 from deeppicker.errors import DeepPickerError, FormatError, InputError
-from deeppicker.formats import cryosparc, find_micrographs, read_micrographs, read_picks, star, write_picks
-from deeppicker.formats.coordinates import FolderFormat
-from deeppicker.formats.cryosparc import MicrographSize
+from deeppicker.formats import find_micrographs, read_micrographs, read_picks, write_picks
+from deeppicker.formats.coordinates import cryosparc
+from deeppicker.formats.coordinates.cryosparc import MicrographSize
+from deeppicker.formats.coordinates.picks import FolderFormat
 from deeppicker.formats.names import without_uid
+from deeppicker.formats.relion import star
 
 _EXAMPLES = settings(max_examples=40)
 _KEYS = st.sampled_from(["mic_1", "a b", "é", "#1", "data_x", "it's", '"q"', "_x", "two  spaces", "Å μ", "ab_info"])

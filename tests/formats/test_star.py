@@ -9,7 +9,8 @@ import pytest
 
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError
-from deeppicker.formats import read_micrographs, read_picks, star
+from deeppicker.formats import read_micrographs, read_picks
+from deeppicker.formats.relion import star
 from deeppicker.formats.star_table import read_tables
 
 _OPTICS = """

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deeppicker.cli.progress import track
-from deeppicker.cli.types import Length, Where
+from deeppicker.cli._shared.progress import track
+from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config import (
     ADAPT_EPOCHS,
     DEFAULT_MODEL,
@@ -59,19 +59,19 @@ class Options:
 def run(options: Options) -> int:
     """Refine the model, showing each epoch, on one's own or with the processes that `torchrun` started."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
-    from deeppicker.distributed import joined
+    from deeppicker.training.ranks import joined
 
     with joined():
         return _adapt(options)
 
 
 def _adapt(options: Options) -> int:
-    from deeppicker.adapt import adapt, pick_again
-    from deeppicker.cli.training import Report
-    from deeppicker.dataset import load_dataset
-    from deeppicker.learn import LearnConfig
-    from deeppicker.model import load_model
-    from deeppicker.networks import kind_of
+    from deeppicker.cli._shared.training import Report
+    from deeppicker.networks.base import kind_of
+    from deeppicker.networks.model import load_model
+    from deeppicker.training.adapt import adapt, pick_again
+    from deeppicker.training.data import load_dataset
+    from deeppicker.training.fit import LearnConfig
 
     dataset = load_dataset(
         options.picks,

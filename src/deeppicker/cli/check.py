@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from deeppicker.cli._shared.progress import track
+from deeppicker.cli._shared.types import Length
 from deeppicker.cli.convert import match_names
-from deeppicker.cli.progress import track
-from deeppicker.cli.types import Length
-from deeppicker.core import Picks
+from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError
-from deeppicker.formats import MicrographEntry, find_micrographs, read_micrograph, read_picks
-from deeppicker.orientation import ORIENTATIONS, Contrasts, Verdict, contrasts, judge
+from deeppicker.formats import find_micrographs, read_micrograph, read_picks
+from deeppicker.particles.orientation import ORIENTATIONS, Contrasts, Verdict, contrasts, judge
 
 
 @dataclass(frozen=True, kw_only=True)

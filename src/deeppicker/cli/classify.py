@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeppicker.cli.progress import progress_bar, track
-from deeppicker.cli.types import Length, OptionalFile, Where
+from deeppicker.cli._shared.progress import progress_bar, track
+from deeppicker.cli._shared.types import Length, OptionalFile, Where
 from deeppicker.config import ClassifyConfig
 from deeppicker.errors import InputError
 
 if TYPE_CHECKING:
-    from deeppicker.classify.windows import Windows
     from deeppicker.core import Picks
-    from deeppicker.dataset import Dataset
-    from deeppicker.formats.defocus import Defocus
+    from deeppicker.formats.relion.defocus import Defocus
+    from deeppicker.particles.classify.windows import Windows
+    from deeppicker.training.data import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class Options:
 
 def run(options: Options) -> int:
     """Classify, show and write."""
-    from deeppicker.classify import files
-    from deeppicker.classify.relion import classify as classify_by_relion
-    from deeppicker.classify.report import report_of
-    from deeppicker.dataset import find_pixel_size, load_dataset, recorded
+    from deeppicker.particles.classify import files
+    from deeppicker.particles.classify.relion import classify as classify_by_relion
+    from deeppicker.particles.classify.report import report_of
+    from deeppicker.training.data import find_pixel_size, load_dataset, recorded
 
     files.check(options.output, options.overwrite)
     dataset = load_dataset(
@@ -83,7 +83,7 @@ def run(options: Options) -> int:
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
     else:
-        from deeppicker.classify.em import classify
+        from deeppicker.particles.classify.em import classify
 
         with progress_bar() as progress:
             task = progress.add_task("classifying", total=config.iterations)
@@ -104,7 +104,7 @@ def run(options: Options) -> int:
 
 
 def _defocus(options: Options) -> dict[str, Defocus]:
-    from deeppicker.formats import defocus
+    from deeppicker.formats.relion import defocus
 
     if options.ctf is not None:
         return defocus.read(options.ctf)
@@ -117,7 +117,7 @@ def _defocus(options: Options) -> dict[str, Defocus]:
 
 
 def _windows(dataset: Dataset, side: int, known: dict[str, Defocus]) -> tuple[Windows, Sequence[Picks]]:
-    from deeppicker.classify.windows import cut, join
+    from deeppicker.particles.classify.windows import cut, join
 
     items = [item for item in dataset.micrographs if len(item.picks)]
     flipped = sum(item.picks.key in known for item in items)

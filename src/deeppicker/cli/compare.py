@@ -20,16 +20,16 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from deeppicker.cli._shared.types import Length, OptionalFile, Where
 from deeppicker.cli.evaluate import entries_of_star, micrograph_info
-from deeppicker.cli.types import Length, OptionalFile, Where
-from deeppicker.compare import Comparison, PickSet, compare, consensus
-from deeppicker.core import micrograph_key
-from deeppicker.dataset import find_diameter, find_pixel_size
+from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.formats import MicrographEntry, find_micrographs, read_picks, write_picks
+from deeppicker.evaluation.compare import Comparison, PickSet, compare, consensus
+from deeppicker.formats import find_micrographs, read_picks, write_picks
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import without_uid
 from deeppicker.formats.text import one_line
+from deeppicker.training.data import find_diameter, find_pixel_size
 
 _MATCH_DIAMETERS = 0.3  # as `deeppicker evaluate`: 0.2 boxes of 1.5 diameters (paper, section 4.4)
 _CONSENSUS_KINDS = (".star", ".csv", ".tsv", ".txt", "")
@@ -96,7 +96,7 @@ def run(options: Options) -> int:
     if options.csv is not None:
         atomic_write(options.csv, _csv(comparison))
     if options.png is not None:
-        from deeppicker import figures
+        from deeppicker.evaluation import figures
 
         atomic_write(options.png, figures.agreement_matrix(comparison.labels, comparison.found))
     if options.consensus is not None:

@@ -11,22 +11,21 @@ from typing import Annotated, Literal
 import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from deeppicker.cli.types import Length, Probability, Where
-from deeppicker.core import Picks, micrograph_key
+from deeppicker.cli._shared.types import Length, Probability, Where
+from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
-    MicrographEntry,
-    cryosparc,
     find_micrographs,
     read_header,
     read_micrographs,
     read_picks,
-    star,
     write_picks,
 )
-from deeppicker.formats.coordinates import FolderFormat
-from deeppicker.formats.cryosparc import MicrographSize
+from deeppicker.formats.coordinates import cryosparc
+from deeppicker.formats.coordinates.cryosparc import MicrographSize
+from deeppicker.formats.coordinates.picks import FolderFormat
 from deeppicker.formats.names import merge, uid_of, without_uid
+from deeppicker.formats.relion import star
 from deeppicker.formats.text import is_file, one_line
 
 

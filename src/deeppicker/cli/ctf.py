@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from deeppicker.cli.progress import track
-from deeppicker.cli.types import Length, OptionalFile
+from deeppicker.cli._shared.progress import track
+from deeppicker.cli._shared.types import Length, OptionalFile
 from deeppicker.config import CtfConfig
 from deeppicker.errors import DeepPickerError, InputError
 
 if TYPE_CHECKING:
-    from deeppicker.formats.defocus import Defocus
-    from deeppicker.formats.star import MicrographEntry
+    from deeppicker.core import MicrographEntry
+    from deeppicker.formats.relion.defocus import Defocus
 
 POOR_FIT = 0.4
 """Correlation of rings and estimate below which an estimate is not to be trusted (docs/classification.md)."""
@@ -68,7 +68,8 @@ class Options:
 def run(options: Options) -> int:
     """Read or estimate, print a line for each micrograph, write all at the end."""
     from deeppicker.core import micrograph_key
-    from deeppicker.formats import defocus, find_micrographs
+    from deeppicker.formats import find_micrographs
+    from deeppicker.formats.relion import defocus
 
     entries = find_micrographs(options.micrographs)
     microscope = defocus.Defocus(
@@ -119,7 +120,7 @@ def _one(entry: MicrographEntry, known: Defocus | None, microscope: Defocus, opt
         if size is None:
             raise InputError(f"{entry.name} carries no pixel size; set --pixel-size")
         return size, known
-    from deeppicker.ctf import estimate
+    from deeppicker.particles.ctf import estimate
 
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
     return micrograph.pixel_size, estimate(micrograph, microscope, options.search)

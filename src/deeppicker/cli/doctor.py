@@ -17,7 +17,7 @@ import psutil
 from deeppicker.config import DEFAULT_MODEL
 from deeppicker.errors import OutputError
 from deeppicker.formats.atomic import atomic_write
-from deeppicker.workers import sensible_workers, usable_cores
+from deeppicker.parallel.processes import sensible_workers, usable_cores
 
 _PACKAGES = ("torch", "numpy", "scipy", "mrcfile", "gemmi", "tifffile", "distributed", "dask-jobqueue")
 _SIDE, _PIXEL_SIZE, _DIAMETER = 4096, 1.77, 180.0  # of the micrograph that is timed
@@ -107,8 +107,8 @@ def _speed(model_name: str) -> None:
     import torch
 
     from deeppicker.formats import read_micrograph
-    from deeppicker.model import load_model
-    from deeppicker.pick import pick
+    from deeppicker.networks.model import load_model
+    from deeppicker.picking.pipeline import pick
 
     model = load_model(model_name)
     torch.set_num_threads(usable_cores())

@@ -15,18 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deeppicker.cli.types import Length, OptionalFile, OptionalFolder, Probability, Where
-from deeppicker.core import Picks, micrograph_key
-from deeppicker.dataset import find_diameter, find_pixel_size, recorded
+from deeppicker.cli._shared.types import Length, OptionalFile, OptionalFolder, Probability, Where
+from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
-from deeppicker.formats import cryosparc, read_header, read_micrograph, read_picks
+from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
+from deeppicker.evaluation.ranking import Rates
+from deeppicker.formats import read_header, read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import merge, micrograph_of
-from deeppicker.formats.star import MicrographEntry, read_micrographs
+from deeppicker.formats.relion.star import read_micrographs
 from deeppicker.formats.text import one_line
-from deeppicker.ranking import Rates
+from deeppicker.training.data import find_diameter, find_pixel_size, recorded
 
 _ROWS_SHOWN = 24
 _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
@@ -262,7 +263,7 @@ def _number(value: float | None) -> str:
 
 
 def _draw_curves(evaluation: Evaluation, picks: Sequence[Picks], folder: Path) -> None:
-    from deeppicker import figures
+    from deeppicker.evaluation import figures
 
     if evaluation.curve is not None:
         curves = {"": evaluation.curve}
@@ -282,7 +283,7 @@ def _draw_overlays(
     options: Options,
 ) -> None:
     """Draw some of the micrographs whose image is there, evenly from the lowest F1 to the highest."""
-    from deeppicker import figures
+    from deeppicker.evaluation import figures
 
     assert options.plots is not None
     picks, reference = ({item.key: item for item in side} for side in points)

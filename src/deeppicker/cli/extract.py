@@ -10,15 +10,15 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from deeppicker.cli._shared.show import Show, ShowConfig, showing
+from deeppicker.cli._shared.types import Length, Where
 from deeppicker.cli.convert import match_names
-from deeppicker.cli.show import Show, ShowConfig, showing
-from deeppicker.cli.types import Length, Where
 from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError
-from deeppicker.extract import ExtractJob, Request
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
-from deeppicker.formats.extracted import Acquisition, Stack, read_acquisitions, write_particles
 from deeppicker.formats.names import distinct_keys
+from deeppicker.formats.relion.particles import Acquisition, Stack, read_acquisitions, write_particles
+from deeppicker.particles.extract import ExtractJob, Request
 
 _STACKS = "particles"  # folder of the stacks
 _TABLE = "particles.star"
@@ -56,8 +56,8 @@ class Options:
 
 def run(options: Options) -> int:
     """Write what is missing, then the table; return 1 if some micrographs failed, 2 if all did."""
-    from deeppicker.cluster import staff
-    from deeppicker.workers import each_again
+    from deeppicker.parallel.processes import each_again
+    from deeppicker.parallel.staff import staff
 
     requests, acquisitions = _requests(options)
     job = ExtractJob(make_folder(options.output / _STACKS), options.images)

@@ -12,14 +12,14 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from deeppicker.cli.picking import Subject, kept_diameter, settle_diameter, source_of
-from deeppicker.cli.show import Show, ShowConfig, showing
+from deeppicker.cli._shared.picking import Subject, kept_diameter, settle_diameter, source_of
+from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
-from deeppicker.core import micrograph_key
-from deeppicker.dataset import find_diameter
+from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.formats import MicrographEntry, find_micrographs
-from deeppicker.runs import RunFolder
+from deeppicker.formats import find_micrographs
+from deeppicker.runs.folder import RunFolder
+from deeppicker.training.data import find_diameter
 
 _NOTHING = (
     "no particles are in sight, so the coordinate files are empty; if there are some, set --diameter (in Å), "
@@ -61,9 +61,9 @@ def run(options: Options) -> int:
 
 def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
     """Pick as `run`, until told to stop, which is asked after each micrograph."""
-    from deeppicker.batch import PickJob, Task, pick_into, read_ahead, refuse_twins
-    from deeppicker.cluster import staff
-    from deeppicker.model import load_model
+    from deeppicker.networks.model import load_model
+    from deeppicker.parallel.staff import staff
+    from deeppicker.runs.pick_job import PickJob, Task, pick_into, read_ahead, refuse_twins
 
     entries = find_micrographs(options.input)
     refuse_twins(entries)

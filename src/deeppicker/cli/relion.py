@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deeppicker.cli import pick
-from deeppicker.cli.picking import Subject
-from deeppicker.cli.show import ShowConfig
+from deeppicker.cli._shared.picking import Subject
+from deeppicker.cli._shared.show import ShowConfig
 from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import make_folder
-from deeppicker.formats.pipeline import (
+from deeppicker.formats.relion.pipeline import (
     ABORT_NOW,
     ABORTED,
     FAILURE,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from deeppicker.cli.progress import track
+from deeppicker.cli._shared.progress import track
 from deeppicker.errors import InputError
 from deeppicker.simulate.config import SimulateConfig
 

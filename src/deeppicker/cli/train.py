@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from deeppicker.cli.types import Length, Where
+from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
 from deeppicker.errors import InputError
 
@@ -54,7 +54,7 @@ class Options:
 def run(options: Options) -> int:
     """Train, showing each epoch, on one's own or with the processes that `torchrun` started."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
-    from deeppicker.distributed import joined
+    from deeppicker.training.ranks import joined
 
     with joined():
         return _train(options)
@@ -62,11 +62,11 @@ def run(options: Options) -> int:
 
 def _train(options: Options) -> int:
     """Train; the best model is kept whatever ends the run."""
-    from deeppicker.cli.training import Report
-    from deeppicker.dataset import load_background, load_dataset
-    from deeppicker.learn import LearnConfig, learn
-    from deeppicker.model import load_model, new_model
-    from deeppicker.networks import kind_of
+    from deeppicker.cli._shared.training import Report
+    from deeppicker.networks.base import kind_of
+    from deeppicker.networks.model import load_model, new_model
+    from deeppicker.training.data import load_background, load_dataset
+    from deeppicker.training.fit import LearnConfig, learn
 
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")

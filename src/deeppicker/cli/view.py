@@ -8,11 +8,11 @@ from pathlib import Path
 
 import tyro
 
+from deeppicker.cli._shared.types import Length, OptionalFile, Probability
 from deeppicker.cli.evaluate import entries_of_star, particle_diameter
-from deeppicker.cli.types import Length, OptionalFile, Probability
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.evaluate import Agreement, EvaluateConfig, MicrographInfo, agree
+from deeppicker.evaluation.evaluate import Agreement, EvaluateConfig, MicrographInfo, agree
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.text import one_line
@@ -48,7 +48,7 @@ def run(options: Options) -> int:
     DeepPickerError
         For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
     """
-    from deeppicker import figures
+    from deeppicker.evaluation import figures
 
     key = micrograph_key(options.micrograph)
     diameter = particle_diameter(options.diameter, options.picks, options.reference)

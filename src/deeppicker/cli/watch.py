@@ -19,17 +19,16 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from deeppicker.arrivals import Arrivals
-from deeppicker.cli.picking import Subject, kept_diameter, settle_diameter, source_of
-from deeppicker.cli.show import Show, ShowConfig, showing
+from deeppicker.cli._shared.picking import Subject, kept_diameter, settle_diameter, source_of
+from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
-from deeppicker.core import micrograph_key
-from deeppicker.dataset import find_diameter
+from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError, OutputError
-from deeppicker.formats import MicrographEntry
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.results import Row
-from deeppicker.runs import RunFolder
+from deeppicker.runs.arrivals import Arrivals
+from deeppicker.runs.folder import RunFolder
+from deeppicker.runs.results import Row
+from deeppicker.training.data import find_diameter
 
 if TYPE_CHECKING:
     pass
@@ -110,10 +109,10 @@ class Totals:
 
 def run(options: Options) -> int:
     """Pick until told to stop; return 1 if some micrographs failed, 2 if there was none that could be picked."""
-    from deeppicker.batch import PickJob, Task, pick_into
-    from deeppicker.cluster import staff
-    from deeppicker.model import load_model
-    from deeppicker.workers import usable_cores
+    from deeppicker.networks.model import load_model
+    from deeppicker.parallel.processes import usable_cores
+    from deeppicker.parallel.staff import staff
+    from deeppicker.runs.pick_job import PickJob, Task, pick_into
 
     if not options.input:
         raise InputError("no folder is given; give the folder in which micrographs will arrive")

@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deeppicker.core import MicrographEntry
 from deeppicker.errors import InputError
-from deeppicker.formats import cryosparc, star
-from deeppicker.formats.images import IMAGE_EXTENSIONS, is_image
-from deeppicker.formats.star import MicrographEntry
+from deeppicker.formats.coordinates import cryosparc
+from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image
+from deeppicker.formats.relion import star
 from deeppicker.formats.text import files_in, is_file, one_line
 
 _EXTENSIONS = ", ".join(IMAGE_EXTENSIONS)

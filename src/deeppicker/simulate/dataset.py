@@ -28,9 +28,9 @@ from jaxtyping import Float32
 
 from deeppicker.core import micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.formats import raster
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.simulated import SimulatedMicrograph, write_truth
+from deeppicker.formats.images import raster
+from deeppicker.formats.relion.simulated import SimulatedMicrograph, write_truth
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import Scene, simulate
 from deeppicker.simulate.shapes import invent

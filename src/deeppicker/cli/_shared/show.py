@@ -1,0 +1,151 @@
+"""What a run shows: text and a live bar for people, JSON lines for programs, a log file for later."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
+
+from deeppicker.cli._shared.progress import progress_bar, track
+from deeppicker.cli._shared.types import OptionalFile
+from deeppicker.errors import OutputError
+from deeppicker.formats.atomic import make_folder
+from deeppicker.runs.results import Row
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowConfig:
+    """What is shown while a run lasts."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors."""
+
+    json: bool = False
+    """Print JSON in place of text: an object a line for the diameter, for each micrograph, and for the whole."""
+
+    log_file: OptionalFile = None
+    """File to which all that happens is added, with the time."""
+
+
+class Show:
+    """Shows what happens in a run as `ShowConfig` says."""
+
+    def __init__(self, config: ShowConfig) -> None:
+        self._config = config
+        self._text = not (config.quiet or config.json)
+        self._log = logging.getLogger("deeppicker")
+
+    def say(self, text: str, event: str, **values: object) -> None:
+        """Show a text to people, an event with values to programs."""
+        self.text(text)
+        if self._config.json:
+            print(json.dumps({"event": event, **values}), flush=True)
+
+    def text(self, text: str) -> None:
+        """Show a text to people only."""
+        self._log.info(text)
+        self.table(text)
+
+    def table(self, table: RenderableType) -> None:
+        """Show something to people, but not in the log."""
+        if self._text:
+            Console().print(table, soft_wrap=True, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Show a warning, or an error that does not end the run, as one line."""
+        self._log.warning(text)
+        print(f"deeppicker: {text}", file=sys.stderr, flush=True)
+
+    def follow(self, rows: Iterable[Row], total: int) -> Iterator[Row]:
+        """Yield the rows of micrographs while showing how far, how fast and how well the run goes on."""
+        picks = 0
+        with progress_bar(_Speed(), _Picks(), shown=self._text) as progress:
+            task = progress.add_task("picking", total=total, picks=0)
+            for row in rows:
+                picks += row.picks
+                progress.update(task, advance=1, picks=picks)
+                self.row(row)
+                yield row
+
+    def row(self, row: Row) -> None:
+        """Show what became of a micrograph to programs and in the log."""
+        if row.error:
+            self._log.error(row.error)
+        else:
+            self._log.info("%s: %d picks, %.2f s", row.micrograph, row.picks, row.seconds)
+        if self._config.json:
+            print(json.dumps({"event": "micrograph", **asdict(row)}), flush=True)
+
+    @contextmanager
+    def live(self) -> Iterator[Live | None]:
+        """Return a place on the terminal for a table that changes; None where there is no terminal."""
+        console = Console(stderr=True)
+        if not (self._text and console.is_terminal):
+            yield None
+            return
+        with Live(console=console, refresh_per_second=4) as live:
+            yield live
+
+    def track(self, items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+        """Yield the items while showing how many are done."""
+        yield from track(items, what, total) if self._text else items
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.2f} micrographs/s" if speed else "")
+
+
+class _Picks(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['picks']:,} picks")
+
+
+@contextmanager
+def showing(config: ShowConfig) -> Iterator[Show]:
+    """Return what shows a run, and keep its log file open meanwhile.
+
+    Raises
+    ------
+    OutputError
+        If the log file cannot be written.
+    """
+    log = logging.getLogger("deeppicker")
+    handler: logging.Handler = logging.NullHandler()
+    if config.log_file is not None:
+        handler = _log_handler(config.log_file)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.info("deeppicker %s", " ".join(sys.argv[1:]))
+    try:
+        yield Show(config)
+    except BaseException as error:
+        log.error("ended by %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _log_handler(path: Path) -> logging.Handler:
+    make_folder(path.parent)
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"--log-file {path} cannot be written: {error.strerror}; choose another") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    return handler

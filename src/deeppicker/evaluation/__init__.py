@@ -1,0 +1,1 @@
+"""Compare picks with a reference and with each other, in numbers and pictures. No torch."""

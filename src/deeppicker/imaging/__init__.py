@@ -1,0 +1,1 @@
+"""Images, whatever they show: resampling, normalisation, noise."""

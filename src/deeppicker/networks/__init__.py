@@ -1,0 +1,1 @@
+"""The networks, and models: weights with all that picking needs to use them."""

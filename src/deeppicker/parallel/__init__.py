@@ -1,0 +1,1 @@
+"""Where jobs run: this process, processes on this machine, Dask, SLURM. No torch."""

@@ -1,0 +1,270 @@
+"""Do the same job for many items: here, or in processes on this machine, whatever becomes of these processes.
+
+A *job* is a callable of one item that can be pickled. What it returns, or the `DeepPickerError` that it ends in, comes
+back with its item, in the order in which jobs end. A process that dies or takes too long costs the item that it had,
+and is replaced.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+import psutil
+
+from deeppicker.errors import DeepPickerError, OutputError, TransientError, UnreadableError
+from deeppicker.formats.text import one_line
+
+Item = TypeVar("Item")
+Job = Callable[[Any], Any]
+Each = Callable[[Iterable[Item]], Iterator[tuple[Item, Any]]]
+"""Does the job for each item; yields the item with the result, or with the DeepPickerError."""
+
+Hire = Callable[[Job], AbstractContextManager[Each[Any]]]
+"""Takes a job; a context in which it is done for each item."""
+
+_RETRIED = (TransientError, UnreadableError, OutputError)
+_MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
+_POLL = 60.0  # seconds after which the state of the processes is looked at, though nothing was heard of them
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use: what a batch system grants, not what the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def sensible_workers(items: int) -> int:
+    """Return how many processes to use for a number of items: one for each core, if there is memory for them."""
+    room = int(psutil.virtual_memory().available // _MEMORY)
+    return max(1, min(usable_cores(), items, room))
+
+
+def attempt(job: Job, item: Any) -> Any:
+    """Return what the job returns, or the DeepPickerError in which it ends; nothing that one item does ends the run."""
+    try:
+        return job(item)
+    except DeepPickerError as error:
+        return error
+    except MemoryError:
+        return TransientError("not enough memory; check --diameter and --pixel-size, or set a smaller --tile")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
+        return DeepPickerError(one_line(f"unexpected {type(error).__name__} at {place} ({error}); please report this"))
+
+
+def each_again(each: Each[Item], items: Iterable[Item], retries: int) -> Iterator[tuple[Item, Any]]:
+    """Do the job for each item; what may succeed later is tried again after all others, so many times."""
+    for left in range(retries, -1, -1):
+        again: list[Item] = []
+        for item, outcome in each(items):
+            if left and isinstance(outcome, _RETRIED):
+                again.append(item)
+            else:
+                yield item, outcome
+        if not again:
+            return
+        items = again
+
+
+@contextmanager
+def here(job: Job) -> Iterator[Each[Any]]:
+    """Do the job in this process, one item after the other."""
+    yield lambda items: ((item, attempt(job, item)) for item in items)
+
+
+@contextmanager
+def processes(number: int, time_limit: float) -> Iterator[Hire]:
+    """Provide processes of this machine, which do one job after another.
+
+    Parameters
+    ----------
+    number : int
+        Of processes.
+    time_limit : float
+        Seconds after which a process is ended and its item given back as a TransientError.
+    """
+    workers = [_Worker() for _ in range(number)]
+
+    @contextmanager
+    def hire(job: Job) -> Iterator[Each[Any]]:
+        pickled = pickle.dumps(job)  # sent once to each process
+        yield lambda items: _each(workers, pickled, items, time_limit)
+
+    try:
+        yield hire
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+@dataclass
+class _Task:
+    item: Any
+    deadline: float
+
+
+class _Worker:
+    """A process with this end of its pipe, and what it is doing; started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._job: bytes | None = None
+        self._process: BaseProcess | None = None
+        self._pipe: Connection[Any, Any] | None = None
+        self.task: _Task | None = None
+
+    def start(self, job: bytes, item: Any, time_limit: float) -> None:
+        """Give an item to the process, and the pickled job if it does not have it yet."""
+        if self._process is None or not self._process.is_alive():
+            self.stop()
+            context = _context()
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]
+            self._process.start()
+            theirs.close()
+            self._job = None
+        assert self._pipe is not None
+        self.task = _Task(item, time.monotonic() + time_limit)
+        with suppress(OSError):  # if it died just now, `outcome` will find that
+            self._pipe.send((job if self._job is not job else None, item))
+            self._job = job
+
+    @property
+    def handles(self) -> Sequence[Any]:
+        """What becomes ready when there is a result, or when the process has died."""
+        assert self._process is not None
+        return [self._pipe, self._process.sentinel]
+
+    def outcome(self, time_limit: float) -> Any:
+        """Return the result of the present task, or None if there is none yet."""
+        assert self._process is not None
+        assert self._pipe is not None
+        assert self.task is not None
+        alive = self._process.is_alive()  # before the pipe is looked at: a result may be its last deed
+        try:
+            if self._pipe.poll():
+                return self._pipe.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            alive = False
+        if not alive:
+            self._process.join(1)
+            code = self._process.exitcode
+            self.stop()
+            return TransientError(f"the process that picked it was ended ({_how(code)}); is there enough memory?")
+        if time.monotonic() > self.task.deadline:
+            self.stop()
+            return TransientError(
+                f"not finished after {time_limit:g} s, so given up; check the disk, or set a longer --time-limit"
+            )
+        return None
+
+    def stop(self) -> None:
+        """End the process, whatever it does; one that the system itself cannot end is left behind."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(1)
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+
+def _each(
+    workers: Sequence[_Worker], job: bytes, items: Iterable[Item], time_limit: float
+) -> Iterator[tuple[Item, Any]]:
+    waiting = deque(workers)
+    busy: list[_Worker] = []
+    source = iter(items)
+    try:
+        while True:
+            while waiting and (item := next(source, _NOTHING)) is not _NOTHING:
+                worker = waiting.popleft()
+                worker.start(job, item, time_limit)
+                busy.append(worker)
+            if not busy:
+                return
+            nearest = min(worker.task.deadline for worker in busy if worker.task) - time.monotonic()
+            wait([handle for worker in busy for handle in worker.handles], min(max(0.0, nearest), _POLL))
+            for worker in list(busy):
+                outcome = worker.outcome(time_limit)
+                if outcome is None:
+                    continue
+                assert worker.task is not None
+                busy.remove(worker)
+                waiting.append(worker)
+                yield worker.task.item, outcome
+    finally:
+        for worker in busy:  # the caller wants no more
+            worker.stop()
+
+
+_NOTHING: Any = object()
+
+
+def start_early() -> None:
+    """Begin to load, in the background, what processes need, if this system allows it."""
+    context = _context()
+    if context.get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+
+def _context() -> BaseContext:
+    """Return how processes start: from a server that has loaded PyTorch but never used it, where there is such a thing.
+
+    A process forked from one that has used PyTorch may hang.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["deeppicker.runs.pick_job"])
+    return context
+
+
+def _serve(pipe: Connection[Any, Any]) -> None:
+    """Do what comes through the pipe, until its other end is closed: items, before the first one of a job that too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job: Job | None = None
+    while True:
+        try:
+            pickled, item = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if pickled is not None:
+            job = pickle.loads(pickled)
+        assert job is not None
+        pipe.send(attempt(job, item))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit status {code}"

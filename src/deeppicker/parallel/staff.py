@@ -1,0 +1,232 @@
+"""Who does the jobs: this process, processes on this machine, or the workers of a Dask cluster, also in SLURM jobs."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeppicker.config import ClusterConfig, WorkConfig
+from deeppicker.core import MicrographEntry
+from deeppicker.errors import DeepPickerError, InputError, TransientError
+from deeppicker.formats.atomic import make_folder
+from deeppicker.parallel.processes import (
+    Each,
+    Hire,
+    Job,
+    attempt,
+    here,
+    processes,
+    sensible_workers,
+    start_early,
+    usable_cores,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_PATIENCE = 30  # seconds in which a scheduler must answer
+_IN_FLIGHT = 1000  # jobs that the scheduler knows of at a time: enough to see how many workers are wanted
+
+
+@dataclass(frozen=True)
+class Staff:
+    """Those who do the jobs.
+
+    Parameters
+    ----------
+    hire : callable
+        Takes a job; a context in which it is done for each item.
+    number : int
+        Of workers; 0 if unknown or none but this process.
+    threads : int
+        That each worker may use; 0 in this process, where PyTorch uses as many as it does anyway.
+    local : bool
+        Whether they are on this machine.
+    """
+
+    hire: Hire
+    number: int
+    threads: int
+    local: bool = True
+
+    def reach(self, entries: Sequence[MicrographEntry]) -> list[MicrographEntry]:
+        """Return the micrographs with paths that the workers find, whose current folder may be another."""
+        return list(entries) if self.local else [replace(entry, path=entry.path.absolute()) for entry in entries]
+
+
+@contextmanager
+def staff(
+    work: WorkConfig, cluster: ClusterConfig, items: int, output: Path, say: Callable[[str], None]
+) -> Iterator[Staff]:
+    """Provide workers for a number of items, as long as the context lasts.
+
+    Logs of SLURM jobs go to the output folder; ``say`` tells people what is waited for.
+
+    Raises
+    ------
+    InputError
+        If the cluster cannot be reached or used.
+    """
+    if cluster.cluster is not None:
+        with _connected(cluster, work.workers, output) as client:
+            say("waiting for a worker of the cluster")
+            _check(client, cluster)
+            yield Staff(partial(_on_dask, client, time_limit=float(work.time_limit)), 0, 1, local=False)
+        return
+    number = work.workers if work.workers is not None else sensible_workers(items)
+    if work.workers is None and items <= 1:
+        number = 0  # to start another process takes longer than a micrograph
+    if number == 0:
+        yield Staff(here, 0, 0)
+        return
+    start_early()
+    threads = max(1, usable_cores() // number)
+    with processes(number, float(work.time_limit)) as hire:
+        yield Staff(hire, number, threads)
+
+
+@contextmanager
+def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iterator[Client]:
+    """Connect to a Dask cluster, or start one; it ends with the context if it was started."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError(
+            f"--cluster {config.cluster} needs Dask ({error}); install it: pip install 'deeppicker[cluster]'"
+        ) from error
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our words
+    cluster: Any
+    if config.cluster == "local":
+        cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=workers or sensible_workers(usable_cores()), threads_per_worker=1, dashboard_address=None
+        )
+    elif config.cluster == "slurm":
+        cluster = _slurm(config, output)
+    else:
+        cluster = config.cluster
+    try:
+        try:
+            client = Client(cluster, timeout=_PATIENCE)  # type: ignore[no-untyped-call]
+        except (OSError, TimeoutError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"--cluster {config.cluster} cannot be reached: {reason}; check the address") from error
+        try:
+            yield client
+        finally:
+            client.close()  # type: ignore[no-untyped-call]
+    finally:
+        if not isinstance(cluster, str):
+            cluster.close()
+
+
+def _slurm(config: ClusterConfig, output: Path) -> Any:
+    """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is."""
+    if shutil.which("sbatch") is None:
+        raise InputError("--cluster slurm needs the command sbatch, which is not on this machine; run it on another")
+    from dask_jobqueue.slurm import SLURMCluster
+
+    given = {"queue": config.partition, "account": config.account, "interface": config.interface}
+    try:
+        cluster = SLURMCluster(
+            cores=config.job_cores,
+            processes=config.job_cores,
+            memory=config.job_memory,
+            walltime=config.job_time,
+            job_extra_directives=list(config.job_option),
+            job_script_prologue=list(config.job_setup),
+            log_directory=str(make_folder(output / "slurm").resolve()),
+            scheduler_options={"dashboard_address": None},
+            **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"--cluster slurm cannot be used: {error}") from error
+    cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
+    return cluster
+
+
+def _check(client: Client, config: ClusterConfig) -> None:
+    """Wait for a worker, and refuse those that have another version of this program, or none.
+
+    Raises
+    ------
+    InputError
+        If they have.
+    """
+    try:
+        theirs = client.submit(version, "deeppicker", pure=False).result()
+    except Exception as error:
+        message = f"--cluster {config.cluster}: a worker cannot load DeepPicker ({error}); install it there too"
+        raise InputError(message) from error
+    if theirs != version("deeppicker"):
+        raise InputError(
+            f"--cluster {config.cluster}: the workers have DeepPicker {theirs}, this is {version('deeppicker')}; "
+            "install the same version on both"
+        )
+
+
+@contextmanager
+def _on_dask(client: Client, job: Job, time_limit: float) -> Iterator[Each[Any]]:
+    """Do the job by the workers of a Dask cluster; it is sent to each of them once.
+
+    The scheduler keeps how to make it, so that it is not lost with the worker that happens to hold it.
+    """
+    shared = client.submit(pickle.loads, pickle.dumps(job), pure=False)
+    yield lambda items: _each(client, shared, items, time_limit)
+
+
+def _each(client: Client, shared: Any, items: Iterable[Any], time_limit: float) -> Iterator[tuple[Any, Any]]:
+    from distributed import as_completed
+
+    source, of = iter(items), {}
+    finished = as_completed()  # type: ignore[no-untyped-call]
+
+    def submit() -> bool:
+        for item in source:
+            future = client.submit(_limited, shared, item, time_limit, pure=False)
+            of[future.key] = (future, item)
+            finished.add(future)  # type: ignore[no-untyped-call]
+            return True
+        return False
+
+    try:
+        while len(of) < _IN_FLIGHT and submit():
+            pass
+        for future in finished:
+            _, item = of.pop(future.key)
+            try:
+                outcome = future.result()
+            except Exception as error:  # of Dask: our own come back as results
+                if client.status != "running":
+                    raise DeepPickerError("the scheduler was lost; the same command continues") from error
+                outcome = TransientError(f"its worker was lost ({type(error).__name__})")
+            future.release()
+            submit()
+            yield item, outcome
+    finally:
+        client.cancel([future for future, _ in of.values()])  # type: ignore[no-untyped-call]
+
+
+def _limited(job: Job, item: Any, time_limit: float) -> Any:
+    """Do the job for an item in a thread that is left behind if it takes too long."""
+    outcome: list[Any] = []
+    thread = threading.Thread(target=lambda: outcome.append(attempt(job, item)), daemon=True)
+    thread.start()
+    thread.join(time_limit)
+    if not outcome:
+        return TransientError(
+            f"not finished after {time_limit:g} s on {socket.gethostname()}, so given up; "
+            "check the disk, or set a longer --time-limit"
+        )
+    return outcome[0]

@@ -1,0 +1,1 @@
+"""What is done with picked particles: stacks, orientation of coordinates, contrast transfer, class averages."""

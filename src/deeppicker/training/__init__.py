@@ -1,0 +1,1 @@
+"""From micrographs with known particles to a model."""

@@ -1,0 +1,218 @@
+"""The dense network: tiles, moves, files, and what it learns in a moment."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import scenes
+from deeppicker.config import PREPARATIONS, CropConfig, ScoreConfig, TrainConfig
+from deeppicker.core import Grid, Prepared
+from deeppicker.evaluation.matching import match
+from deeppicker.networks.base import DenseNetwork, new_network
+from deeppicker.networks.model import Calibration, Model, load_model, new_model, save_model
+from deeppicker.picking.pipeline import EDGE, REGION, find, pick
+from deeppicker.picking.score import score
+from deeppicker.training.crops import Batch, draw_batch, size_bin
+from deeppicker.training.dense import losses
+from deeppicker.training.fit import LearnConfig, doubted, learn
+from deeppicker.training.plates import Plate, load_plates, open_plates, save_plates
+from scenes import BOX, DIAMETER
+
+SMALL = CropConfig(crop=96, wide=0.2)
+
+
+def lively() -> Model:
+    """Return a model whose maps vary: batch statistics as after training."""
+    network = new_network(3, "dense")
+    assert isinstance(network, DenseNetwork)
+    network.train(True)
+    with torch.no_grad():
+        for seed in range(20):
+            network(torch.randn((2, 96, 96), generator=torch.Generator().manual_seed(seed)))
+    network.train(False)
+    return Model(network, PREPARATIONS["dense"])
+
+
+def prepared(height: int, width: int) -> Prepared:
+    image = np.random.default_rng(1).normal(size=(height, width)).astype(np.float32)
+    return Prepared(image, Grid((3.0, -2.0), 1.5), image)
+
+
+@pytest.mark.parametrize("tile", [16, 100, 208])
+@pytest.mark.parametrize("step", [None, 2, 8])
+def test_tiles_give_the_scores_of_the_whole(tile: int, step: int | None):
+    model, image = lively(), prepared(310, 243)
+    whole = score(model, image, ScoreConfig(step=step, tile=4096))
+    tiled = score(model, image, ScoreConfig(step=step, tile=tile))
+    assert tiled.grid == whole.grid
+    assert np.ptp(whole.logits) > 0.1
+    assert tiled.logits == pytest.approx(whole.logits, abs=1e-3)
+    assert tiled.junk == pytest.approx(whole.junk, abs=1e-3)
+
+
+def test_normalisation_within_the_convolutions_changes_nothing_but_rounding():
+    network = lively().network
+    images = torch.from_numpy(prepared(96, 80).image)[None]
+    with torch.inference_mode():
+        folded = network(images)
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Sequential) and isinstance(layer[1], torch.nn.BatchNorm2d):
+                layer.training = True  # of the layer, not of the normalisation: its statistics stay
+        plain = network(images)
+    for one, other in zip(folded, plain, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+        assert one.std() > 0.01
+
+
+def test_the_coarse_map_by_itself_is_that_of_both():
+    network = lively().network
+    assert isinstance(network, DenseNetwork)
+    images = torch.from_numpy(prepared(96, 80).image)[None]
+    with torch.inference_mode():
+        assert torch.equal(network.sizes(images), network(images)[1])
+
+
+def test_a_coarser_step_gives_some_of_the_scores():
+    model, image = lively(), prepared(130, 97)
+    fine, coarse = (score(model, image, ScoreConfig(step=step)) for step in (2, 8))
+    assert coarse.logits == pytest.approx(fine.logits[::4, ::4])
+    assert coarse.grid.step == 4 * fine.grid.step
+
+
+def test_a_saved_model_scores_the_same(tmp_path: Path):
+    model = replace(lively(), calibration=Calibration(1.5, -0.25, 0.125))
+    save_model(model, tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    image = prepared(80, 96)
+    assert again.calibration == model.calibration
+    assert score(again, image, ScoreConfig()).logits == pytest.approx(score(model, image, ScoreConfig()).logits)
+
+
+def test_the_bins_of_size_are_those_of_the_logarithm():
+    assert size_bin(0.0) == 11
+    assert size_bin(0.3) == 14
+    assert size_bin(-9.0) == 0
+    assert size_bin(9.0) == 22
+
+
+def test_what_is_unknown_does_not_count():
+    network = new_network(0, "dense")
+    assert isinstance(network, DenseNetwork)
+    plates = list(load_plates(scenes.dataset(scenes.scene(0)), PREPARATIONS["dense"]))
+    batch = draw_batch(plates, 4, SMALL, PREPARATIONS["dense"], np.random.default_rng(0))
+    hidden = Batch(
+        batch.images,
+        torch.full_like(batch.centres, torch.nan),
+        torch.full_like(batch.presence, torch.nan),
+        torch.full_like(batch.junk, torch.nan),
+        torch.full_like(batch.sizes, -1),
+    )
+    parts, _ = losses(network, hidden)
+    assert [float(part.detach()) for part in parts] == [0, 0, 0, 0]
+    parts, _ = losses(network, batch)
+    assert all(bool(part.isfinite()) for part in parts)
+    assert float(parts[0].detach()) > 0
+
+
+def test_the_same_generator_gives_the_same_crops():
+    plates = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"]))
+    first, second = (draw_batch(plates, 3, SMALL, PREPARATIONS["dense"], np.random.default_rng(7)) for _ in range(2))
+    assert (first.images == second.images).all()
+    assert (first.centres.nan_to_num(-1) == second.centres.nan_to_num(-1)).all()
+
+
+def test_plates_in_files_are_those_that_were_saved(tmp_path: Path):
+    some = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"]))
+    junk = np.random.default_rng(0).random(some[0].image.shape) > 0.5
+    nothing = np.zeros((0, 2))
+    small = Plate(some[1].image[:31, :17], nothing, np.array([[1.5, 2.5]]), 12.25, 3.5, junk[:31, :17])
+    plates = [replace(some[0], junk=junk), some[1], small]
+    save_plates(plates, tmp_path)
+    for before, after in zip(plates, open_plates(tmp_path), strict=True):
+        assert isinstance(after.image, np.memmap)
+        assert (after.image == before.image).all()
+        assert (after.centres == before.centres).all()
+        assert (after.doubtful == before.doubtful).all()
+        assert (after.diameter, after.frame) == (before.diameter, before.frame)
+        assert (after.junk is None) == (before.junk is None)
+        assert after.junk is None or before.junk is None or (after.junk == before.junk).all()
+
+
+def test_no_plates_are_saved_too(tmp_path: Path):
+    save_plates([], tmp_path)
+    assert open_plates(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    """A dense model that finds discs, trained for a moment, and its file."""
+    path = tmp_path_factory.mktemp("dense") / "m.safetensors"
+    config = LearnConfig(crops=SMALL, train=TrainConfig(epochs=2, batch_size=4, learning_rate=3e-3))
+    data = scenes.dataset(*(scenes.scene(seed) for seed in range(100, 105)))
+    return learn(new_model(0, "dense"), [data], config, path), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_particles_of_a_scene_are_found_with_honest_scores(learnt: tuple[Model, Path], seed: int):
+    scene = scenes.scene(seed)
+    picks = pick(scene.micrograph, learnt[0], DIAMETER)
+    picks = picks.where(picks.scores > 0.5)
+    assert len(match(picks.positions, scene.positions, 0.2 * BOX)[0]) >= 0.9 * len(scene.positions)
+    assert len(picks) <= 1.2 * len(scene.positions)
+
+
+@pytest.mark.slow
+def test_positions_are_finer_than_the_grid(learnt: tuple[Model, Path]):
+    scene = scenes.scene(2)
+    picks = pick(scene.micrograph, learnt[0], DIAMETER)
+    mine, theirs = match(picks.positions, scene.positions, 0.2 * BOX)
+    errors = np.hypot(*(picks.positions[mine] - scene.positions[theirs]).T)
+    assert errors.mean() < 0.08 * BOX
+
+
+@pytest.mark.slow
+def test_rejected_candidates_have_reasons(learnt: tuple[Model, Path]):
+    rng = np.random.default_rng(0)
+    positions = rng.uniform((0, 0), (scenes.WIDTH, scenes.HEIGHT), size=(60, 2))
+    image = rng.normal(100, 8, (scenes.HEIGHT, scenes.WIDTH))
+    image -= 12 * scenes.blobs(image.shape, positions, np.ones(60))
+    micrograph = replace(scenes.scene(0).micrograph, image=image.astype(np.float32))
+    found = find(micrograph, learnt[0], DIAMETER)
+    assert len(found.reasons) == len(found.rejected) > 0
+    assert EDGE in found.reasons
+    assert set(found.reasons) <= {EDGE, REGION, "contamination", "extreme pixels"}
+    mask = found.junk_image(micrograph.image.shape)
+    factor = max(1, int(found.grid.step))
+    assert mask.shape == tuple(-(-side // factor) for side in micrograph.image.shape)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
+    config = LearnConfig(crops=SMALL, train=TrainConfig(epochs=2, batch_size=2))
+    data = [scenes.dataset(scenes.scene(100), scenes.scene(101))]
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(new_model(0, "dense"), data, config, tmp_path / "m.safetensors", stop)
+    again = learn(new_model(0, "dense"), data, config, tmp_path / "m.safetensors")
+    whole = learn(new_model(0, "dense"), data, config, tmp_path / "whole.safetensors")
+    for name, weight in whole.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], weight), name
+
+
+@pytest.mark.slow
+def test_confident_picks_without_a_label_are_no_background(learnt: tuple[Model, Path]):
+    scene = scenes.scene(5)
+    data = scenes.dataset(replace(scene, positions=scene.positions[:4]))
+    (item,) = doubted(learnt[0], data, 0.5).micrographs
+    assert len(item.picks) == 4
+    assert len(item.avoid) > 0.8 * len(scene.positions)
+    (plate,) = load_plates(doubted(learnt[0], data, 0.5), PREPARATIONS["dense"])
+    assert len(plate.centres) == 4
+    assert len(plate.doubtful) == len(item.avoid) - 4

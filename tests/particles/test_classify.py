@@ -1,0 +1,256 @@
+"""Class averages: geometry, alignment, quality of classes, files, the command."""
+
+import csv
+import shutil
+from dataclasses import replace
+from functools import cache
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from views import agreement, micrograph
+
+from deeppicker.cli.main import main
+from deeppicker.config import ClassifyConfig
+from deeppicker.core import Picks
+from deeppicker.errors import InputError
+from deeppicker.formats.relion.defocus import Defocus
+from deeppicker.particles.classify import relion
+from deeppicker.particles.classify.em import (
+    Alignment,
+    classify,
+    coefficients,
+    ring_means,
+    rotate,
+    shift_grid,
+    transformed,
+)
+from deeppicker.particles.classify.refine import refine
+from deeppicker.particles.classify.report import report_of
+from deeppicker.particles.classify.windows import Windows, cut, disc, join, radii
+from deeppicker.simulate.volumes import Volume, from_density
+from deeppicker.training.data import load_dataset
+from scenes import DIAMETER as DISC
+from scenes import scene, write_project
+
+DIAMETER = 150.0
+
+
+@cache
+def volumes() -> list[Volume]:
+    """Return a hand of three fingers and a hollow barrel with one closed end, both without symmetry."""
+    z, y, x = np.indices((64, 64, 64), dtype=np.float32) - 31.5
+
+    def rod(start, end, radius):
+        axis = np.subtract(end, start)
+        along = np.clip(
+            ((x - start[0]) * axis[0] + (y - start[1]) * axis[1] + (z - start[2]) * axis[2]), 0, axis @ axis
+        )
+        along = along / (axis @ axis)
+        nearest = [start[i] + along * axis[i] for i in range(3)]
+        return np.sqrt((x - nearest[0]) ** 2 + (y - nearest[1]) ** 2 + (z - nearest[2]) ** 2) < radius
+
+    hand = rod((-14, 0, 0), (14, 0, 0), 6) | rod((12, 0, 0), (12, 16, 4), 5) | rod((-12, 0, 0), (-14, -8, 14), 5)
+    across = np.hypot(x, y)
+    barrel = (across < 13) & (np.abs(z) < 17) & ((across > 7) | (z > 8))
+    made = [from_density(name, shape.astype(np.float32), 1.0) for name, shape in (("hand", hand), ("barrel", barrel))]
+    return [Volume(v.name, v.density, DIAMETER / v.diameter, DIAMETER) for v in made]
+
+
+@cache
+def sample(number: int, seed: int = 0) -> tuple[Windows, tuple[Picks, ...], np.ndarray]:
+    """Return windows of particles with SNR 0.1 and three tenths of junk, and which are particles."""
+    parts, picks, kinds = [], [], []
+    while sum(map(len, picks)) < number:
+        truth = micrograph(volumes(), 1000, 52, 0.1, seed + len(parts))
+        parts.append(cut(truth.micrograph, truth.positions, DIAMETER, 64, truth.microscope))
+        picks.append(Picks.unscored(truth.micrograph.name, truth.positions))
+        kinds.append(truth.kind >= 0)
+    return join(parts), tuple(picks), np.concatenate(kinds)
+
+
+def blob(side: int = 48) -> torch.Tensor:
+    """Return a bright shape without symmetry."""
+    line = torch.arange(side, dtype=torch.float32) - side // 2
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.exp(-((x - 5) ** 2 + y**2) / 20) + 0.7 * torch.exp(-(x**2 + (y - 6) ** 2) / 12)
+
+
+def angled(side: int = 48) -> torch.Tensor:
+    """Return three small spots far from the middle, so that turning by little moves them much."""
+    line = torch.arange(side, dtype=torch.float32) - side // 2
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    spots = ((14, 0, 1.0), (0, 13, 0.8), (-9, 4, 0.6))
+    return torch.stack([height * torch.exp(-((x - a) ** 2 + (y - b) ** 2) / 8) for a, b, height in spots]).sum(dim=0)
+
+
+def test_turning_goes_from_x_towards_y():
+    turned = rotate(blob()[None], 90.0)[0]
+    assert torch.allclose(turned[10:38, 10:38], torch.rot90(blob(), -1, (0, 1)).roll(1, 1)[10:38, 10:38], atol=1e-3)
+
+
+def test_moving_goes_towards_positive_x_and_y():
+    moved = transformed(blob()[None], torch.zeros(1), torch.tensor([[3.0, -2.0]]))[0]
+    assert torch.allclose(moved[10:38, 10:38], blob().roll((-2, 3), (0, 1))[10:38, 10:38], atol=1e-3)
+
+
+def test_coefficients_hold_one_of_each_conjugate_pair():
+    chosen = coefficients(32, 9)
+    pairs = {(round(float(y)), round(float(x))) for y, x in zip(chosen.y, chosen.x, strict=True)}
+    assert len(pairs) == len(chosen.index)
+    assert not any((-y, -x) in pairs for y, x in pairs)
+    assert 2 * len(pairs) + 1 == int(
+        (torch.hypot(*torch.meshgrid(*[torch.arange(-15.0, 16)] * 2, indexing="ij")) <= 9.5).sum()
+    )
+
+
+def test_the_power_of_white_noise_is_the_same_in_all_rings():
+    noise = torch.randn(200, 32, 32, generator=torch.Generator().manual_seed(0))
+    power = ring_means(torch.fft.rfft2(noise).abs().square().mean(dim=0), 32)
+    assert torch.allclose(power / 1024, torch.ones(17), atol=0.15)
+
+
+def test_shifts_are_a_grid_around_no_shift():
+    shifts = shift_grid(4.0, 2.0)
+    assert len(shifts) == 13
+    assert (shifts == 0).all(dim=1).any()
+
+
+def test_windows_are_centred_bright_and_normalised():
+    item = scene(1)
+    images, transfer = cut(item.micrograph, item.positions, DISC, 64)
+    outside = radii(64) > 31
+    assert images.shape == (len(item.positions), 64, 64)
+    assert np.allclose(images[:, outside].mean(axis=1), 0, atol=1e-3)
+    average = images.mean(axis=0)
+    assert average[24:41, 24:41].mean() > 1
+    centre = ndimage.center_of_mass(np.maximum(_smooth(average), 0) * ~outside)
+    assert np.hypot(*(np.array(centre) - 32)) < 1.5
+    assert (transfer == 1).all()
+
+
+def _smooth(image):
+    spectrum = np.fft.rfft2(image)
+    spectrum[8:-8] = 0
+    spectrum[:, 8:] = 0
+    return np.fft.irfft2(spectrum, image.shape)
+
+
+def test_known_defocus_flips_phases_and_tells_the_transfer():
+    item = scene(2)
+    plain, _ = cut(item.micrograph, item.positions, DISC, 64)
+    flipped, transfer = cut(item.micrograph, item.positions, DISC, 64, Defocus(defocus_u=2.0, defocus_v=2.0))
+    assert not np.allclose(plain, flipped)
+    assert 0 <= transfer.min() < transfer.max() <= 1
+
+
+def test_refinement_finds_how_particles_lie_in_an_average():
+    side, number = 48, 12
+    generator = torch.Generator().manual_seed(3)
+    reference = angled(side)[None]
+    angle = 360 * torch.rand(number, generator=generator)
+    shift = 3 * torch.rand(number, 2, generator=generator) - 1.5
+    images = transformed(reference.expand(number, -1, -1), angle, shift)
+    images = images + 0.05 * torch.randn(images.shape, generator=generator)
+    windows = Windows(images.numpy(), np.zeros(number, dtype=np.int64), np.ones((1, side // 2 + 1), np.float32))
+    config = ClassifyConfig(classes=1, side=side, rotations=36)
+    near = Alignment(
+        torch.zeros(number, dtype=torch.int64), (angle / 10).round() * 10, shift.round(), torch.ones(number)
+    )
+    found = refine(windows, reference, near, config).alignment
+    turn = (found.angle - angle + 180) % 360 - 180
+    assert turn.abs().median() < 1.5
+    assert turn.abs().max() < 4
+    assert (found.shift - shift).abs().max() < 0.8
+
+
+@pytest.mark.slow
+def test_classes_show_the_known_projections_and_junk_is_rejected():
+    windows, picks, particle = sample(900)
+    config = ClassifyConfig(classes=12, iterations=12)
+    report = report_of(windows, picks, *classify(windows, config), DIAMETER, config)
+    good = report.quality.quality >= config.least
+    correlation = agreement(report.averages[good], volumes(), DIAMETER, 150, 1)
+    assert good.sum() >= 3
+    assert np.median(correlation) > 0.9
+    assert correlation.min() > 0.8
+    assert particle.mean() < 0.76
+    assert particle[report.kept].mean() > 0.9
+    assert report.kept[particle].mean() > 0.9
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_classes():
+    windows, _, _ = sample(200)
+    config = ClassifyConfig(classes=4, iterations=3, seed=5)
+    first, second = (classify(windows, config) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1].label, second[1].label)
+    other, _ = classify(windows, replace(config, seed=6))
+    assert not torch.equal(first[0], other)
+
+
+def test_noise_makes_no_good_class():
+    rng = np.random.default_rng(4)
+    images = rng.normal(size=(120, 64, 64)).astype(np.float32)
+    windows = Windows(images, np.zeros(120, dtype=np.int64), np.ones((1, 33), np.float32))
+    config = ClassifyConfig(classes=3, iterations=5)
+    picks = [Picks.unscored("noise.mrc", rng.uniform(0, 100, (120, 2)))]
+    report = report_of(windows, picks, *classify(windows, config), DIAMETER, config)
+    assert not report.kept.any()
+
+
+def test_the_command_writes_classes_and_kept_picks_that_adapt_takes(tmp_path, capsys):
+    star = write_project(tmp_path / "project", [scene(1), scene(2)])
+    output = tmp_path / "classes"
+    words = ["classify", "--picks", str(star), "--output", str(output), "--classes", "2", "--iterations", "4"]
+    assert main([*words, "--reject", "--least", "0.001"]) == 0
+    assert "deeppicker adapt --picks" in capsys.readouterr().out
+    with mrcfile.open(output / "classes.mrcs") as file:
+        assert file.data.shape == (2, 64, 64)
+        assert float(file.voxel_size.x) == pytest.approx(1.5 * DISC / 64)
+    with (output / "particles.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    kept = load_dataset(output / "kept", micrographs=str(tmp_path / "project/micrographs"))
+    assert len(rows) == sum(len(scene(seed).positions) for seed in (1, 2))
+    assert len(kept) == sum(row["kept"] == "yes" for row in rows) > 0
+    assert kept.diameter == DISC
+    assert (output / "classes.png").stat().st_size > 100
+    assert main(words) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+    assert not (output / "kept").exists()
+
+
+def test_too_few_picks_for_the_classes_are_refused(tmp_path, capsys):
+    star = write_project(tmp_path / "project", [scene(1)])
+    assert main(["classify", "--picks", str(star), "--output", str(tmp_path / "classes")]) == 2
+    assert "too few for 50 classes" in capsys.readouterr().err
+    assert not (tmp_path / "classes").exists()
+
+
+def test_relion_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    windows = Windows(np.zeros((4, 64, 64), np.float32), np.zeros(4, dtype=np.int64), np.ones((1, 33), np.float32))
+    with pytest.raises(InputError, match="not installed"):
+        relion.classify(windows, DIAMETER, ClassifyConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
+def test_relion_aligns_as_we_read_it(monkeypatch):
+    monkeypatch.setattr(relion, "_ITERATIONS", 8)
+    windows, _, particle = sample(200)
+    chosen = np.flatnonzero(particle)
+    windows = Windows(windows.images[chosen], windows.group[chosen], windows.transfer)
+    start, found = relion.classify(windows, DIAMETER, ClassifyConfig(classes=2))
+    large = int(np.bincount(found.label.numpy()).argmax())
+    mine = (found.label == large).numpy()
+    turned = transformed(
+        torch.from_numpy(windows.images[mine]), torch.zeros(int(mine.sum())), -found.shift[torch.from_numpy(mine)]
+    )
+    turned = transformed(turned, -found.angle[torch.from_numpy(mine)], torch.zeros(len(turned), 2))
+    mask = disc(64, 0.5) > 0.5
+    assert np.corrcoef(turned.mean(dim=0).numpy()[mask], start[large].numpy()[mask])[0, 1] > 0.85
