@@ -33,16 +33,16 @@ from scipy import ndimage
 
 from deeppicker.config import CropConfig, DiameterConfig, SelectConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
-from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
+from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate_picks
 from deeppicker.evaluation.figures import overlay_agreement
 from deeppicker.imaging.noise import without_structure
 from deeppicker.networks.model import Model, load_model
-from deeppicker.picking.diameter import estimate
-from deeppicker.picking.pipeline import pick
+from deeppicker.picking.diameter import estimate_diameter
+from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.folder import threshold_of
 from deeppicker.training.calibrate import particles_among, reliability
 from deeppicker.training.data import Dataset, load_background, load_dataset
-from deeppicker.training.fit import LearnConfig, learn
+from deeppicker.training.fit import LearnConfig, train_model
 from setting import describe
 
 MOLECULES = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
@@ -116,7 +116,7 @@ def without(name: str, real: dict[str, Dataset], base: Model, options: argparse.
     others = [dataset for key, dataset in real.items() if key != name]
     quality = options.data / "real" / "micrograph-quality"
     background = [str(path) for kind in EMPTY for path in empty_files(quality, kind, training=True)]
-    return learn(base, [*simulated(options.work), *others, *load_background(background)], FINE_TUNING, path, show)
+    return train_model(base, [*simulated(options.work), *others, *load_background(background)], FINE_TUNING, path, show)
 
 
 def assess(model: Model, dataset: Dataset) -> tuple[dict, tuple[np.ndarray, np.ndarray]]:
@@ -124,11 +124,11 @@ def assess(model: Model, dataset: Dataset) -> tuple[dict, tuple[np.ndarray, np.n
     micrographs = [item.load() for item in dataset.micrographs]
     config = DiameterConfig()
     chosen = np.unique(np.linspace(0, len(micrographs) - 1, config.looked_at).round().astype(int))
-    size = estimate(model, [micrographs[i] for i in chosen], config)
-    picks = [pick(micrograph, model, size.value) for micrograph in micrographs]
+    size = estimate_diameter(model, [micrographs[i] for i in chosen], config)
+    picks = [pick_micrograph(micrograph, model, size.value) for micrograph in micrographs]
     threshold = threshold_of(picks, SelectConfig())
     evaluation = compare(dataset, micrographs, picks, threshold)
-    given = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
+    given = [pick_micrograph(micrograph, model, dataset.diameter) for micrograph in micrographs]
     at_truth = compare(dataset, micrographs, given, threshold_of(given, SelectConfig()))
     scores, right = zip(*(truth(dataset, i, micrographs[i], picks[i]) for i in range(len(picks))), strict=True)
     summary = summarised(evaluation) | {
@@ -152,7 +152,9 @@ def summarised(evaluation: Evaluation) -> dict:
 def draw_errors(model: Model, dataset: Dataset, path: Path) -> None:
     """Draw what agrees, what is false and what is missed in the first micrograph, with nothing given."""
     micrograph = dataset.micrographs[0].load()
-    found = pick(micrograph, model, estimate(model, [item.load() for item in dataset.micrographs[:4]]).value)
+    found = pick_micrograph(
+        micrograph, model, estimate_diameter(model, [item.load() for item in dataset.micrographs[:4]]).value
+    )
     found = found.where(found.scores >= threshold_of([found], SelectConfig()))
     info = MicrographInfo(pixel_size=micrograph.pixel_size, size=micrograph.image.shape)
     config = EvaluateConfig(particle_diameter=dataset.diameter)
@@ -168,7 +170,7 @@ def on_related(model: Model, work: Path) -> tuple[np.ndarray, np.ndarray]:
         dataset = load_dataset(path)
         for index, item in enumerate(dataset.micrographs):
             micrograph = item.load()
-            found.append(truth(dataset, index, micrograph, pick(micrograph, model, dataset.diameter)))
+            found.append(truth(dataset, index, micrograph, pick_micrograph(micrograph, model, dataset.diameter)))
     scores, right = zip(*found, strict=True)
     return np.concatenate(scores), np.concatenate(right)
 
@@ -183,7 +185,7 @@ def compare(
 ) -> Evaluation:
     info = {m.key: MicrographInfo(pixel_size=m.pixel_size, size=m.image.shape) for m in micrographs}
     config = EvaluateConfig(particle_diameter=dataset.diameter, threshold=threshold)
-    return evaluate(picks, [item.picks for item in dataset.micrographs], config, info)
+    return evaluate_picks(picks, [item.picks for item in dataset.micrographs], config, info)
 
 
 def on_empty(model: Model, folder: Path) -> dict[str, dict[str, float]]:
@@ -195,7 +197,8 @@ def on_empty(model: Model, folder: Path) -> dict[str, dict[str, float]]:
         if kind.name in EMPTY:
             paths = empty_files(folder, kind.name, training=False)
         picks = [
-            pick(Micrograph(str(path), mrcfile.read(path).astype(np.float32), 1.0), model, diameter) for path in paths
+            pick_micrograph(Micrograph(str(path), mrcfile.read(path).astype(np.float32), 1.0), model, diameter)
+            for path in paths
         ]
         threshold = threshold_of(picks, SelectConfig())
         kept = [found.where(found.scores >= threshold) for found in picks]
@@ -297,7 +300,7 @@ def draw_noise(model: Model, real: dict[str, Dataset], path: Path) -> None:
         noise = without_structure(micrograph, np.random.default_rng(0))
         axes = figure.add_subplot(1, 3, index + 1)
         for label, image in (("micrograph", micrograph), ("noise", replace(micrograph, image=noise.image))):
-            scores = pick(image, model, dataset.diameter).scores
+            scores = pick_micrograph(image, model, dataset.diameter).scores
             axes.hist(scores, bins=np.linspace(0, 1, 41), histtype="step", label=label, log=True)
         axes.set(title=name, xlabel="score", ylabel="candidates")
         axes.legend()

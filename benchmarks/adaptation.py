@@ -21,9 +21,9 @@ from accuracy import MOLECULES, RESULTS, compare, parse_options, summarised
 from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfig
 from deeppicker.evaluation.evaluate import Evaluation
 from deeppicker.networks.model import Model, load_model
-from deeppicker.picking.pipeline import pick
+from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.folder import threshold_of
-from deeppicker.training.adapt import adapt, pick_again
+from deeppicker.training.adapt import adapt_model, pick_again
 from deeppicker.training.data import Dataset, load_dataset
 from deeppicker.training.fit import LearnConfig
 from setting import describe
@@ -39,7 +39,7 @@ def main() -> None:
         base = load_model(options.work / f"without-{name}.safetensors")
         dataset = load_dataset(options.data / "real" / name / "particles.star")
         manual, rest = few(dataset, MANUAL_PICKS)
-        found = [pick(item.load(), base, dataset.diameter) for item in dataset.micrographs]
+        found = [pick_micrograph(item.load(), base, dataset.diameter) for item in dataset.micrographs]
         threshold = threshold_of(found, SelectConfig())
         again = [pick_again(base, item, dataset.diameter, PickConfig(), threshold) for item in dataset.micrographs]
         models = {
@@ -71,12 +71,12 @@ def few(dataset: Dataset, number: int) -> tuple[Dataset, Dataset]:
 
 def cached(base: Model, dataset: Dataset, config: LearnConfig, stem: Path) -> Model:
     path = stem.with_suffix(".safetensors")
-    return load_model(path) if path.exists() else adapt(base, dataset, config, path)
+    return load_model(path) if path.exists() else adapt_model(base, dataset, config, path)
 
 
 def evaluated(model: Model, dataset: Dataset) -> Evaluation:
     micrographs = [item.load() for item in dataset.micrographs]
-    picks = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
+    picks = [pick_micrograph(micrograph, model, dataset.diameter) for micrograph in micrographs]
     return compare(dataset, micrographs, picks, threshold_of(picks, SelectConfig()))
 
 

@@ -33,7 +33,7 @@ from deeppicker.particles.classify.report import report_of
 from deeppicker.particles.classify.windows import Windows, cut, join
 from deeppicker.particles.ctf import estimate
 from deeppicker.simulate.config import SimulateConfig
-from deeppicker.simulate.scene import simulate
+from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import invent
 from deeppicker.simulate.volumes import read_structure
 from deeppicker.training.data import load_dataset
@@ -98,7 +98,7 @@ def ctf() -> dict[str, object]:
         config = SimulateConfig(
             pixel_size=PIXEL_SIZES[index % 4], defocus=(0.5, 3.0), phase_plates=0.0, empty=0.0, processed=0.0
         )
-        scene = simulate(invent(rng, 150.0), (), config, rng)
+        scene = simulate_micrograph(invent(rng, 150.0), (), config, rng)
         truth = 0.5 * (scene.optics.defocus_u + scene.optics.defocus_v)
         start = time.process_time()
         found = estimate(Micrograph("simulated", scene.image, scene.pixel_size), Defocus())

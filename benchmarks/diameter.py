@@ -23,7 +23,7 @@ from deeppicker.core import Micrograph
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.diameter import combine, gather
 from deeppicker.simulate.config import SimulateConfig
-from deeppicker.simulate.scene import simulate
+from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import invent
 from deeppicker.simulate.volumes import Volume, read_structure
 from deeppicker.training.data import load_dataset
@@ -41,7 +41,7 @@ def main() -> None:
     rows = []
     for index, particle in enumerate(particles(options.data / "structures" / "maps")):
         rng = np.random.default_rng([99, index])
-        scenes = [simulate(particle, (), CONFIG, rng) for _ in range(MICROGRAPHS)]
+        scenes = [simulate_micrograph(particle, (), CONFIG, rng) for _ in range(MICROGRAPHS)]
         images = [Micrograph(f"{particle.name}-{i}", s.image, s.pixel_size) for i, s in enumerate(scenes)]
         rows.append(judged(particle.name, particle.diameter, base, images))
         print(rows[-1], flush=True)

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from accuracy import MOLECULES, RESULTS, compare, parse_options, simulated
 from deeppicker.config import SelectConfig, TrainConfig
 from deeppicker.networks.model import load_model, new_model
-from deeppicker.picking.pipeline import pick
+from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.folder import threshold_of
 from deeppicker.training.data import load_dataset
-from deeppicker.training.fit import LearnConfig, learn
+from deeppicker.training.fit import LearnConfig, train_model
 from setting import describe
 
 CONFIG = LearnConfig(train=TrainConfig(epochs=2, learning_rate=3e-3))
@@ -38,12 +38,12 @@ def main() -> None:
     for number in numbers:
         path = options.work / f"growth-{number}.safetensors"
         if not path.exists() or path.with_name(path.name + ".checkpoint").exists():
-            learn(new_model(0, "dense"), [molecules[i] for i in order[:number]], CONFIG, path)
+            train_model(new_model(0, "dense"), [molecules[i] for i in order[:number]], CONFIG, path)
         model = load_model(path)
         row = {"molecules": number}
         for name, dataset in real.items():
             micrographs = [item.load() for item in dataset.micrographs[:TESTED]]
-            picks = [pick(micrograph, model, dataset.diameter) for micrograph in micrographs]
+            picks = [pick_micrograph(micrograph, model, dataset.diameter) for micrograph in micrographs]
             part = compare(
                 type(dataset)(dataset.name, dataset.diameter, dataset.micrographs[:TESTED]),
                 micrographs,

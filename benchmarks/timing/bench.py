@@ -10,7 +10,7 @@ import mrcfile
 import numpy as np
 
 from deeppicker.simulate.config import SimulateConfig
-from deeppicker.simulate.scene import simulate
+from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import invent
 
 PIXEL_SIZE, DIAMETER = 1.77, 180.0
@@ -70,7 +70,7 @@ class Bench:
         if not path.exists():
             particle = invent(np.random.default_rng(3), DIAMETER)
             config = SimulateConfig(size=(_SIDE, _SIDE), pixel_size=PIXEL_SIZE, **_SAME, **_NONE)
-            np.save(path, simulate(particle, (), config, np.random.default_rng(0)).image)
+            np.save(path, simulate_micrograph(particle, (), config, np.random.default_rng(0)).image)
         return np.asarray(np.load(path))
 
 

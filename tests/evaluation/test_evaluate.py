@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
+from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate_picks
 from deeppicker.evaluation.matching import match
 
 HEIGHT, WIDTH = 900, 1400
@@ -56,7 +56,7 @@ def lattice_picks(columns: int, rows: int, name: str = "m.mrc") -> Picks:
 def run(picks: Picks | list[Picks], reference: Picks | list[Picks], config: EvaluateConfig = CONFIG) -> Evaluation:
     picks, reference = ([item] if isinstance(item, Picks) else item for item in (picks, reference))
     info = {item.key: MicrographInfo(pixel_size=PIXEL_SIZE, size=(HEIGHT, WIDTH)) for item in reference}
-    return evaluate(picks, reference, config, info)
+    return evaluate_picks(picks, reference, config, info)
 
 
 def noisy_set(seed: int, micrographs: int = 3) -> tuple[list[Picks], list[Picks]]:
@@ -206,7 +206,7 @@ def test_picks_and_references_at_the_border_are_left_out_each_by_its_own_positio
 
 def test_without_the_size_nothing_is_left_out_and_it_is_said():
     picks = Picks.unscored("m.mrc", np.array([[2.0, 3.0], [400.0, 300.0]]))
-    result = evaluate([picks], [picks], CONFIG, {"m": MicrographInfo(pixel_size=PIXEL_SIZE)})
+    result = evaluate_picks([picks], [picks], CONFIG, {"m": MicrographInfo(pixel_size=PIXEL_SIZE)})
     assert result.micrographs[0].true_positives == 2
     assert result.chance is None
     assert any("size of 1 micrographs is not known" in note for note in result.notes)
@@ -310,7 +310,7 @@ def test_the_curve_counts_a_maximum_matching_at_every_cut(points, truth, seed):
     scores = np.random.default_rng(seed).permutation(len(points)) / 10
     config = EvaluateConfig(particle_diameter=7.0, resamples=2)
     info = {"m": MicrographInfo(pixel_size=1.0)}
-    curve = evaluate([Picks("m", points, scores)], [Picks.unscored("m", truth)], config, info).curve
+    curve = evaluate_picks([Picks("m", points, scores)], [Picks.unscored("m", truth)], config, info).curve
     assert curve is not None
     expected = [len(match(points[scores >= cut], truth, 2.1)[0]) for cut in curve.threshold]
     assert [round(recall * len(truth)) for recall in curve.recall] == expected
@@ -387,7 +387,7 @@ def test_recall_is_pooled_within_ranges_of_defocus():
         item.key: MicrographInfo(pixel_size=PIXEL_SIZE, defocus=defocus)
         for item, defocus in zip(reference, (12000.0, 14999.0, 15000.0), strict=True)
     }
-    low, high = evaluate(picks, reference, CONFIG, info).defocus
+    low, high = evaluate_picks(picks, reference, CONFIG, info).defocus
     assert (low.low, low.high, low.micrographs, low.references, low.recall) == (10000.0, 15000.0, 2, 16, 0.75)
     assert (high.low, high.recall) == (15000.0, 1.0)
 
@@ -407,7 +407,7 @@ def test_a_micrograph_that_occurs_twice_is_refused():
 
 def test_an_unknown_pixel_size_is_an_error_that_names_the_option():
     with pytest.raises(InputError, match="--pixel-size"):
-        evaluate([scattered(1)], [scattered(1)], CONFIG, {})
+        evaluate_picks([scattered(1)], [scattered(1)], CONFIG, {})
 
 
 @pytest.mark.parametrize("diameter", [0.0, -5.0, math.nan, math.inf])
@@ -425,7 +425,7 @@ def test_json_holds_no_nan(scored):
     info = {
         item.key: MicrographInfo(pixel_size=PIXEL_SIZE, size=(HEIGHT, WIDTH), defocus=math.nan) for item in reference
     }
-    content = evaluate(picks, reference, CONFIG, info).to_json()
+    content = evaluate_picks(picks, reference, CONFIG, info).to_json()
     text = json.dumps(content, allow_nan=False)
     assert json.loads(text)["micrographs"][0]["rates"]["precision"] is None  # of "empty", first by name
     assert json.loads(text)["match_radius_angstrom"] == pytest.approx(30.0)

@@ -13,11 +13,11 @@ from deeppicker.core import Grid, Prepared
 from deeppicker.evaluation.matching import match
 from deeppicker.networks.base import DenseNetwork, new_network
 from deeppicker.networks.model import Calibration, Model, load_model, new_model, save_model
-from deeppicker.picking.pipeline import EDGE, REGION, find, pick
+from deeppicker.picking.pipeline import EDGE, REGION, find, pick_micrograph
 from deeppicker.picking.score import score
 from deeppicker.training.crops import Batch, draw_batch, size_bin
 from deeppicker.training.dense import losses
-from deeppicker.training.fit import LearnConfig, doubted, learn
+from deeppicker.training.fit import LearnConfig, doubted, train_model
 from deeppicker.training.plates import Plate, load_plates, open_plates, save_plates
 from scenes import BOX, DIAMETER
 
@@ -152,14 +152,14 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     path = tmp_path_factory.mktemp("dense") / "m.safetensors"
     config = LearnConfig(crops=SMALL, train=TrainConfig(epochs=2, batch_size=4, learning_rate=3e-3))
     data = scenes.dataset(*(scenes.scene(seed) for seed in range(100, 105)))
-    return learn(new_model(0, "dense"), [data], config, path), path
+    return train_model(new_model(0, "dense"), [data], config, path), path
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_particles_of_a_scene_are_found_with_honest_scores(learnt: tuple[Model, Path], seed: int):
     scene = scenes.scene(seed)
-    picks = pick(scene.micrograph, learnt[0], DIAMETER)
+    picks = pick_micrograph(scene.micrograph, learnt[0], DIAMETER)
     picks = picks.where(picks.scores > 0.5)
     assert len(match(picks.positions, scene.positions, 0.2 * BOX)[0]) >= 0.9 * len(scene.positions)
     assert len(picks) <= 1.2 * len(scene.positions)
@@ -168,7 +168,7 @@ def test_the_particles_of_a_scene_are_found_with_honest_scores(learnt: tuple[Mod
 @pytest.mark.slow
 def test_positions_are_finer_than_the_grid(learnt: tuple[Model, Path]):
     scene = scenes.scene(2)
-    picks = pick(scene.micrograph, learnt[0], DIAMETER)
+    picks = pick_micrograph(scene.micrograph, learnt[0], DIAMETER)
     mine, theirs = match(picks.positions, scene.positions, 0.2 * BOX)
     errors = np.hypot(*(picks.positions[mine] - scene.positions[theirs]).T)
     assert errors.mean() < 0.08 * BOX
@@ -199,9 +199,9 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(new_model(0, "dense"), data, config, tmp_path / "m.safetensors", stop)
-    again = learn(new_model(0, "dense"), data, config, tmp_path / "m.safetensors")
-    whole = learn(new_model(0, "dense"), data, config, tmp_path / "whole.safetensors")
+        train_model(new_model(0, "dense"), data, config, tmp_path / "m.safetensors", stop)
+    again = train_model(new_model(0, "dense"), data, config, tmp_path / "m.safetensors")
+    whole = train_model(new_model(0, "dense"), data, config, tmp_path / "whole.safetensors")
     for name, weight in whole.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], weight), name
 

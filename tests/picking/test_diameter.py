@@ -14,7 +14,7 @@ from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
 from deeppicker.networks.base import SIZE_BIN_WIDTH, SIZE_BINS
 from deeppicker.networks.model import Model, new_model
-from deeppicker.picking.diameter import Evidence, can_estimate, candidates, combine, estimate, gather
+from deeppicker.picking.diameter import Evidence, can_estimate, candidates, combine, estimate_diameter, gather
 
 CONFIG = DiameterConfig()
 BINS = SIZE_BIN_WIDTH * (np.arange(SIZE_BINS) - SIZE_BINS // 2)
@@ -78,4 +78,4 @@ def test_the_paper_network_cannot_tell_sizes():
     model = new_model(0)
     assert not can_estimate(model)
     with pytest.raises(InputError, match="set --diameter"):
-        estimate(Model(model.network, PREPARATIONS["paper"]), [])
+        estimate_diameter(Model(model.network, PREPARATIONS["paper"]), [])

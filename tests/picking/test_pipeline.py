@@ -13,7 +13,7 @@ from deeppicker.core import Micrograph, ScoreMap
 from deeppicker.errors import InputError
 from deeppicker.evaluation.matching import match
 from deeppicker.networks.model import Model, load_model
-from deeppicker.picking.pipeline import find, pick
+from deeppicker.picking.pipeline import find, pick_micrograph
 from scenes import BOX, DIAMETER, PIXEL_SIZE
 
 RADIUS = 0.2 * BOX  # of a right pick (Section 4.4)
@@ -37,7 +37,7 @@ def least_distance(positions: np.ndarray) -> float:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_particles_of_a_scene_are_found(seed: int):
     scene = scenes.scene(seed)
-    picks = pick(scene.micrograph, scenes.trained(), DIAMETER)
+    picks = pick_micrograph(scene.micrograph, scenes.trained(), DIAMETER)
     picks = picks.where(picks.scores > 0.5)
     matched = match(picks.positions, scene.positions, RADIUS)
     assert len(picks) == len(matched[0]) == len(scene.positions)
@@ -49,7 +49,7 @@ def test_the_particles_of_a_scene_are_found(seed: int):
 def test_picks_are_never_closer_than_the_minimum_distance(step: int, peak_window: float):
     # A network that has learnt nothing finds candidates everywhere, as close as they may be.
     config = PickConfig(score=ScoreConfig(step=step), smooth=0.0, peaks=PeaksConfig(peak_window=peak_window, floor=0.0))
-    picks = pick(crowd(1), Model(scenes.lively_network(0)), DIAMETER, config)
+    picks = pick_micrograph(crowd(1), Model(scenes.lively_network(0)), DIAMETER, config)
     distance, position = 0.5 * peak_window * BOX, step * BOX / 64
     assert len(picks) > 15
     # Each position is moved within its step, to where a parabola through the maximum has its vertex.
@@ -64,13 +64,13 @@ def test_smoothing_is_in_boxes(monkeypatch: pytest.MonkeyPatch):
         return scores
 
     monkeypatch.setattr("deeppicker.picking.pipeline.smooth", spy)
-    pick(scenes.scene(0).micrograph, scenes.trained(), DIAMETER, PickConfig(smooth=0.25))
+    pick_micrograph(scenes.scene(0).micrograph, scenes.trained(), DIAMETER, PickConfig(smooth=0.25))
     assert seen == [pytest.approx(0.25 * BOX)]
 
 
 @pytest.mark.parametrize("edge", [0.0, 0.5, 1.5])
 def test_no_pick_is_within_the_edge(edge: float):
-    picks = pick(crowd(2), scenes.uncertain(), DIAMETER, PickConfig(peaks=PeaksConfig(edge=edge)))
+    picks = pick_micrograph(crowd(2), scenes.uncertain(), DIAMETER, PickConfig(peaks=PeaksConfig(edge=edge)))
     margin = edge * DIAMETER / PIXEL_SIZE
     upper = np.array([scenes.WIDTH - 1, scenes.HEIGHT - 1]) - margin
     assert len(picks) > 3
@@ -79,7 +79,7 @@ def test_no_pick_is_within_the_edge(edge: float):
 
 
 def test_picks_are_sorted_and_above_the_floor():
-    picks = pick(scenes.scene(5, faintest=0.05).micrograph, scenes.uncertain(), DIAMETER)
+    picks = pick_micrograph(scenes.scene(5, faintest=0.05).micrograph, scenes.uncertain(), DIAMETER)
     assert len(np.unique(picks.scores)) > 5
     assert (np.diff(picks.scores) <= 0).all()
     assert (picks.scores > PeaksConfig().floor).all()
@@ -87,7 +87,7 @@ def test_picks_are_sorted_and_above_the_floor():
 
 
 def test_picking_twice_gives_the_same_picks():
-    first, second = (pick(crowd(3), scenes.uncertain(), DIAMETER) for _ in range(2))
+    first, second = (pick_micrograph(crowd(3), scenes.uncertain(), DIAMETER) for _ in range(2))
     assert (first.positions == second.positions).all()
     assert (first.scores == second.scores).all()
 
@@ -126,7 +126,7 @@ def test_a_moved_micrograph_gives_moved_picks(dx: int, dy: int):
     wide = scenes.scene(6, shape=(scenes.HEIGHT + 40, scenes.WIDTH + 40), number=20).micrograph
     model = replace(scenes.trained(), prepare=PrepareConfig(background=0.2))  # reaches no further than 30 px
     first, second = (
-        pick(replace(wide, image=wide.image[y : y + scenes.HEIGHT, x : x + scenes.WIDTH]), model, DIAMETER)
+        pick_micrograph(replace(wide, image=wide.image[y : y + scenes.HEIGHT, x : x + scenes.WIDTH]), model, DIAMETER)
         for x, y in ((0, 0), (dx, dy))
     )
     margin = 50.0
@@ -141,15 +141,15 @@ def test_a_moved_micrograph_gives_moved_picks(dx: int, dy: int):
 @pytest.mark.parametrize("factor", [0.5, 1.7])
 def test_only_the_size_of_a_particle_in_pixels_matters(factor: float):
     micrograph = scenes.scene(7).micrograph
-    first = pick(micrograph, scenes.trained(), DIAMETER)
-    second = pick(replace(micrograph, pixel_size=factor * PIXEL_SIZE), scenes.trained(), factor * DIAMETER)
+    first = pick_micrograph(micrograph, scenes.trained(), DIAMETER)
+    second = pick_micrograph(replace(micrograph, pixel_size=factor * PIXEL_SIZE), scenes.trained(), factor * DIAMETER)
     assert second.positions == pytest.approx(first.positions, abs=1e-6)
 
 
 def test_x_and_y_are_not_mixed_up():
     scene = scenes.scene(8)
     turned = replace(scene.micrograph, image=np.ascontiguousarray(scene.micrograph.image.T))
-    picks = pick(turned, scenes.trained(), DIAMETER)
+    picks = pick_micrograph(turned, scenes.trained(), DIAMETER)
     picks = picks.where(picks.scores > 0.5)
     assert len(match(picks.positions[:, ::-1], scene.positions, RADIUS)[0]) == len(scene.positions)
 
@@ -157,7 +157,7 @@ def test_x_and_y_are_not_mixed_up():
 def test_bright_particles_are_found_in_the_inverted_micrograph_only():
     scene = scenes.scene(9)
     bright = scene.micrograph.inverted()
-    as_it_is, inverted = (pick(m, scenes.trained(), DIAMETER) for m in (bright, bright.inverted()))
+    as_it_is, inverted = (pick_micrograph(m, scenes.trained(), DIAMETER) for m in (bright, bright.inverted()))
     assert len(match(as_it_is.positions, scene.positions, RADIUS)[0]) < 4
     assert len(match(inverted.positions, scene.positions, RADIUS)[0]) == len(scene.positions)
 
@@ -167,7 +167,7 @@ def test_a_candidate_with_far_more_extreme_pixels_than_the_others_is_left_out():
     heap = scenes.blobs(scene.micrograph.image.shape, scene.positions[:1], np.array([60.0]))
     micrograph = replace(scene.micrograph, image=scene.micrograph.image - heap.astype(np.float32))
     strict, lenient = (
-        pick(micrograph, scenes.trained(), DIAMETER, PickConfig(peaks=PeaksConfig(max_extreme=limit)))
+        pick_micrograph(micrograph, scenes.trained(), DIAMETER, PickConfig(peaks=PeaksConfig(max_extreme=limit)))
         for limit in (0.1, 1.0)
     )
     assert len(match(lenient.positions, scene.positions[:1], RADIUS)[0]) == 1
@@ -177,16 +177,16 @@ def test_a_candidate_with_far_more_extreme_pixels_than_the_others_is_left_out():
 
 def test_the_clean_step_uses_its_configuration():
     micrograph = scenes.scene(11).micrograph
-    nothing = pick(micrograph, scenes.trained(), DIAMETER, PickConfig(clean=CleanConfig(max_region=1e-6)))
+    nothing = pick_micrograph(micrograph, scenes.trained(), DIAMETER, PickConfig(clean=CleanConfig(max_region=1e-6)))
     # A region of any size is too large, so only candidates below the threshold of connection are left.
     assert (nothing.scores <= 0.5).all()
-    assert (pick(micrograph, scenes.trained(), DIAMETER).scores > 0.5).any()
+    assert (pick_micrograph(micrograph, scenes.trained(), DIAMETER).scores > 0.5).any()
 
 
 @pytest.mark.parametrize("shape", [(24, 25), (26, 31), (36, 30)])
 def test_a_micrograph_smaller_than_a_box_can_be_picked(shape: tuple[int, int]):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    picks = pick(Micrograph("small.mrc", image, PIXEL_SIZE), scenes.trained(), DIAMETER)
+    picks = pick_micrograph(Micrograph("small.mrc", image, PIXEL_SIZE), scenes.trained(), DIAMETER)
     assert len(picks) <= 1
     assert picks.positions.shape == (len(picks), 2)
 
@@ -194,6 +194,6 @@ def test_a_micrograph_smaller_than_a_box_can_be_picked(shape: tuple[int, int]):
 def test_impossible_settings_are_refused():
     micrograph = scenes.scene(0).micrograph
     with pytest.raises(InputError, match=r"scene0\.mrc.*--diameter"):
-        pick(micrograph, scenes.trained(), 0.0)
+        pick_micrograph(micrograph, scenes.trained(), 0.0)
     with pytest.raises(InputError, match="--step"):
-        pick(micrograph, scenes.trained(), DIAMETER, PickConfig(score=ScoreConfig(step=3)))
+        pick_micrograph(micrograph, scenes.trained(), DIAMETER, PickConfig(score=ScoreConfig(step=3)))

@@ -27,7 +27,7 @@ from deeppicker.simulate.contamination import Specimen
 from deeppicker.simulate.optics import Optics, frequencies, image_of, random_field, record, transfer
 from deeppicker.simulate.placement import orient, place
 from deeppicker.simulate.processing import denoise, flatten, lowpass, quantise
-from deeppicker.simulate.scene import simulate
+from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import SHAPES, in_membrane, invent, oligomer
 from deeppicker.simulate.volumes import from_density, project, read_structure, resample
 from deeppicker.training.crops import draw_batch
@@ -283,7 +283,7 @@ def test_particles_lie_where_the_truth_says():
     config = replace(
         PLAIN, contrast=(3.0, 3.0), solvent=(0.3, 0.3), dose=(500.0, 500.0), spacing=(1.2, 1.2), coverage=(0.3, 0.3)
     )
-    scene = simulate(volume, (), config, np.random.default_rng(0))
+    scene = simulate_micrograph(volume, (), config, np.random.default_rng(0))
     assert scene.image.shape == (160, 200)
     assert len(scene.positions) > 8
     smooth = ndimage.gaussian_filter(flatten(scene.image, 30.0), 5.0)
@@ -298,7 +298,7 @@ def test_binning_keeps_size_pixel_size_and_truth(binning: int):
     config = replace(
         PLAIN, binning=binning, contrast=(3.0, 3.0), solvent=(0.3, 0.3), dose=(300.0, 300.0), coverage=(0.2, 0.2)
     )
-    scene = simulate(volume, (), config, np.random.default_rng(1))
+    scene = simulate_micrograph(volume, (), config, np.random.default_rng(1))
     assert scene.image.shape == scene.junk.shape == (160, 200)
     assert scene.pixel_size == pytest.approx(volume.diameter / 20)
     smooth = ndimage.gaussian_filter(flatten(scene.image, 30.0), 4.0)
@@ -309,13 +309,15 @@ def test_binning_keeps_size_pixel_size_and_truth(binning: int):
 
 def test_oligomers_are_a_species_of_their_own():
     volume = from_density("ball", ball(), 4.0)
-    scene = simulate(volume, (), replace(PLAIN, oligomers=1.0, coverage=(0.6, 0.6)), np.random.default_rng(0))
+    scene = simulate_micrograph(
+        volume, (), replace(PLAIN, oligomers=1.0, coverage=(0.6, 0.6)), np.random.default_rng(0)
+    )
     assert set(scene.species.tolist()) == {0, 1}
 
 
 def test_an_empty_micrograph_has_no_particles():
     volume = from_density("ball", ball(), 4.0)
-    scene = simulate(volume, (), replace(PLAIN, empty=1.0, contamination=0.5), np.random.default_rng(0))
+    scene = simulate_micrograph(volume, (), replace(PLAIN, empty=1.0, contamination=0.5), np.random.default_rng(0))
     assert scene.positions.shape == (0, 2)
 
 

@@ -15,9 +15,9 @@ from deeppicker.errors import InputError, OutputError
 from deeppicker.evaluation.matching import match
 from deeppicker.networks.base import new_network
 from deeppicker.networks.model import Model, load_model, new_model
-from deeppicker.training.adapt import adapt, best_picks, pick_again
+from deeppicker.training.adapt import adapt_model, best_picks, pick_again
 from deeppicker.training.data import Dataset, Labelled, split
-from deeppicker.training.fit import LearnConfig, fill_windows, learn
+from deeppicker.training.fit import LearnConfig, fill_windows, train_model
 from deeppicker.training.loop import Training
 from deeppicker.training.windows import open_examples
 from scenes import BOX, DIAMETER
@@ -47,7 +47,7 @@ def same_weights(first: Model, second: Model) -> bool:
 def test_learning_leaves_a_model_that_picking_can_load(tmp_path: Path):
     output = tmp_path / "new folder" / "model.safetensors"
     epochs: list[int] = []
-    model = learn(start(), two_sets(), TINY, output, lambda state: epochs.append(len(state.history)))
+    model = train_model(start(), two_sets(), TINY, output, lambda state: epochs.append(len(state.history)))
     loaded = load_model(output)
     assert epochs == [1, 2]
     assert same_weights(model, loaded)
@@ -62,7 +62,7 @@ def test_learning_leaves_a_model_that_picking_can_load(tmp_path: Path):
 
 
 def test_a_model_of_one_molecule_knows_its_diameter(tmp_path: Path):
-    learn(start(), two_sets()[1:], TINY, tmp_path / "m")
+    train_model(start(), two_sets()[1:], TINY, tmp_path / "m")
     assert load_model(tmp_path / "m").diameter == 80.0
 
 
@@ -76,11 +76,11 @@ def test_an_interrupted_run_leaves_a_model_and_is_completed_by_the_same_call(
             raise error
 
     with pytest.raises(error):
-        learn(start(), two_sets(), TINY, tmp_path / "cut", stop)
+        train_model(start(), two_sets(), TINY, tmp_path / "cut", stop)
     assert load_model(tmp_path / "cut").info["best_epoch"]["epoch"] <= epoch
     seen: list[int] = []
-    learn(start(), two_sets(), TINY, tmp_path / "cut", lambda state: seen.append(len(state.history)))
-    learn(start(), two_sets(), TINY, tmp_path / "whole")
+    train_model(start(), two_sets(), TINY, tmp_path / "cut", lambda state: seen.append(len(state.history)))
+    train_model(start(), two_sets(), TINY, tmp_path / "whole")
     assert seen == list(range(epoch + 1, 3))
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
@@ -96,11 +96,11 @@ def test_a_run_that_is_continued_reads_no_micrograph_again(tmp_path: Path, monke
     model = start() if kind == "paper" else new_model(5, "dense")
     data = scenes.dataset(*(scenes.scene(seed, number=8) for seed in (60, 61)))
     with pytest.raises(KeyboardInterrupt):
-        learn(model, [data], config, tmp_path / "m", stop)
+        train_model(model, [data], config, tmp_path / "m", stop)
     assert (tmp_path / "m.cache").is_dir()
     unread = [replace(item, load=lambda: pytest.fail("a micrograph was read")) for item in data.micrographs]
     monkeypatch.setattr("deeppicker.training.fit.calibrate", lambda model, _: model.calibration)
-    learn(model, [replace(data, micrographs=unread)], config, tmp_path / "m")
+    train_model(model, [replace(data, micrographs=unread)], config, tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
@@ -112,7 +112,7 @@ def test_a_cache_is_whole_or_not_there(tmp_path: Path):
 
     broken = replace(data, micrographs=[data.micrographs[0], replace(data.micrographs[1], load=interrupt)])
     with pytest.raises(KeyboardInterrupt):
-        learn(start(), [broken], TINY, tmp_path / "m")
+        train_model(start(), [broken], TINY, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,7 +120,7 @@ def test_a_folder_that_is_no_cache_is_left_alone(tmp_path: Path):
     (tmp_path / "m.cache").mkdir()
     (tmp_path / "m.cache" / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(OutputError, match=r"m\.cache is in the way"):
-        learn(start(), two_sets(), TINY, tmp_path / "m")
+        train_model(start(), two_sets(), TINY, tmp_path / "m")
     assert (tmp_path / "m.cache" / "thesis.tex").read_text(encoding="utf-8") == "years of work"
 
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tmp_path: Path, what: str)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(start(), two_sets(), TINY, tmp_path / "m", stop)
+        train_model(start(), two_sets(), TINY, tmp_path / "m", stop)
     model, data, config = start(), two_sets(), TINY
     match what:
         case "seed":
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tmp_path: Path, what: str)
         case "diameter":
             data[0] = replace(data[0], diameter=75.0)
     seen: list[int] = []
-    learn(model, data, config, tmp_path / "m", lambda state: seen.append(len(state.history)))
+    train_model(model, data, config, tmp_path / "m", lambda state: seen.append(len(state.history)))
     assert seen == [1, 2]
 
 
@@ -159,14 +159,14 @@ def test_data_sets_contribute_equally_whatever_their_size(tmp_path: Path):
 def test_learning_that_cannot_write_fails_before_it_starts(tmp_path: Path):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(OutputError, match="file"):
-        learn(start(), two_sets(), TINY, tmp_path / "file" / "model", lambda _: pytest.fail("an epoch was run"))
+        train_model(start(), two_sets(), TINY, tmp_path / "file" / "model", lambda _: pytest.fail("an epoch was run"))
 
 
 def test_a_learnt_model_finds_the_particles_of_new_micrographs(tmp_path: Path):
     known = scenes.dataset(*(scenes.scene(seed) for seed in range(70, 74)))
     examples = ExampleConfig(num_particles=120, versions=2, max_lowpass=1.0)
     config = LearnConfig(examples=examples, train=TrainConfig(epochs=4, learning_rate=0.03, batch_size=16))
-    model = learn(Model(new_network(0)), [known], config, tmp_path / "m")
+    model = train_model(Model(new_network(0)), [known], config, tmp_path / "m")
     fresh = scenes.scene(80)
     found = pick_again(model, scenes.dataset(fresh).micrographs[0], DIAMETER, PickConfig(), 0.5)
     right = len(match_positions(found.picks.positions, fresh.positions))
@@ -213,7 +213,7 @@ def test_picks_that_are_not_chosen_still_keep_background_away(parts, number):
 def test_adaptation_starts_from_the_given_weights_and_keeps_the_preparation(tmp_path: Path):
     model = replace(scenes.trained(), prepare=PrepareConfig(lowpass=0.3))
     still = replace(TINY, train=replace(TINY.train, learning_rate=1e-12, epochs=1))
-    adapted = adapt(model, scenes.dataset(scenes.scene(90), scenes.scene(91)), still, tmp_path / "m")
+    adapted = adapt_model(model, scenes.dataset(scenes.scene(90), scenes.scene(91)), still, tmp_path / "m")
     for name, value in model.network.state_dict().items():
         assert adapted.network.state_dict()[name].numpy() == pytest.approx(value.numpy(), abs=1e-9)
     assert adapted.prepare == model.prepare
@@ -224,7 +224,7 @@ def test_adaptation_starts_from_the_given_weights_and_keeps_the_preparation(tmp_
 def test_adaptation_changes_a_copy(tmp_path: Path):
     model = scenes.trained()
     before = {name: value.numpy().copy() for name, value in model.network.state_dict().items()}
-    adapted = adapt(model, scenes.dataset(scenes.scene(90), scenes.scene(91)), TINY, tmp_path / "m")
+    adapted = adapt_model(model, scenes.dataset(scenes.scene(90), scenes.scene(91)), TINY, tmp_path / "m")
     assert all((value.numpy() == before[name]).all() for name, value in model.network.state_dict().items())
     assert not same_weights(adapted, model)
 
@@ -233,7 +233,7 @@ def test_adaptation_learns_from_as_many_picks_as_asked_for(tmp_path: Path):
     scores = [np.linspace(1, 0.5, 16), np.linspace(0.9, 0.4, 16)]
     data = scenes.dataset(scenes.scene(90), scenes.scene(91), scores=scores)
     config = replace(TINY, examples=replace(TINY.examples, num_particles=10))
-    adapt(scenes.trained(), data, config, tmp_path / "m")
+    adapt_model(scenes.trained(), data, config, tmp_path / "m")
     assert load_model(tmp_path / "m").info["datasets"][0]["particles"] == 10
 
 
@@ -241,20 +241,22 @@ def test_adaptation_learns_from_as_many_picks_as_asked_for(tmp_path: Path):
 def test_a_few_manual_picks_in_one_micrograph_are_enough(tmp_path: Path, number: int):
     scene = scenes.scene(92)
     few = replace(scene, positions=scene.positions[:number])
-    adapt(scenes.trained(), scenes.dataset(few), TINY, tmp_path / "m")
+    adapt_model(scenes.trained(), scenes.dataset(few), TINY, tmp_path / "m")
     assert load_model(tmp_path / "m").info["datasets"][0]["particles"] == number
 
 
 def test_a_single_pick_is_too_few(tmp_path: Path):
     scene = scenes.scene(92)
     with pytest.raises(InputError, match="scenes holds too few particles"):
-        adapt(scenes.trained(), scenes.dataset(replace(scene, positions=scene.positions[:1])), TINY, tmp_path / "m")
+        adapt_model(
+            scenes.trained(), scenes.dataset(replace(scene, positions=scene.positions[:1])), TINY, tmp_path / "m"
+        )
 
 
 def test_no_pick_is_an_error(tmp_path: Path):
     scene = scenes.scene(92)
     with pytest.raises(InputError, match="scenes holds no pick"):
-        adapt(scenes.trained(), scenes.dataset(replace(scene, positions=np.empty((0, 2)))), TINY, tmp_path / "m")
+        adapt_model(scenes.trained(), scenes.dataset(replace(scene, positions=np.empty((0, 2)))), TINY, tmp_path / "m")
 
 
 def test_a_further_round_starts_from_the_picks_of_the_model_before():

@@ -69,7 +69,7 @@ def _adapt(options: Options) -> int:
     from deeppicker.cli._shared.training import Report
     from deeppicker.networks.base import kind_of
     from deeppicker.networks.model import load_model
-    from deeppicker.training.adapt import adapt, pick_again
+    from deeppicker.training.adapt import adapt_model, pick_again
     from deeppicker.training.data import load_dataset
     from deeppicker.training.fit import LearnConfig
 
@@ -95,6 +95,6 @@ def _adapt(options: Options) -> int:
             ]
             dataset = replace(dataset, micrographs=renewed)
         report.begin([dataset])
-        model = adapt(model, dataset, config, options.output, report.epoch)
+        model = adapt_model(model, dataset, config, options.output, report.epoch)
         report.end(model)
     return 0

@@ -108,7 +108,7 @@ def _speed(model_name: str) -> None:
 
     from deeppicker.formats import read_micrograph
     from deeppicker.networks.model import load_model
-    from deeppicker.picking.pipeline import pick
+    from deeppicker.picking.pipeline import pick_micrograph
 
     model = load_model(model_name)
     torch.set_num_threads(usable_cores())
@@ -120,7 +120,7 @@ def _speed(model_name: str) -> None:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            pick(read_micrograph(path), model, _DIAMETER)
+            pick_micrograph(read_micrograph(path), model, _DIAMETER)
             times.append(time.perf_counter() - start)
     seconds = min(times)
     print(

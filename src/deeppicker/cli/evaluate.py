@@ -18,7 +18,7 @@ from rich.table import Table
 from deeppicker.cli._shared.types import Length, OptionalFile, OptionalFolder, Probability, Where
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate
+from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate_picks
 from deeppicker.evaluation.ranking import Rates
 from deeppicker.formats import read_header, read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
@@ -85,7 +85,7 @@ def run(options: Options) -> int:
     info = {item.key: micrograph_info(entries.get(item.key, ()), size) for item in reference}
     known = {key: value for key, value in info.items() if value is not None}
     _warn_outside([*picks, *reference], known)
-    evaluation = evaluate(picks, reference, config, known)
+    evaluation = evaluate_picks(picks, reference, config, known)
     _print(evaluation, Console(width=None if sys.stdout.isatty() else 120, highlight=False))
     if options.json is not None:
         sources = {"picks": str(options.picks), "reference": str(options.reference)}

@@ -66,7 +66,7 @@ def _train(options: Options) -> int:
     from deeppicker.networks.base import kind_of
     from deeppicker.networks.model import load_model, new_model
     from deeppicker.training.data import load_background, load_dataset
-    from deeppicker.training.fit import LearnConfig, learn
+    from deeppicker.training.fit import LearnConfig, train_model
 
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
@@ -88,7 +88,7 @@ def _train(options: Options) -> int:
     report = Report(options.output, options.train.resolved(kind_of(start.network)).epochs)
     report.begin(datasets)
     config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
-    report.end(learn(start, datasets, config, options.output, report.epoch))
+    report.end(train_model(start, datasets, config, options.output, report.epoch))
     return 0
 
 

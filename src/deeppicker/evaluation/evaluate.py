@@ -286,7 +286,7 @@ def _evaluate_micrograph(
 # --- the whole set --------------------------------------------------------------------------------
 
 
-def evaluate(
+def evaluate_picks(
     picks: Sequence[Picks],
     reference: Sequence[Picks],
     config: EvaluateConfig,

@@ -133,7 +133,9 @@ def combine(evidence: Sequence[Evidence], config: DiameterConfig) -> Diameter:
     return Diameter(value, min(low, value), max(high, value), float(posterior[close].sum()), coverage)
 
 
-def estimate(model: Model, micrographs: Sequence[Micrograph], config: DiameterConfig = DiameterConfig()) -> Diameter:
+def estimate_diameter(
+    model: Model, micrographs: Sequence[Micrograph], config: DiameterConfig = DiameterConfig()
+) -> Diameter:
     """Return the particle diameter that some micrographs of the same particle show.
 
     Raises

@@ -25,7 +25,7 @@ _TOUCHING = 0.25  # diameters; a centre closer to contamination than this belong
 _RAW_FLOOR = 0.005  # candidates below this score before calibration are not looked at
 
 
-def pick(micrograph: Micrograph, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Picks:
+def pick_micrograph(micrograph: Micrograph, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Picks:
     """Return all candidates of a micrograph above ``config.peaks.floor``, best first; see `find`."""
     return find(micrograph, model, diameter, config).candidates
 

@@ -32,7 +32,7 @@ from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.images import raster
 from deeppicker.formats.relion.simulated import SimulatedMicrograph, write_truth
 from deeppicker.simulate.config import SimulateConfig
-from deeppicker.simulate.scene import Scene, simulate
+from deeppicker.simulate.scene import Scene, simulate_micrograph
 from deeppicker.simulate.shapes import invent
 from deeppicker.simulate.volumes import STRUCTURE_EXTENSIONS, Volume, read_structure
 
@@ -160,7 +160,7 @@ def make(job: Job) -> str:
 def simulated(job: Job, index: int) -> Scene:
     """Return one micrograph of a job; it depends on the seed, the particle's name and the index only."""
     rng = np.random.default_rng([job.seed, zlib.crc32(job.particle.name.encode()), index])
-    return simulate(job.particle, job.others, job.config, rng)
+    return simulate_micrograph(job.particle, job.others, job.config, rng)
 
 
 def mrc_bytes(image: Float32[np.ndarray, "height width"], pixel_size: float) -> bytes:

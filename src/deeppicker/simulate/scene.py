@@ -65,7 +65,9 @@ class Scene:
     parameters: dict[str, float | str]
 
 
-def simulate(particle: Volume, others: Sequence[Volume], config: SimulateConfig, rng: np.random.Generator) -> Scene:
+def simulate_micrograph(
+    particle: Volume, others: Sequence[Volume], config: SimulateConfig, rng: np.random.Generator
+) -> Scene:
     """Return one micrograph of a particle.
 
     Parameters

@@ -11,13 +11,13 @@ import numpy as np
 from deeppicker.config import PickConfig
 from deeppicker.errors import InputError
 from deeppicker.networks.model import Model
-from deeppicker.picking.pipeline import pick
+from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.training.data import Dataset, Labelled
-from deeppicker.training.fit import LearnConfig, learn
+from deeppicker.training.fit import LearnConfig, train_model
 from deeppicker.training.loop import Training
 
 
-def adapt(
+def adapt_model(
     model: Model,
     dataset: Dataset,
     config: LearnConfig,
@@ -28,14 +28,14 @@ def adapt(
 
     Manual picks have no score and are all used; of scored picks the ``config.examples.num_particles`` best are, and
     the others only keep negatives away. Each particle is drawn at most once from each version of its micrograph.
-    See `learn` for the parameters and errors.
+    See `train_model` for the parameters and errors.
     """
     chosen = best_picks(dataset, config.examples.num_particles)
     if len(chosen) == 0:
         raise InputError(f"{dataset.name} holds no pick to learn from")
     number = min(config.examples.num_particles, len(chosen) * config.examples.versions)
     examples = replace(config.examples, num_particles=number)
-    return learn(model, [chosen], replace(config, examples=examples), output, after_epoch)
+    return train_model(model, [chosen], replace(config, examples=examples), output, after_epoch)
 
 
 def best_picks(dataset: Dataset, number: int) -> Dataset:
@@ -58,6 +58,6 @@ def best_picks(dataset: Dataset, number: int) -> Dataset:
 
 def pick_again(model: Model, item: Labelled, diameter: float, steps: PickConfig, threshold: float) -> Labelled:
     """Return a micrograph with the picks of ``model`` in place of its own: the start of another round."""
-    found = pick(item.load(), model, diameter, steps)
+    found = pick_micrograph(item.load(), model, diameter, steps)
     found = found.where(found.scores >= threshold)
     return replace(item, picks=found, avoid=found.positions)

@@ -13,7 +13,7 @@ from scipy.special import expit, log_expit, logit
 from deeppicker.core import Picks
 from deeppicker.evaluation.matching import greedy_hits, partners_of
 from deeppicker.networks.model import Calibration, Model, confidence
-from deeppicker.picking.pipeline import pick
+from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.training.data import Labelled
 
 _MATCH_DIAMETERS = 0.3  # 0.2 box of 1.5 diameters (paper, Section 4.4)
@@ -39,7 +39,7 @@ def calibrate(model: Model, items: Sequence[tuple[float, Labelled]]) -> Calibrat
 def outcomes(model: Model, diameter: float, item: Labelled) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Return the scores of all candidates of a micrograph, and which of them are particles."""
     micrograph = item.load()
-    found = pick(micrograph, model, diameter)
+    found = pick_micrograph(micrograph, model, diameter)
     return found.scores, particles_among(found, item, _MATCH_DIAMETERS * diameter / micrograph.pixel_size)
 
 

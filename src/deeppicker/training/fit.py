@@ -19,7 +19,7 @@ from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
 from deeppicker.formats.atomic import make_folder
 from deeppicker.networks.base import DenseNetwork, copy_network
 from deeppicker.networks.model import Model, load_model, save_model
-from deeppicker.picking.pipeline import pick
+from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.training.cache import discard, ensure
 from deeppicker.training.calibrate import calibrate
 from deeppicker.training.crops import Batch, draw_batch
@@ -44,7 +44,7 @@ class LearnConfig:
     train: TrainConfig = TrainConfig()
 
 
-def learn(
+def train_model(
     start: Model,
     datasets: Sequence[Dataset],
     config: LearnConfig,
@@ -202,7 +202,7 @@ def doubted(model: Model, dataset: Dataset, score: float) -> Dataset:
     items = []
     for item in dataset.micrographs:
         micrograph = item.load()
-        found = pick(micrograph, model, dataset.diameter)
+        found = pick_micrograph(micrograph, model, dataset.diameter)
         confident = found.positions[found.scores >= score]
         radius = _DOUBT_DIAMETERS * dataset.diameter / micrograph.pixel_size
         if len(item.avoid):
