@@ -128,6 +128,21 @@ def test_the_candidates_of_a_run_count_in_the_curves_but_not_as_picks():
 
 
 @pytest.mark.usefixtures("project")
+def test_candidates_below_a_threshold_that_the_run_chose_are_no_picks():
+    opened = RunFolder(Path("run"), {"diameter": 150.0}, SelectConfig(threshold=None))
+    for picks in read_picks("picks.tsv"):
+        opened.store(picks, 1.0)
+    opened.finish([])
+    chosen = json.loads(Path("run/run.json").read_text(encoding="utf-8"))["threshold"]
+    assert run_evaluate("--picks", "run", "--reference", "reference.star", "--json", "numbers.json") == 0
+    content = json.loads(Path("numbers.json").read_text(encoding="utf-8"))
+    assert content["config"]["threshold"] == chosen
+    counts = [len(item) for item in read_picks("run")]
+    assert [m["picks"] for m in content["micrographs"]] == counts
+    assert sum(counts) < sum(len(item) for item in read_picks("picks.tsv"))
+
+
+@pytest.mark.usefixtures("project")
 def test_a_run_that_found_nothing_scores_zero():
     opened = RunFolder(Path("run"), {"diameter": 150.0}, SelectConfig())
     for picks in read_picks("picks.tsv"):

@@ -12,8 +12,8 @@ import scenes
 from deeppicker.cli.main import main
 from deeppicker.core import Picks
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks, write_picks
+from deeppicker.formats.recorded import Recorded
 from deeppicker.particles.orientation import CORE, ORIENTATIONS, Orientation, Verdict, contrast_map, contrasts, judge
-from deeppicker.training.data import find_diameter
 
 SETS = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
 
@@ -125,7 +125,7 @@ def test_all_eight_are_detected_on_real_micrographs_each_by_itself_without_a_fal
 ):
     star = data_root / "real" / name / "particles.star"
     entries = {entry.name: entry for entry in find_micrographs([str(star)])}
-    diameter = find_diameter(star)
+    diameter = Recorded(star).diameter
     assert diameter is not None
     for picks in read_picks(star):
         entry = entries[picks.micrograph]

@@ -12,7 +12,7 @@ import scenes
 from deeppicker.core import Picks
 from deeppicker.errors import DeepPickerError, FormatError, InputError
 from deeppicker.formats import write_picks
-from deeppicker.training.data import Dataset, Labelled, find_diameter, load_dataset, split
+from deeppicker.training.data import Dataset, Labelled, load_dataset, split
 
 NAMES = ("a.1.mrc", "b.mrc", "c.mrc")
 
@@ -54,36 +54,13 @@ def test_the_given_pixel_size_counts_more_than_that_of_the_star_and_this_more_th
     assert load_dataset(bare).micrographs[0].load().pixel_size == 7.0
 
 
-def test_the_given_diameter_counts_more_than_that_of_the_run_and_this_more_than_the_data_sets(star: Path):
-    assert find_diameter(star) == scenes.DIAMETER
-    (star.parent / "run.json").write_text('{"diameter": 99}', encoding="utf-8")
-    assert find_diameter(star) == find_diameter(star.parent) == 99.0
-    assert load_dataset(star).diameter == 99.0
+def test_the_given_diameter_counts_more_than_the_recorded_one_and_one_of_them_is_needed(star: Path):
+    assert load_dataset(star).diameter == scenes.DIAMETER
     assert load_dataset(star, diameter=55.0).diameter == 55.0
-
-
-@pytest.mark.parametrize("text", ["{}", "[3]", '{"diameter": null}'])
-def test_a_description_without_diameter_is_passed_over(star: Path, text: str):
-    (star.parent / "run.json").write_text(text, encoding="utf-8")
-    assert find_diameter(star) == scenes.DIAMETER
-
-
-def test_an_unknown_diameter_names_the_option(star: Path):
     (star.parent / "dataset.json").unlink()
-    assert find_diameter(star) is None
     with pytest.raises(InputError, match=r"particles.star.*--diameter"):
         load_dataset(star)
     assert load_dataset(star, diameter=80.0).diameter == 80.0
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", '{"diameter": "wide"}', '{"diameter": [3]}', '{"diameter": 0}', '{"diameter": NaN}']
-)
-def test_a_broken_description_names_the_file_and_the_option(star: Path, text: str):
-    (star.parent / "run.json").write_text(text, encoding="utf-8")
-    with pytest.raises(FormatError, match=r"run.json.*--diameter") as caught:
-        find_diameter(star)
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_images_are_listed(star: Path):

@@ -59,10 +59,11 @@ class Options:
 
 def run(options: Options) -> int:
     """Classify, show and write."""
+    from deeppicker.formats.recorded import Recorded
     from deeppicker.particles.classify import files
     from deeppicker.particles.classify.relion import classify as classify_by_relion
     from deeppicker.particles.classify.report import report_of
-    from deeppicker.training.data import find_pixel_size, load_dataset, recorded
+    from deeppicker.training.data import load_dataset
 
     files.check(options.output, options.overwrite)
     dataset = load_dataset(
@@ -89,8 +90,9 @@ def run(options: Options) -> int:
             task = progress.add_task("classifying", total=config.iterations)
             start, found = classify(windows, config, lambda done: progress.update(task, completed=done))
     report = report_of(windows, picks, start, found, dataset.diameter, config)
-    bright = options.invert or bool(recorded(options.picks, "run.json").get("invert"))
-    size = options.pixel_size if options.pixel_size is not None else find_pixel_size(options.picks)
+    recorded = Recorded(options.picks)
+    bright = options.invert or recorded.invert
+    size = options.pixel_size if options.pixel_size is not None else recorded.pixel_size
     settings = {"made_by": "deeppicker classify", "diameter": dataset.diameter, "invert": bright, "pixel_size": size}
     files.write(options.output, report, settings if options.reject else None)
     good = int((report.quality.quality >= config.least).sum())

@@ -28,8 +28,8 @@ from deeppicker.evaluation.compare import Comparison, PickSet, compare, consensu
 from deeppicker.formats import find_micrographs, read_picks, write_picks
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import without_uid
+from deeppicker.formats.recorded import Recorded
 from deeppicker.formats.text import one_line
-from deeppicker.training.data import find_diameter, find_pixel_size
 
 _MATCH_DIAMETERS = 0.3  # as `deeppicker evaluate`: 0.2 boxes of 1.5 diameters (paper, section 4.4)
 _CONSENSUS_KINDS = (".star", ".csv", ".tsv", ".txt", "")
@@ -177,7 +177,7 @@ def _radius(options: Options) -> tuple[float, str]:
         return options.radius_pixels, "pixels"
     if options.radius is not None:
         return options.radius, "Å"
-    known = options.diameter or next(filter(None, map(find_diameter, options.sets)), None)
+    known = options.diameter or next(filter(None, (Recorded(path).diameter for path in options.sets)), None)
     if known is None:
         raise InputError(
             "no particle diameter is recorded beside the sets; set --diameter, --radius or --radius-pixels"
@@ -200,7 +200,7 @@ def _pixel_sizes(options: Options, sets: Sequence[PickSet], keys: Sequence[str])
     by_key: dict[str, list[MicrographEntry]] = {}
     for entry in _entries(options, sets):
         by_key.setdefault(_key(entry.name), []).append(entry)
-    recorded = next(filter(None, map(find_pixel_size, options.sets)), None)
+    recorded = next(filter(None, (Recorded(path).pixel_size for path in options.sets)), None)
     found = {key: micrograph_info(by_key.get(key, ()), recorded) for key in keys}
     return {key: None if info is None else info.pixel_size for key, info in found.items()}
 

@@ -25,13 +25,13 @@ from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import merge, micrograph_of
+from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, Recorded, file_of
 from deeppicker.formats.relion.star import read_micrographs
 from deeppicker.formats.text import one_line
-from deeppicker.training.data import find_diameter, find_pixel_size, recorded
 
 _ROWS_SHOWN = 24
 _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
-_TABLES_IN_FOLDER = ("autopick.star", "particles.star")
+_TABLES_IN_FOLDER = (AUTOPICK, "particles.star")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def run(options: Options) -> int:
         threshold=threshold,
     )
     entries = _entries(options, picks, reference)
-    size = options.pixel_size if options.pixel_size is not None else find_pixel_size(options.picks)
+    size = options.pixel_size if options.pixel_size is not None else Recorded(options.picks).pixel_size
     info = {item.key: micrograph_info(entries.get(item.key, ()), size) for item in reference}
     known = {key: value for key, value in info.items() if value is not None}
     _warn_outside([*picks, *reference], known)
@@ -102,18 +102,16 @@ def _all_candidates(options: Options) -> tuple[list[Picks], float | None]:
 
     Curves, average precision and the best threshold look at all candidates.
     """
-    picks, threshold = read_picks(options.picks), options.threshold
-    folder = options.picks if options.picks.is_dir() else options.picks.parent
-    select = recorded(folder, "run.json").get("select") or {}
-    if options.picks not in (folder, folder / "autopick.star") or select.get("num_particles", 0) is not None:
-        return picks, threshold
+    picks, recorded = read_picks(options.picks), Recorded(options.picks)
+    if recorded.threshold is None or options.picks not in (recorded.folder, recorded.folder / AUTOPICK):
+        return picks, options.threshold
     rest = [
         replace(found, micrograph=item.micrograph)
         for item in picks
-        if (path := folder / "candidates" / f"{item.key}_candidates.star").is_file()
+        if (path := file_of(recorded.folder, CANDIDATES, item.micrograph)).is_file()
         for found in read_picks(path)
     ]
-    return merge([*picks, *rest]), select["threshold"] if threshold is None else threshold
+    return merge([*picks, *rest]), recorded.threshold if options.threshold is None else options.threshold
 
 
 def _warn_outside(picks: Sequence[Picks], info: Mapping[str, MicrographInfo]) -> None:
@@ -139,7 +137,7 @@ def particle_diameter(given: float | None, picks: Path, reference: Path | None) 
         If none of these tells; the message names ``--diameter``.
     """
     sources = [picks] if reference is None else [reference, picks]  # that of a run may be an estimate
-    known = given if given is not None else next(filter(None, map(find_diameter, sources)), None)
+    known = given if given is not None else next(filter(None, (Recorded(source).diameter for source in sources)), None)
     if known is None:
         where = " or ".join(str(source) for source in sources)
         raise InputError(one_line(f"no particle diameter is recorded beside {where}; set --diameter (in Å)"))

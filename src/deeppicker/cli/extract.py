@@ -17,6 +17,7 @@ from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
 from deeppicker.formats.names import distinct_keys
+from deeppicker.formats.recorded import list_of
 from deeppicker.formats.relion.particles import Acquisition, Stack, read_acquisitions, write_particles
 from deeppicker.particles.extract import ExtractJob, Request
 
@@ -106,7 +107,7 @@ def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
 
 def _named_in(coordinates: Path) -> Path:
     """Return the file that names the micrographs of coordinates."""
-    path = coordinates / "autopick.star" if coordinates.is_dir() else coordinates
+    path = list_of(coordinates)
     if path.suffix.lower() not in (".star", ".cs") or not path.is_file():
         raise InputError(f"{coordinates} does not tell where the micrographs are; set --micrographs")
     return path

@@ -18,8 +18,8 @@ from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectC
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs
+from deeppicker.formats.recorded import AUTOPICK, Recorded
 from deeppicker.runs.folder import RunFolder
-from deeppicker.training.data import find_diameter
 
 _NOTHING = (
     "no particles are in sight, so the coordinate files are empty; if there are some, set --diameter (in Å), "
@@ -75,7 +75,7 @@ def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
         staff(options.work, options.cluster, len(mine), options.output, show.text) as crew,
     ):
         model = load_model(options.subject.model)
-        earlier = find_diameter(options.output) if options.output.is_dir() and not options.overwrite else None
+        earlier = Recorded(options.output).diameter if options.output.is_dir() and not options.overwrite else None
         size = kept_diameter(options.subject, model, earlier)
         size = size or settle_diameter(options.subject, options.size, model, entries, (crew, show))
         task = Task(model, size.value, source_of(options.subject), options.steps)
@@ -154,7 +154,7 @@ def _report(folder: RunFolder, entries: Sequence[MicrographEntry], picked: int, 
     right, particles = sum(row.right for row in good), sum(row.particles for row in good)
     show.say(
         f"{picks:,} picks in {len(good):,} of {len(rows):,} micrographs "
-        f"({len(rows) - picked:,} were done before) -> {folder.folder / 'autopick.star'}",
+        f"({len(rows) - picked:,} were done before) -> {folder.folder / AUTOPICK}",
         "end",
         picks=picks,
         micrographs=len(good),

@@ -25,10 +25,10 @@ from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectC
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.recorded import AUTOPICK, Recorded
 from deeppicker.runs.arrivals import Arrivals
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Row
-from deeppicker.training.data import find_diameter
 
 if TYPE_CHECKING:
     pass
@@ -125,7 +125,7 @@ def run(options: Options) -> int:
     ):
         model = load_model(options.subject.model)
         feed = _Feed(options, stop, show)
-        earlier = find_diameter(options.output)
+        earlier = Recorded(options.output).diameter
         known = any(diameter is not None for diameter in (options.subject.diameter, model.diameter, earlier))
         needed = 1 if known else options.size.looked_at
         first = feed.first(needed)
@@ -286,7 +286,7 @@ def _report(folder: RunFolder, names: Sequence[str], totals: Totals, show: Show)
     status = totals.status(time.monotonic(), 0)
     show.say(
         f"{status['picks']:,} picks in {status['micrographs']:,} micrographs, {status['failed']:,} failed "
-        f"-> {folder.folder / 'autopick.star'}",
+        f"-> {folder.folder / AUTOPICK}",
         "end",
         **status,
     )

@@ -38,15 +38,14 @@ from deeppicker.config import SelectConfig
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, PICKS, RUN, SELECT, SUMMARY, THRESHOLD
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import one_line
 from deeppicker.picking.threshold import choose_threshold
-from deeppicker.runs.results import CANDIDATES, PICKS, Results, Row, row_of
+from deeppicker.runs.results import Results, Row, row_of
 
 _COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
 _PROVISIONAL = 0.3  # threshold until one is chosen
-_THRESHOLD = "threshold"  # key in run.json; that of the picks, chosen or given
-_SELECTED = "select"  # key in run.json; null while some files may follow another selection
 _REFRESH = 10.0  # seconds between rewrites of the two tables during a run
 
 
@@ -93,16 +92,16 @@ class RunFolder:
         holds_picks = bool(self.results.finished())
         if earlier is None and not overwrite and holds_picks:
             raise InputError(
-                f"{self.folder} holds picks but no run.json, so another program made them; "
+                f"{self.folder} holds picks but no {RUN}, so another program made them; "
                 "choose another --output, or set --overwrite to delete them"
             )
-        state = {key: (earlier or {}).pop(key, None) for key in (_SELECTED, _THRESHOLD)}
+        state = {key: (earlier or {}).pop(key, None) for key in (SELECT, THRESHOLD)}
         if earlier is None or (earlier != self._settings and not holds_picks):
             self.results.clear()
             self._summary_file.unlink(missing_ok=True)
         else:
             _refuse_mixture(self.folder, earlier, self._settings)
-            if state[_SELECTED] != self._selected:
+            if state[SELECT] != self._selected:
                 self._selected = None
             self._rows = {micrograph_key(row.micrograph): row for row in self.results.records() if self._counts(row)}
         self._write_settings()
@@ -228,7 +227,7 @@ class RunFolder:
         """Write what is known of the micrographs as RELION's list and as a summary."""
         rows = self.rows
         done = [(row.micrograph, str(self.results.file(PICKS, row.micrograph))) for row in rows if not row.error]
-        star.write_autopick(self.folder / "autopick.star", done)
+        star.write_autopick(self.folder / AUTOPICK, done)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -253,16 +252,16 @@ class RunFolder:
 
     @property
     def _run_file(self) -> Path:
-        return self.folder / "run.json"
+        return self.folder / RUN
 
     @property
     def _summary_file(self) -> Path:
-        return self.folder / "summary.csv"
+        return self.folder / SUMMARY
 
     def _write_settings(self) -> None:
         atomic_write(
             self._run_file,
-            json.dumps({**self._settings, _SELECTED: self._selected, _THRESHOLD: self.threshold}, indent=2) + "\n",
+            json.dumps({**self._settings, SELECT: self._selected, THRESHOLD: self.threshold}, indent=2) + "\n",
         )
 
     def _read_settings(self) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from deeppicker.config import DiameterConfig, PickConfig
 from deeppicker.core import Found, Micrograph, MicrographEntry, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError, OutputError
 from deeppicker.formats import read_micrograph
+from deeppicker.formats.recorded import PICKS_SUFFIX
 from deeppicker.networks.model import Model
 from deeppicker.parallel.processes import Each, each_again
 from deeppicker.picking.diameter import Evidence, gather
@@ -243,7 +244,7 @@ def refuse_twins(entries: Sequence[MicrographEntry]) -> None:
         key = micrograph_key(entry.name)
         if key in seen:
             raise InputError(
-                f"{seen[key]} and {entry.name} would both write {key}_autopick.star; "
+                f"{seen[key]} and {entry.name} would both write {key}{PICKS_SUFFIX}; "
                 "pick them into separate --output folders"
             )
         seen[key] = entry.name

@@ -15,19 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from deeppicker.core import Found, Picks, micrograph_key
+from deeppicker.core import Found, Picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.images import raster
+from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD, REJECTED, file_of
 from deeppicker.formats.relion import star
-
-PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
-    "{}_autopick.star",
-    "candidates/{}_candidates.star",
-    "candidates/{}_rejected.star",
-    "junk/{}_junk.png",
-    "records/{}.json",
-)
-"""Where the files of a micrograph lie in the folder, by its key; the picks first, since they mark it as done."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +59,8 @@ class Results:
         return replace(self, folder=self.folder.resolve())
 
     def file(self, kind: str, name: str) -> Path:
-        """Return a file of a micrograph; ``kind`` is one of the constants of this module."""
-        return self.folder / kind.format(micrograph_key(name))
+        """Return a file of a micrograph; ``kind`` is one of the patterns of `formats.recorded`."""
+        return file_of(self.folder, kind, name)
 
     def is_done(self, name: str) -> bool:
         """Return whether the picks of a micrograph are complete."""

@@ -30,6 +30,7 @@ from deeppicker.core import micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.images import raster
+from deeppicker.formats.recorded import DATASET, DATASET_DIAMETER
 from deeppicker.formats.relion.simulated import SimulatedMicrograph, write_truth
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import Scene, simulate_micrograph
@@ -131,7 +132,7 @@ def read_all(paths: Sequence[Path]) -> list[Volume]:
 def make(job: Job) -> str:
     """Simulate the micrographs of one particle, unless the folder holds them already; return its name."""
     settings = json.loads(json.dumps({"simulate": asdict(job.config), "seed": job.seed, "micrographs": job.number}))
-    description = job.folder / "dataset.json"
+    description = job.folder / DATASET
     if description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("settings") == settings:
         return job.particle.name
     threads = torch.get_num_threads()
@@ -148,7 +149,7 @@ def make(job: Job) -> str:
     write_truth(job.folder, [_truth(name, scene) for name, scene in scenes.items()])
     content = {
         "name": job.particle.name,
-        "particle_diameter_angstrom": round(job.particle.diameter, 1),
+        DATASET_DIAMETER: round(job.particle.diameter, 1),
         "num_micrographs": len(scenes),
         "num_particles": sum(len(scene.positions) for scene in scenes.values()),
         "settings": settings,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from deeppicker.core import Micrograph, MicrographEntry, Picks, micrograph_key
-from deeppicker.errors import FormatError, InputError
+from deeppicker.errors import InputError
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.inputs import find_micrographs
+from deeppicker.formats.recorded import Recorded, list_of
 from deeppicker.formats.relion.star import read_micrographs
 
 _BACKGROUND_DIAMETERS = (14.0, 20.0, 28.0, 40.0, 60.0)  # pixels
@@ -99,7 +98,8 @@ def load_dataset(
     InputError
         If the diameter is unknown, or none of the micrographs can be found.
     """
-    known = diameter if diameter is not None else find_diameter(picks)
+    recorded = Recorded(picks)
+    known = diameter if diameter is not None else recorded.diameter
     if known is None:
         raise InputError(f"{picks}: the particle diameter is not known; set --diameter (in Å)")
     entries = _entries(picks, micrographs)
@@ -121,8 +121,8 @@ def load_dataset(
             f"{picks}: none of its {len(named)} micrographs was found (looked for {looked}); "
             "set --micrographs to their folder"
         )
-    size = pixel_size if pixel_size is not None else find_pixel_size(picks)
-    bright = invert or bool(recorded(picks, "run.json").get("invert"))
+    size = pixel_size if pixel_size is not None else recorded.pixel_size
+    bright = invert or recorded.invert
     labelled = [
         Labelled(
             partial(_read, entry, size, bright),
@@ -161,51 +161,12 @@ def load_background(inputs: Sequence[str], *, invert: bool = False) -> list[Data
     ]
 
 
-def find_diameter(picks: Path) -> float | None:
-    """Return the particle diameter in Å that is recorded beside a file (or in a folder) of coordinates, if any.
-
-    ``run.json`` is what `deeppicker pick` leaves (key ``diameter``), ``dataset.json`` describes a published data set
-    (key ``particle_diameter_angstrom``).
-    """
-    for name, key in (("run.json", "diameter"), ("dataset.json", "particle_diameter_angstrom")):
-        length = _length(picks, name, key, "--diameter")
-        if length is not None:
-            return length
-    return None
-
-
-def find_pixel_size(picks: Path) -> float | None:
-    """Return the pixel size in Å that was set for the run which made the picks, if any (``run.json``)."""
-    return _length(picks, "run.json", "pixel_size", "--pixel-size")
-
-
-def _length(picks: Path, name: str, key: str, option: str) -> float | None:
-    value = recorded(picks, name).get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise FormatError(f"{name} beside {picks} has {key} {value!r}, which is no length; set {option}")
-    return float(value)
-
-
-def recorded(picks: Path, name: str) -> dict[str, Any]:
-    """Return the content of a JSON file beside a file, or in a folder, of coordinates; empty if there is none."""
-    path = (picks if picks.is_dir() else picks.parent) / name
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); remove it, or set --diameter and --pixel-size") from error
-    return content if isinstance(content, dict) else {}
-
-
 def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]:
     """Return where the micrographs are, by key."""
     if micrographs is not None:
         found = find_micrographs([micrographs])
     else:
-        star = picks / "autopick.star" if picks.is_dir() else picks
+        star = list_of(picks)
         if star.suffix.lower() != ".star" or not star.is_file():
             raise InputError(f"{picks} does not say where its micrographs are; set --micrographs to their folder")
         found = read_micrographs(star)

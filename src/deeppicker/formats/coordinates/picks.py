@@ -13,12 +13,12 @@ from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.coordinates import box, cbox, cryosparc, csv_table, eman_json, scipion, topaz
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.names import distinct_keys, merge
+from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import files_in, is_file, one_line
 
 FolderFormat = Literal["star", "box", "cbox", "json", "pos", "automatch"]
 
-_AUTOPICK = "autopick.star"
 _AUTOMATCH = "_automatch.star"
 _SUPPORTED = (
     ".star (RELION, Gautomatch), .cs (cryoSPARC), .cbox (crYOLO), .box (EMAN), _info.json (EMAN2), .pos (Scipion), "
@@ -28,7 +28,7 @@ _SUPPORTED = (
 _FOLDER_KINDS = (".star", ".cs", ".cbox", ".box", eman_json.SUFFIX, ".pos", ".csv", ".tsv", ".txt")
 # What a folder's files are called after the micrograph's name.
 _FOLDER_SUFFIXES: dict[FolderFormat, str] = {
-    "star": "_autopick.star",
+    "star": PICKS_SUFFIX,
     "automatch": _AUTOMATCH,
     "box": ".box",
     "cbox": ".cbox",
@@ -64,8 +64,8 @@ def read_picks(path: str | Path, *, y_direction_known: bool = False) -> list[Pic
     path = Path(path)
     if not os.path.isdir(path):  # noqa: PTH112 - False where Path.is_dir raises
         return _read_file(path, y_direction_known)
-    if is_file(path / _AUTOPICK):
-        return star.read(path / _AUTOPICK)
+    if is_file(path / AUTOPICK):
+        return star.read(path / AUTOPICK)
     return merge(item for file in _files_of(path) for item in _read_file(file, y_direction_known))
 
 
@@ -176,7 +176,7 @@ def _write_folder(folder: Path, picks: Sequence[Picks], box_size: int | None, fo
     contents = dict(zip(files, texts, strict=True))
     if folder_format == "star":
         rows = [(item.micrograph, str(file)) for file, item in zip(files, picks, strict=True)]
-        contents[folder / _AUTOPICK] = star.autopick_text(rows)
+        contents[folder / AUTOPICK] = star.autopick_text(rows)
     make_folder(folder)
     for file, text in contents.items():
         atomic_write(file, text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deeppicker.errors import DeepPickerError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX
 from deeppicker.formats.star_table import format_table, read_tables
 from deeppicker.formats.text import one_line
 
@@ -19,8 +20,6 @@ COORDINATES = "coordinates"  # folder in that of the job, for RELION 3.1
 
 _NODES = "RELION_OUTPUT_NODES.star"
 _PIPELINE = "default_pipeline.star"
-_LIST = "autopick.star"
-_SUFFIX = "_autopick.star"
 _NODE, _TYPE, _LABEL = "rlnPipeLineNodeName", "rlnPipeLineNodeType", "rlnPipeLineNodeTypeLabel"
 _MICROGRAPH, _COORDINATE_FILE = "rlnMicrographName", "rlnMicrographCoordinates"
 # The node type "coordinates" in the three ways that RELION had to write it (its src/pipeline_jobs.h).
@@ -75,9 +74,9 @@ def write_output_nodes(folder: str, version: int) -> None:
         If the file cannot be written.
     """
     if version == 3:
-        columns = {_NODE: [f"{folder}{COORDINATES}/coords_suffix{_SUFFIX}"], _TYPE: [_TYPE_3]}
+        columns = {_NODE: [f"{folder}{COORDINATES}/coords_suffix{PICKS_SUFFIX}"], _TYPE: [_TYPE_3]}
     else:
-        columns = {_NODE: [folder + _LIST], _LABEL: [_LABEL_4 if version == 4 else _LABEL_5]}
+        columns = {_NODE: [folder + AUTOPICK], _LABEL: [_LABEL_4 if version == 4 else _LABEL_5]}
     atomic_write(Path(folder) / _NODES, format_table("output_nodes", columns))
 
 
@@ -103,9 +102,9 @@ def lay_out(folder: Path, micrographs: str) -> list[str]:
     OutputError
         If a file cannot be written.
     """
-    table = next(table for table in read_tables(folder / _LIST) if table.name == "coordinate_files")
+    table = next(table for table in read_tables(folder / AUTOPICK) if table.name == "coordinate_files")
     root = make_folder(folder / COORDINATES)
-    atomic_write(root / f"coords_suffix{_SUFFIX}", micrographs + "\n")
+    atomic_write(root / f"coords_suffix{PICKS_SUFFIX}", micrographs + "\n")
     left_out = []
     for name, file in zip(table.columns.get(_MICROGRAPH, []), table.columns.get(_COORDINATE_FILE, []), strict=True):
         place = coordinate_file(name)
@@ -123,7 +122,7 @@ def coordinate_file(micrograph: str) -> str:
     'Movies/mic_001_autopick.star'
     """
     name = _JOB.sub("", micrograph)
-    return (name.rpartition(".")[0] or name) + _SUFFIX
+    return (name.rpartition(".")[0] or name) + PICKS_SUFFIX
 
 
 def _link(target: Path, link: Path) -> None:

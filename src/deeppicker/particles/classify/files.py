@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 from deeppicker.core import Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import make_folder
+from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import one_line
 from deeppicker.particles.classify.quality import Quality
@@ -153,11 +154,11 @@ def _fill(new: Path, final: Path, report: Report, settings: Mapping[str, object]
     kept.mkdir()
     listed = []
     for item in report.kept_picks():
-        name = f"{item.key}_autopick.star"
-        star.write_coordinates(kept / name, item)
-        listed.append((item.micrograph, str(final / KEPT / name)))
-    star.write_autopick(kept / "autopick.star", listed)
-    (kept / "run.json").write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        file = file_of(kept, PICKS, item.micrograph)
+        star.write_coordinates(file, item)
+        listed.append((item.micrograph, str(final / KEPT / file.name)))
+    star.write_autopick(kept / AUTOPICK, listed)
+    (kept / RUN).write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
 
 
 def _particles(report: Report) -> str:

@@ -1,0 +1,121 @@
+"""What stands beside coordinates: the files of a run folder by name, and what a run or a data set recorded.
+
+`deeppicker pick` leaves a run folder and its ``run.json``; a published or simulated data set has a ``dataset.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deeppicker.core import micrograph_key
+from deeppicker.errors import FormatError
+
+RUN, DATASET = "run.json", "dataset.json"
+AUTOPICK, SUMMARY = "autopick.star", "summary.csv"
+PICKS_SUFFIX = "_autopick.star"
+PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
+    f"{{}}{PICKS_SUFFIX}",
+    "candidates/{}_candidates.star",
+    "candidates/{}_rejected.star",
+    "junk/{}_junk.png",
+    "records/{}.json",
+)
+"""Where the files of a micrograph lie in a run folder, by its key; the picks first, since they mark it as done."""
+SELECT, THRESHOLD = "select", "threshold"  # keys of run.json that may change without new picks
+DATASET_DIAMETER = "particle_diameter_angstrom"  # key of dataset.json
+
+
+def file_of(folder: Path, kind: str, name: str) -> Path:
+    """Return a file of a micrograph in a run folder; ``kind`` is one of the patterns of this module."""
+    return folder / kind.format(micrograph_key(name))
+
+
+def list_of(coordinates: Path) -> Path:
+    """Return the file that names the micrographs: the list of a folder of coordinates, or the coordinate file."""
+    return coordinates / AUTOPICK if coordinates.is_dir() else coordinates
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is recorded beside coordinates.
+
+    The files are read when a value is first asked for, so that an option can stand in for a broken one. Each property
+    is None (or False) if nothing is recorded, and raises FormatError if the file or its value cannot be used.
+
+    Parameters
+    ----------
+    coordinates : Path
+        A file of coordinates, or a folder of them.
+    """
+
+    coordinates: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the coordinates."""
+        return self.coordinates if self.coordinates.is_dir() else self.coordinates.parent
+
+    @property
+    def diameter(self) -> float | None:
+        """Particle diameter in Å, of the run or else of the data set."""
+        of_run = self._length(RUN, self._run, "diameter", "--diameter")
+        return of_run if of_run is not None else self._length(DATASET, self._dataset, DATASET_DIAMETER, "--diameter")
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Å per pixel, if it was set for the run."""
+        return self._length(RUN, self._run, "pixel_size", "--pixel-size")
+
+    @property
+    def invert(self) -> bool:
+        """Whether the run took the particles to be bright."""
+        return bool(self._run.get("invert"))
+
+    @property
+    def threshold(self) -> float | None:
+        """Score that tells the picks of a finished run from its other candidates, given or chosen for the run.
+
+        None if that is not all that tells them apart: a number of picks was asked for, or the selection is not done.
+        """
+        select = self._run.get(SELECT)
+        if not isinstance(select, dict) or select.get("num_particles", 0) is not None:
+            return None
+        value = self._run.get(THRESHOLD)  # that in ``select`` is None when it was chosen for the run
+        if value is not None and not _is_number(value):
+            raise FormatError(f"{self.folder / RUN} has {THRESHOLD} {value!r}, which is no score; remove the file")
+        return value
+
+    @cached_property
+    def _run(self) -> Mapping[str, Any]:
+        return _content(self.folder / RUN)
+
+    @cached_property
+    def _dataset(self) -> Mapping[str, Any]:
+        return _content(self.folder / DATASET)
+
+    def _length(self, name: str, content: Mapping[str, Any], key: str, option: str) -> float | None:
+        value = content.get(key)
+        if value is None:
+            return None
+        if not _is_number(value) or not value > 0:
+            raise FormatError(f"{name} beside {self.coordinates} has {key} {value!r}, which is no length; set {option}")
+        return float(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read ({error}); remove it, or set --diameter and --pixel-size") from error
+    return content if isinstance(content, dict) else {}
