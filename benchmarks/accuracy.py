@@ -33,8 +33,10 @@ from scipy import ndimage
 
 from deeppicker.config import CropConfig, DiameterConfig, SelectConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
-from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate_picks
-from deeppicker.evaluation.figures import overlay_agreement
+from deeppicker.evaluation.agreement import agree
+from deeppicker.evaluation.evaluate import evaluate_picks
+from deeppicker.evaluation.overlays import overlay_agreement
+from deeppicker.evaluation.results import EvaluateConfig, Evaluation, MicrographInfo
 from deeppicker.imaging.noise import without_structure
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.diameter import estimate_diameter

@@ -19,7 +19,7 @@ import numpy as np
 
 from accuracy import MOLECULES, RESULTS, compare, parse_options, summarised
 from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfig
-from deeppicker.evaluation.evaluate import Evaluation
+from deeppicker.evaluation.results import Evaluation
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.folder import threshold_of

@@ -3,9 +3,9 @@ from .core import Grid as Grid
 from .core import Micrograph as Micrograph
 from .core import Picks as Picks
 from .errors import DeepPickerError as DeepPickerError
-from .evaluation.evaluate import EvaluateConfig as EvaluateConfig
-from .evaluation.evaluate import MicrographInfo as MicrographInfo
 from .evaluation.evaluate import evaluate_picks as evaluate_picks
+from .evaluation.results import EvaluateConfig as EvaluateConfig
+from .evaluation.results import MicrographInfo as MicrographInfo
 from .formats import find_micrographs as find_micrographs
 from .formats import read_micrograph as read_micrograph
 from .formats import read_picks as read_picks

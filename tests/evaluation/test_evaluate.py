@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate_picks
+from deeppicker.evaluation.agreement import agree
+from deeppicker.evaluation.evaluate import evaluate_picks
 from deeppicker.evaluation.matching import match
+from deeppicker.evaluation.results import EvaluateConfig, Evaluation, MicrographInfo
 
 HEIGHT, WIDTH = 900, 1400
 PIXEL_SIZE = 2.0

@@ -12,8 +12,9 @@ import scenes
 from deeppicker.cli.main import main
 from deeppicker.core import Picks
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks, write_picks
+from deeppicker.formats.orientation import ORIENTATIONS, Orientation
 from deeppicker.formats.recorded import Recorded
-from deeppicker.particles.orientation import CORE, ORIENTATIONS, Orientation, Verdict, contrast_map, contrasts, judge
+from deeppicker.particles.orientation import CORE, Verdict, contrast_map, contrasts, judge
 
 SETS = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
 

@@ -14,11 +14,12 @@ from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import Length
-from deeppicker.cli.convert import match_names
 from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks
-from deeppicker.particles.orientation import ORIENTATIONS, Contrasts, Verdict, contrasts, judge
+from deeppicker.formats.names import match_names
+from deeppicker.formats.orientation import ORIENTATIONS
+from deeppicker.particles.orientation import Contrasts, Verdict, contrasts, judge
 
 
 @dataclass(frozen=True, kw_only=True)

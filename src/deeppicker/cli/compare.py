@@ -21,12 +21,13 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.types import Length, OptionalFile, Where
-from deeppicker.cli.evaluate import entries_of_star, micrograph_info
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.evaluation.compare import Comparison, PickSet, compare, consensus
+from deeppicker.evaluation.known import micrograph_info
 from deeppicker.formats import find_micrographs, read_picks, write_picks
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.inputs import named_micrographs
 from deeppicker.formats.names import without_uid
 from deeppicker.formats.recorded import Recorded
 from deeppicker.formats.text import one_line
@@ -96,9 +97,9 @@ def run(options: Options) -> int:
     if options.csv is not None:
         atomic_write(options.csv, _csv(comparison))
     if options.png is not None:
-        from deeppicker.evaluation import figures
+        from deeppicker.evaluation.curves import agreement_matrix
 
-        atomic_write(options.png, figures.agreement_matrix(comparison.labels, comparison.found))
+        atomic_write(options.png, agreement_matrix(comparison.labels, comparison.found))
     if options.consensus is not None:
         found = consensus(sets, radii, options.at_least)
         names = {key: item.micrograph for key, item in zip(keys, found, strict=True)}
@@ -208,7 +209,7 @@ def _pixel_sizes(options: Options, sets: Sequence[PickSet], keys: Sequence[str])
 def _entries(options: Options, sets: Sequence[PickSet]) -> list[MicrographEntry]:
     entries = []
     for path, item in zip(options.sets, sets, strict=True):
-        entries += entries_of_star(path, list(item.picks.values()))
+        entries += named_micrographs(path, list(item.picks.values()))
     return entries + (find_micrographs([options.micrographs]) if options.micrographs is not None else [])
 
 

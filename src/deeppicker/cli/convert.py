@@ -12,7 +12,7 @@ import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from deeppicker.cli._shared.types import Length, Probability, Where
-from deeppicker.core import MicrographEntry, Picks, micrograph_key
+from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
     find_micrographs,
@@ -24,7 +24,9 @@ from deeppicker.formats import (
 from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.coordinates.picks import FolderFormat
-from deeppicker.formats.names import merge, uid_of, without_uid
+from deeppicker.formats.inputs import size_of
+from deeppicker.formats.names import match_names, merge, without_uid
+from deeppicker.formats.orientation import Orientation, turned
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import is_file, one_line
 
@@ -93,12 +95,8 @@ def run(options: Options) -> int:
     picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
     matched = match_names(picks, entries)
-    if options.swap_xy:
-        picks = [replace(item, positions=item.positions[:, ::-1]) for item in picks]
-    if options.flip_x:
-        picks = [_mirrored(item, matched) for item in picks]
-    if options.flip_y:
-        picks = [_flipped(item, matched) for item in picks]
+    orientation = Orientation(options.swap_xy, options.flip_x, options.flip_y)
+    picks = [turned(item, orientation, matched.get(item.micrograph)) for item in picks]
     if options.min_score is not None:
         picks = _at_least(picks, options.min_score, options.input)
     sizes = _pixel_sizes(options, picks, matched) if options.output.suffix.lower() == ".star" else None
@@ -137,58 +135,9 @@ def _check(options: Options) -> None:
         raise InputError(one_line(f"--relion 3.0 is for a particles table; {options.output} is no .star file"))
 
 
-def match_names(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
-    """Return each micrograph's image by name.
-
-    That is the same name, else the same without folder and extension, else the same without cryoSPARC's UID too.
-    """
-    by_name = {entry.name: [entry] for entry in entries}
-    by_key: dict[str, list[MicrographEntry]] = {}
-    by_rest: dict[str, list[MicrographEntry]] = {}
-    for entry in entries:
-        by_key.setdefault(micrograph_key(entry.name), []).append(entry)
-        by_rest.setdefault(without_uid(micrograph_key(entry.name)), []).append(entry)
-    matched = {}
-    for item in picks:
-        candidates = by_name.get(item.micrograph) or by_key.get(item.key) or by_rest.get(without_uid(item.key), [])
-        if len(candidates) > 1:
-            both = f"{candidates[0].name} and {candidates[1].name}"
-            raise InputError(one_line(f"{item.micrograph} could be {both}; give --micrographs with one of them"))
-        if candidates:
-            matched[item.micrograph] = candidates[0]
-    return matched
-
-
-def _flipped(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
-    if picks.micrograph not in matched:
-        raise InputError(
-            one_line(f"--flip-y needs the height of {picks.micrograph}, which --micrographs does not hold; add it")
-        )
-    height = _image_size(matched[picks.micrograph]).height
-    x, y = picks.positions.T
-    return replace(picks, positions=np.stack([x, height - 1 - y], axis=1))
-
-
-def _mirrored(picks: Picks, matched: Mapping[str, MicrographEntry]) -> Picks:
-    if picks.micrograph not in matched:
-        raise InputError(
-            one_line(f"--flip-x needs the width of {picks.micrograph}, which --micrographs does not hold; add it")
-        )
-    x, y = picks.positions.T
-    return replace(picks, positions=np.stack([read_header(matched[picks.micrograph].path).width - 1 - x, y], axis=1))
-
-
 def _new_name(picks: Picks, matched: Mapping[str, MicrographEntry], uid_prefix: str) -> str:
     name = matched[picks.micrograph].name if picks.micrograph in matched else picks.micrograph
     return without_uid(name) if uid_prefix == "strip" else name
-
-
-def _image_size(entry: MicrographEntry) -> MicrographSize:
-    uid = entry.uid if entry.uid is not None else uid_of(entry.name)
-    if entry.shape is not None:
-        return MicrographSize(*entry.shape, entry.pixel_size, uid)
-    header = read_header(entry.path)
-    return MicrographSize(header.height, header.width, entry.pixel_size or header.pixel_size, uid)
 
 
 def _image_sizes(
@@ -202,7 +151,7 @@ def _image_sizes(
     for item in picks:
         entry = matched.get(item.micrograph) or given.get(item.micrograph)
         if entry is not None:
-            sizes[new_names[item.micrograph]] = _image_size(entry)
+            sizes[new_names[item.micrograph]] = size_of(entry)
     unknown = [name for name, size in sizes.items() if size.uid is None]
     if unknown:
         print(

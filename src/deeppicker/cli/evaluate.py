@@ -17,21 +17,19 @@ from rich.table import Table
 
 from deeppicker.cli._shared.types import Length, OptionalFile, OptionalFolder, Probability, Where
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
-from deeppicker.errors import InputError
-from deeppicker.evaluation.evaluate import EvaluateConfig, Evaluation, MicrographInfo, agree, evaluate_picks
+from deeppicker.evaluation.agreement import agree
+from deeppicker.evaluation.evaluate import evaluate_picks
+from deeppicker.evaluation.known import micrograph_info, particle_diameter
 from deeppicker.evaluation.ranking import Rates
-from deeppicker.formats import read_header, read_micrograph, read_picks
+from deeppicker.evaluation.results import EvaluateConfig, Evaluation, MicrographInfo
+from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.coordinates import cryosparc
-from deeppicker.formats.inputs import find_micrographs
-from deeppicker.formats.names import merge, micrograph_of
+from deeppicker.formats.inputs import find_micrographs, named_micrographs
+from deeppicker.formats.names import merge
 from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, Recorded, file_of
-from deeppicker.formats.relion.star import read_micrographs
-from deeppicker.formats.text import one_line
 
 _ROWS_SHOWN = 24
 _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
-_TABLES_IN_FOLDER = (AUTOPICK, "particles.star")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,66 +123,9 @@ def _warn_outside(picks: Sequence[Picks], info: Mapping[str, MicrographInfo]) ->
             )
 
 
-# --- what is known about the micrographs --------------------------------------------------------
-
-
-def particle_diameter(given: float | None, picks: Path, reference: Path | None) -> float:
-    """Return the diameter given, of the data set of the reference, or of the run that made the picks, in Å.
-
-    Raises
-    ------
-    InputError
-        If none of these tells; the message names ``--diameter``.
-    """
-    sources = [picks] if reference is None else [reference, picks]  # that of a run may be an estimate
-    known = given if given is not None else next(filter(None, (Recorded(source).diameter for source in sources)), None)
-    if known is None:
-        where = " or ".join(str(source) for source in sources)
-        raise InputError(one_line(f"no particle diameter is recorded beside {where}; set --diameter (in Å)"))
-    return known
-
-
-def entries_of_star(source: Path, picks: Sequence[Picks]) -> list[MicrographEntry]:
-    """Return the micrographs that the STAR or .cs file ``source``, or the usual STAR file in a folder, names.
-
-    A STAR file of one micrograph's coordinates names none; ``picks``, its content, tells.
-    """
-    files = [source / name for name in _TABLES_IN_FOLDER] if source.is_dir() else [source]
-    entries = []
-    for file in files:
-        bare = len(picks) == 1 and picks[0].micrograph == micrograph_of(file)
-        if file.suffix.lower() == ".cs":
-            entries += cryosparc.read_micrographs(file)
-        elif file.suffix.lower() == ".star" and file.is_file() and not bare:
-            entries += read_micrographs(file)
-    return entries
-
-
-def micrograph_info(entries: Sequence[MicrographEntry], pixel_size: float | None) -> MicrographInfo | None:
-    """Return what the first entry that tells says; the image's header says the rest. None without pixel size.
-
-    Parameters
-    ----------
-    entries : sequence of MicrographEntry
-        All about one micrograph, the most trusted first.
-    pixel_size : float or None
-        Å per pixel that overrides all others.
-    """
-    header = next((read_header(entry.path) for entry in entries if entry.path.is_file()), None)
-    sizes = [pixel_size, *(entry.pixel_size for entry in entries), header.pixel_size if header else None]
-    size = next((value for value in sizes if value is not None), None)
-    if size is None:
-        return None
-    return MicrographInfo(
-        pixel_size=size,
-        size=(header.height, header.width) if header else None,
-        defocus=next((entry.defocus for entry in entries if entry.defocus is not None), None),
-    )
-
-
 def _entries(options: Options, picks: Sequence[Picks], reference: Sequence[Picks]) -> dict[str, list[MicrographEntry]]:
     """Return by micrograph key what the reference, the picks and the images say, the most trusted first."""
-    entries = entries_of_star(options.reference, reference) + entries_of_star(options.picks, picks)
+    entries = named_micrographs(options.reference, reference) + named_micrographs(options.picks, picks)
     if options.micrographs is not None:
         entries += find_micrographs([options.micrographs])
     by_key: dict[str, list[MicrographEntry]] = {}
@@ -261,16 +202,16 @@ def _number(value: float | None) -> str:
 
 
 def _draw_curves(evaluation: Evaluation, picks: Sequence[Picks], folder: Path) -> None:
-    from deeppicker.evaluation import figures
+    from deeppicker.evaluation import curves
 
     if evaluation.curve is not None:
-        curves = {"": evaluation.curve}
-        atomic_write(folder / "precision_recall.png", figures.precision_recall_figure(curves))
-        atomic_write(folder / "picks_ratio.png", figures.picks_ratio_figure(curves))
+        of_all = {"": evaluation.curve}
+        atomic_write(folder / "precision_recall.png", curves.precision_recall_figure(of_all))
+        atomic_write(folder / "picks_ratio.png", curves.picks_ratio_figure(of_all))
         scores = np.concatenate([item.scores for item in picks])
-        atomic_write(folder / "scores.png", figures.score_histogram({"": scores}))
+        atomic_write(folder / "scores.png", curves.score_histogram({"": scores}))
     if evaluation.defocus:
-        atomic_write(folder / "recall_by_defocus.png", figures.defocus_figure(evaluation.defocus))
+        atomic_write(folder / "recall_by_defocus.png", curves.defocus_figure(evaluation.defocus))
 
 
 def _draw_overlays(
@@ -281,7 +222,7 @@ def _draw_overlays(
     options: Options,
 ) -> None:
     """Draw some of the micrographs whose image is there, evenly from the lowest F1 to the highest."""
-    from deeppicker.evaluation import figures
+    from deeppicker.evaluation.overlays import overlay_agreement
 
     assert options.plots is not None
     picks, reference = ({item.key: item for item in side} for side in points)
@@ -300,5 +241,5 @@ def _draw_overlays(
             found = found.where(found.scores >= evaluation.config.threshold)
         micrograph = read_micrograph(path, pixel_size=info[key].pixel_size)
         agreement = agree(found, reference[key], info[key], evaluation.config)
-        picture = figures.overlay_agreement(micrograph, agreement, evaluation.config.particle_diameter)
+        picture = overlay_agreement(micrograph, agreement, evaluation.config.particle_diameter)
         atomic_write(options.plots / f"overlay_{key}.png", picture)

@@ -12,11 +12,10 @@ from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import Length, Where
-from deeppicker.cli.convert import match_names
 from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
-from deeppicker.formats.names import distinct_keys
+from deeppicker.formats.names import distinct_keys, match_names
 from deeppicker.formats.recorded import list_of
 from deeppicker.formats.relion.particles import Acquisition, Stack, read_acquisitions, write_particles
 from deeppicker.particles.extract import ExtractJob, Request

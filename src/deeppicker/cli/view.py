@@ -9,12 +9,14 @@ from pathlib import Path
 import tyro
 
 from deeppicker.cli._shared.types import Length, OptionalFile, Probability
-from deeppicker.cli.evaluate import entries_of_star, particle_diameter
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.evaluation.evaluate import Agreement, EvaluateConfig, MicrographInfo, agree
+from deeppicker.evaluation.agreement import Agreement, agree
+from deeppicker.evaluation.known import particle_diameter
+from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.inputs import named_micrographs
 from deeppicker.formats.text import one_line
 
 _NAMES_SHOWN = 3
@@ -48,7 +50,7 @@ def run(options: Options) -> int:
     DeepPickerError
         For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
     """
-    from deeppicker.evaluation import figures
+    from deeppicker.evaluation.overlays import overlay, overlay_agreement
 
     key = micrograph_key(options.micrograph)
     diameter = particle_diameter(options.diameter, options.picks, options.reference)
@@ -59,13 +61,13 @@ def run(options: Options) -> int:
     micrograph = read_micrograph(options.micrograph, pixel_size=_pixel_size(options, sources, contents))
     picks = _scored_above(found[-1], options.threshold, options.picks)
     if options.reference is None:
-        atomic_write(options.overlay, figures.overlay(micrograph, picks, diameter))
+        atomic_write(options.overlay, overlay(micrograph, picks, diameter))
         print(f"{key}: {len(picks)} picks")
         return 0
     height, width = micrograph.image.shape
     info = MicrographInfo(pixel_size=micrograph.pixel_size, size=(height, width))
     agreement = agree(picks, found[0], info, config)
-    atomic_write(options.overlay, figures.overlay_agreement(micrograph, agreement, diameter))
+    atomic_write(options.overlay, overlay_agreement(micrograph, agreement, diameter))
     print(f"{key}: {_summary(agreement)}")
     return 0
 
@@ -96,7 +98,7 @@ def _pixel_size(options: Options, sources: Sequence[Path], contents: Sequence[Se
         return options.pixel_size
     key = micrograph_key(options.micrograph)
     for path, content in zip(sources, contents, strict=True):
-        for entry in entries_of_star(path, content):
+        for entry in named_micrographs(path, content):
             if micrograph_key(entry.name) == key and entry.pixel_size is not None:
                 return entry.pixel_size
     return None

@@ -7,14 +7,18 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deeppicker.core import MicrographEntry
+from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError
 from deeppicker.formats.coordinates import cryosparc
-from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image
+from deeppicker.formats.coordinates.cryosparc import MicrographSize
+from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image, read_header
+from deeppicker.formats.names import micrograph_of, uid_of
+from deeppicker.formats.recorded import AUTOPICK
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import files_in, is_file, one_line
 
 _EXTENSIONS = ", ".join(IMAGE_EXTENSIONS)
+_TABLES_IN_FOLDER = (AUTOPICK, "particles.star")
 
 
 def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
@@ -41,6 +45,51 @@ def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
     if not unique:
         raise InputError(f"no micrographs are given; give files, folders, patterns or STAR files ({_EXTENSIONS})")
     return list(unique.values())
+
+
+def named_micrographs(source: Path, picks: Sequence[Picks]) -> list[MicrographEntry]:
+    """Return the micrographs that coordinates name, with what their table says of them.
+
+    Parameters
+    ----------
+    source : Path
+        Coordinates: only STAR and .cs files name micrographs; of a folder its usual STAR files count.
+    picks : sequence of Picks
+        What was read from it. They tell a STAR file of one micrograph's coordinates, which names none.
+
+    Raises
+    ------
+    FormatError
+        If a file is not what its extension says.
+    InputError
+        If it cannot be opened.
+    """
+    files = [source / name for name in _TABLES_IN_FOLDER] if source.is_dir() else [source]
+    entries = []
+    for file in files:
+        bare = len(picks) == 1 and picks[0].micrograph == micrograph_of(file)
+        if file.suffix.lower() == ".cs":
+            entries += cryosparc.read_micrographs(file)
+        elif file.suffix.lower() == ".star" and file.is_file() and not bare:
+            entries += star.read_micrographs(file)
+    return entries
+
+
+def size_of(entry: MicrographEntry) -> MicrographSize:
+    """Return the size of a micrograph, its pixel size and cryoSPARC's number, as its table or else its image says.
+
+    Raises
+    ------
+    InputError
+        If the image is needed and cannot be opened.
+    FormatError
+        If it is no image.
+    """
+    uid = entry.uid if entry.uid is not None else uid_of(entry.name)
+    if entry.shape is not None:
+        return MicrographSize(*entry.shape, entry.pixel_size, uid)
+    header = read_header(entry.path)
+    return MicrographSize(header.height, header.width, entry.pixel_size or header.pixel_size, uid)
 
 
 def _entries(text: str) -> Iterator[MicrographEntry]:

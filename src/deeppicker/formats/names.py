@@ -1,15 +1,15 @@
-"""Which micrograph a file of coordinates belongs to."""
+"""Which micrograph coordinates belong to: its name in files, and the image of that name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from deeppicker.core import Picks, micrograph_key
+from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats.text import one_line
 
@@ -97,3 +97,30 @@ def distinct_keys(picks: Iterable[Picks]) -> None:
                     "write a RELION STAR file or a CSV, or rename one"
                 )
             )
+
+
+def match_names(picks: Sequence[Picks], entries: Sequence[MicrographEntry]) -> dict[str, MicrographEntry]:
+    """Return each micrograph's image by name.
+
+    That is the same name, else the same without folder and extension, else the same without cryoSPARC's UID too.
+
+    Raises
+    ------
+    InputError
+        If a name could be that of several images.
+    """
+    by_name = {entry.name: [entry] for entry in entries}
+    by_key: dict[str, list[MicrographEntry]] = {}
+    by_rest: dict[str, list[MicrographEntry]] = {}
+    for entry in entries:
+        by_key.setdefault(micrograph_key(entry.name), []).append(entry)
+        by_rest.setdefault(without_uid(micrograph_key(entry.name)), []).append(entry)
+    matched = {}
+    for item in picks:
+        candidates = by_name.get(item.micrograph) or by_key.get(item.key) or by_rest.get(without_uid(item.key), [])
+        if len(candidates) > 1:
+            both = f"{candidates[0].name} and {candidates[1].name}"
+            raise InputError(one_line(f"{item.micrograph} could be {both}; give --micrographs with one of them"))
+        if candidates:
+            matched[item.micrograph] = candidates[0]
+    return matched

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, signal
 
 from deeppicker.core import Micrograph
+from deeppicker.formats.orientation import ORIENTATIONS
 
 CORE = 0.7
 """Of the diameter: what is compared with its surroundings, so that a diameter that is a third too large still works."""
@@ -25,32 +26,6 @@ _BACKGROUND = 3.0  # diameters over which the image is made flat
 _CONTROLS = 1000  # random positions in each micrograph
 _CLEARLY = 5.0  # standard errors by which another orientation must be better; one in a million by chance
 _FEWEST = 20  # picks by which anything can be told
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """What must be done to coordinates: first x and y are exchanged, then each may be counted from the other end."""
-
-    swap_xy: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    def apply(self, positions: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Float[np.ndarray, "n 2"]:
-        """Return the positions in an image of ``shape`` (height, width)."""
-        x, y = positions.T[::-1] if self.swap_xy else positions.T
-        x = shape[1] - 1 - x if self.flip_x else x
-        y = shape[0] - 1 - y if self.flip_y else y
-        return np.stack([x, y], axis=1)
-
-    @property
-    def options(self) -> str:
-        """The options of `deeppicker convert` that do it; empty if there is nothing to do."""
-        given = {"--swap-xy": self.swap_xy, "--flip-x": self.flip_x, "--flip-y": self.flip_y}
-        return " ".join(option for option, wanted in given.items() if wanted)
-
-
-ORIENTATIONS = tuple(Orientation(*(bool(code & bit) for bit in (4, 2, 1))) for code in range(8))
-"""All eight, the first as the coordinates are."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from deeppicker.evaluation.figures import training_curves
+from deeppicker.evaluation.curves import training_curves
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.networks.model import Model
 from deeppicker.training.data import Dataset
