@@ -164,12 +164,6 @@ def test_scores_that_differ_in_the_last_digit_keep_their_order() -> None:
         np.testing.assert_array_equal(_round_trip([picks], name)[0].scores, scores)
 
 
-def test_a_hundred_thousand_picks_read_back_as_written() -> None:
-    rng = np.random.default_rng(0)
-    picks = [Picks(f"m{i}.mrc", rng.uniform(0, 4000, (1000, 2)), rng.uniform(size=1000)) for i in range(100)]
-    assert_same(_round_trip(picks, "p.star", pixel_size=1.5), picks)
-
-
 def test_coordinates_swap_neither_axis_nor_direction(tmp_path: Path) -> None:
     picks = [Picks("mic", np.array([[3.0, 700.0]]), np.array([0.5]))]
     for name in ("p.star", "p.csv", "p.tsv"):

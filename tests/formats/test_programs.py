@@ -38,7 +38,7 @@ def _picks(draw: st.DrawFn, names: st.SearchStrategy[str] = _KEYS) -> list[Picks
 
 def _many() -> list[Picks]:
     rng = np.random.default_rng(0)
-    return [Picks(f"m{i:02}", rng.uniform(0, 4000, (2000, 2)), rng.uniform(size=2000)) for i in range(50)]
+    return [Picks(f"m{i:02}", rng.uniform(0, 4000, (1000, 2)), rng.uniform(size=1000)) for i in range(20)]
 
 
 def _sizes(picks: list[Picks]) -> dict[str, MicrographSize]:
@@ -106,17 +106,15 @@ def test_cryosparc_particles_read_back_within_a_thousandth_of_a_pixel(picks: lis
         assert entries == {item.micrograph: ((4092, 5760), pytest.approx(0.83)) for item in found}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder_format", "limit"), [("cbox", 1e-9), ("json", 0), ("automatch", 0), ("pos", 0.5), ("box", 0.5)]
 )
-def test_a_hundred_thousand_picks_in_a_folder_read_back_as_written(folder_format: FolderFormat, limit: float) -> None:
+def test_twenty_thousand_picks_in_a_folder_read_back_as_written(folder_format: FolderFormat, limit: float) -> None:
     assert _deviation_in_folder(_many(), folder_format, 200) <= limit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.cs", "p.csv", "p.tsv", "p.star"])
-def test_a_hundred_thousand_picks_in_a_file_read_back_as_written(name: str, tmp_path: Path) -> None:
+def test_twenty_thousand_picks_in_a_file_read_back_as_written(name: str, tmp_path: Path) -> None:
     write_picks(tmp_path / name, _many(), sizes=_sizes(_many()))
     single = name == "p.cs"  # precision
     assert _deviation(read_picks(tmp_path / name), _many(), 1e-6 if single else 0.0) <= (1e-3 if single else 0)

@@ -41,10 +41,10 @@ def prepared(height: int, width: int) -> Prepared:
     return Prepared(image, Grid((3.0, -2.0), 1.5), image)
 
 
-@pytest.mark.parametrize("tile", [16, 100, 208])
+@pytest.mark.parametrize(("tile", "height", "width"), [(16, 420, 45), (16, 45, 420), (100, 420, 243), (208, 310, 437)])
 @pytest.mark.parametrize("step", [None, 2, 8])
-def test_tiles_give_the_scores_of_the_whole(tile: int, step: int | None):
-    model, image = lively(), prepared(310, 243)
+def test_tiles_give_the_scores_of_the_whole(tile: int, height: int, width: int, step: int | None):
+    model, image = lively(), prepared(height, width)
     whole = score(model, image, ScoreConfig(step=step, tile=4096))
     tiled = score(model, image, ScoreConfig(step=step, tile=tile))
     assert tiled.grid == whole.grid
