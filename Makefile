@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-output
+JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo test lint benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-speed model clean
+.PHONY: help demo test lint release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make test                all checks and tests"
 	@echo "make lint                the checks without the tests"
+	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
@@ -47,7 +49,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
+
+release-check: $(READY)
+	.ci/release-check $(BIN)/python
 
 # The models of these benchmarks start from what the recipe of the general model leaves in work/.
 benchmark-accuracy: $(READY)

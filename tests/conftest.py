@@ -12,6 +12,10 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+# Tests that share the cores with others use one thread each; threads of PyTorch that wait for each other are slow.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Before anything imports the package: every call checks its arguments against the annotations.
 install_import_hook("deeppicker", "beartype.beartype")
 
