@@ -360,22 +360,6 @@ def test_help_lists_the_commands_and_no_command_is_an_error(capsys: pytest.Captu
     assert re.search(r"deeppicker \d+\.\d+", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("verb", ["pick", "train", "adapt"])
-def test_each_command_explains_its_options(verb: str, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as caught:
-        main([verb, "--help"])
-    assert caught.value.code == 0
-    assert "--output" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("words", [["pick"], ["pick", "x.mrc"], ["pick", "x.mrc", "--output", "o", "--threshold", "x"]])
-def test_wrong_options_end_with_one_line_and_status_2(words: list[str], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as caught:
-        main(words)
-    assert caught.value.code == 2
-    check_one_line(capsys.readouterr().err, f"see deeppicker {words[0]} --help")
-
-
 def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

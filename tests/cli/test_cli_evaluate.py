@@ -7,10 +7,10 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-import tyro
 from PIL import Image
 
 from deeppicker.cli import evaluate, view
+from deeppicker.cli._shared.parse import parse
 from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError
@@ -42,12 +42,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_evaluate(*arguments: str) -> int:
-    options = tyro.cli(evaluate.Options, args=list(arguments), prog="deeppicker evaluate")
-    return evaluate.run(options)
+    return evaluate.run(parse("evaluate", arguments))
 
 
 def run_view(*arguments: str) -> int:
-    return view.run(tyro.cli(view.Options, args=list(arguments), prog="deeppicker view"))
+    return view.run(parse("view", arguments))
 
 
 GIVEN = ("--picks", "picks.tsv", "--reference", "reference.star")

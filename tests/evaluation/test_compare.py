@@ -8,12 +8,12 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from deeppicker.cli import compare as command
+from deeppicker.cli._shared.parse import parse
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.evaluation.compare import PickSet, compare, consensus
@@ -106,7 +106,7 @@ def test_more_sets_than_there_are_cannot_agree(at_least):
 
 
 def run(*arguments: object) -> int:
-    return command.run(tyro.cli(command.Options, args=[str(word) for word in arguments], prog="deeppicker compare"))
+    return command.run(parse("compare", [str(word) for word in arguments]))
 
 
 @pytest.fixture

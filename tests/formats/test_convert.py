@@ -9,9 +9,9 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-import tyro
 
-from deeppicker.cli.convert import Options, run
+from deeppicker.cli._shared.parse import parse
+from deeppicker.cli.convert import run
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import read_micrographs, read_picks, write_picks
@@ -21,7 +21,7 @@ _HEIGHT, _WIDTH = 30, 50
 
 
 def _convert(*args: object) -> None:
-    assert run(tyro.cli(Options, args=[str(arg) for arg in args], prog="deeppicker convert")) == 0
+    assert run(parse("convert", [str(arg) for arg in args])) == 0
 
 
 @pytest.fixture

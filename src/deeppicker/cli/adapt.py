@@ -19,6 +19,20 @@ from deeppicker.config import (
 )
 from deeppicker.errors import InputError
 
+EVERYDAY = (
+    "picks",
+    "output",
+    "model",
+    "diameter",
+    "pixel_size",
+    "invert",
+    "micrographs",
+    "rounds",
+    "threshold",
+    "epochs",
+    "seed",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
-import itertools
 import os
 import signal
 import sys
@@ -33,6 +31,7 @@ VERBS = {
     "ctf": "read or estimate the defocus of micrographs",
     "doctor": "tell what this computer offers, and how fast it picks",
 }
+HELP = {"-h", "--help", "--help-all"}
 INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended by Ctrl-C, or by `kill` or a batch system
 
 
@@ -91,32 +90,15 @@ def _stopped_by_signal() -> Iterator[None]:
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
-    import tyro
+    from deeppicker.cli._shared.help import help_text
+    from deeppicker.cli._shared.options import module_of
+    from deeppicker.cli._shared.parse import parse
 
-    module = importlib.import_module(f"deeppicker.cli.{verb}")
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            options = tyro.cli(
-                module.Options,
-                args=words,
-                prog=f"deeppicker {verb}",
-                description=module.__doc__,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            )
-    except SystemExit as leave:
-        if leave.code:
-            print(f"deeppicker: {_gist(complaint.getvalue())}; see deeppicker {verb} --help", file=sys.stderr)
-        raise
-    status: int = module.run(options)
+    if HELP & set(words):
+        print(help_text(verb, complete="--help-all" in words), end="")
+        return 0
+    status: int = module_of(verb).run(parse(verb, words))
     return status
-
-
-def _gist(box: str) -> str:
-    """Return as one line what stands in the first paragraph of a framed message."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    paragraph = itertools.takewhile(lambda line: line.strip("─"), lines)
-    return " ".join(" ".join(paragraph).split()).rstrip(".") or "the options cannot be read"
 
 
 def _show_warning(
@@ -132,7 +114,7 @@ def _show_warning(
 
 
 def _usage() -> str:
-    lines = [f"  {verb:<10}{summary}" for verb, summary in VERBS.items()]
+    lines = [f"  {verb:<12}{summary}" for verb, summary in VERBS.items()]
     return "\n".join(
         [
             "usage: deeppicker COMMAND ...",
@@ -142,7 +124,8 @@ def _usage() -> str:
             "commands:",
             *lines,
             "",
-            "`deeppicker COMMAND --help` lists the options of a command; --debug shows the traceback of an error.",
+            "`deeppicker COMMAND --help` lists the options of a command, --help-all also those for experts;",
+            "--debug shows the traceback of an error.",
         ]
     )
 

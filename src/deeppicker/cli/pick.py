@@ -27,6 +27,21 @@ _NOTHING = (
 )
 _MOST_ROWS = 30  # a longer table on the screen helps nobody; summary.csv has all
 
+EVERYDAY = (
+    "input",
+    "output",
+    "overwrite",
+    "diameter",
+    "pixel_size",
+    "model",
+    "invert",
+    "threshold",
+    "num_particles",
+    "workers",
+    "quiet",
+    "log_file",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

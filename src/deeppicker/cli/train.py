@@ -13,6 +13,21 @@ from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
 from deeppicker.errors import InputError
 
+EVERYDAY = (
+    "dataset",
+    "output",
+    "diameter",
+    "pixel_size",
+    "invert",
+    "micrographs",
+    "background",
+    "model",
+    "network",
+    "epochs",
+    "batch_size",
+    "seed",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

@@ -38,6 +38,22 @@ _LAST = 8  # micrographs that are shown
 _BATCH = 2  # micrographs for each worker that are begun before one looks for new ones
 _UNKNOWN = 8  # workers of a cluster that grows
 
+EVERYDAY = (
+    "input",
+    "output",
+    "idle",
+    "stop_file",
+    "diameter",
+    "pixel_size",
+    "model",
+    "invert",
+    "threshold",
+    "num_particles",
+    "workers",
+    "quiet",
+    "log_file",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
