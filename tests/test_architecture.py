@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "deeppicker"
 WITHOUT_TORCH = [
     "from deeppicker.cli.main import main; main(['--help'])",
     "from deeppicker.cli.main import main; main(['pick', '--help'])",
+    "from deeppicker.cli.main import main; main(['settings', 'train'])",
     *(f"import deeppicker.cli.{verb}" for verb in VERBS),
     "from deeppicker import Picks, read_micrograph, read_picks, write_picks, evaluate_picks, load_dataset",
 ]

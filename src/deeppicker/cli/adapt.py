@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deeppicker.cli._shared.progress import track
-from deeppicker.cli._shared.types import Length, Where
+from deeppicker.cli._shared.types import Length, SettingsFile, Where
 from deeppicker.config import (
     ADAPT_EPOCHS,
     DEFAULT_MODEL,
@@ -28,6 +28,7 @@ EVERYDAY = (
     "invert",
     "micrographs",
     "rounds",
+    "settings",
     "threshold",
     "epochs",
     "seed",
@@ -62,6 +63,7 @@ class Options:
     rounds: int = 1
     """Training rounds; from the second on, the micrographs are picked again with the model of the round before."""
 
+    settings: SettingsFile = None
     examples: ExampleConfig = ExampleConfig()
     crops: CropConfig = CropConfig()
     train: TrainConfig = TrainConfig()

@@ -30,6 +30,7 @@ VERBS = {
     "classify": "align and average picks in classes, and drop the junk",
     "ctf": "read or estimate the defocus of micrographs",
     "doctor": "tell what this computer offers, and how fast it picks",
+    "settings": "write all settings of a command as a file for its --settings",
 }
 HELP = {"-h", "--help", "--help-all"}
 INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended by Ctrl-C, or by `kill` or a batch system

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from deeppicker.cli._shared.picking import Subject, kept_diameter, settle_diameter, source_of
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
+from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
@@ -31,6 +32,7 @@ EVERYDAY = (
     "input",
     "output",
     "overwrite",
+    "settings",
     "diameter",
     "pixel_size",
     "model",
@@ -60,6 +62,7 @@ class Options:
     """``3/16``: pick only the third of 16 parts of the micrographs, for job arrays. All parts have the same output
     folder; the last one that ends chooses the threshold for all."""
 
+    settings: SettingsFile = None
     subject: Subject = Subject()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()

@@ -9,6 +9,7 @@ from pathlib import Path
 from deeppicker.cli import pick
 from deeppicker.cli._shared.picking import Subject
 from deeppicker.cli._shared.show import ShowConfig
+from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import make_folder
@@ -43,6 +44,7 @@ class Options:
     overwrite: bool = False
     """Start again although the folder holds picks made with other settings."""
 
+    settings: SettingsFile = None
     subject: Subject = Subject()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from deeppicker.cli._shared.types import Length, Where
+from deeppicker.cli._shared.types import Length, SettingsFile, Where
 from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
 from deeppicker.errors import InputError
 
@@ -23,6 +23,7 @@ EVERYDAY = (
     "background",
     "model",
     "network",
+    "settings",
     "epochs",
     "batch_size",
     "seed",
@@ -61,6 +62,7 @@ class Options:
     network: Literal["dense", "paper"] = "dense"
     """Kind of a new network: the dense one draws a map of centres, the paper's judges windows."""
 
+    settings: SettingsFile = None
     examples: ExampleConfig = ExampleConfig()
     crops: CropConfig = CropConfig()
     train: TrainConfig = TrainConfig()

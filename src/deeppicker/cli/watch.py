@@ -21,6 +21,7 @@ from rich.table import Table
 
 from deeppicker.cli._shared.picking import Subject, kept_diameter, settle_diameter, source_of
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
+from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError, OutputError
@@ -43,6 +44,7 @@ EVERYDAY = (
     "output",
     "idle",
     "stop_file",
+    "settings",
     "diameter",
     "pixel_size",
     "model",
@@ -77,6 +79,7 @@ class Options:
     idle: float | int | None = None
     """Minutes without a new micrograph after which the command ends; default: never."""
 
+    settings: SettingsFile = None
     subject: Subject = Subject()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()

@@ -30,7 +30,7 @@ def help_text(verb: str, *, complete: bool) -> str:
 
 
 def _more(verb: str, number: int) -> str:
-    return f"deeppicker {verb} --help-all shows all {number} options."
+    return f"deeppicker {verb} --help-all shows all {number} options; deeppicker settings {verb} writes them to a file."
 
 
 def _add(group: argparse._ArgumentGroup, option: Option, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The options of a verb: one list of them, read off its dataclass, serves parsing and help."""
+"""The options of a verb: one list of them, read off its dataclass, serves parsing, help and settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Option:
 
     @property
     def name(self) -> str:
-        """Its name in Python."""
+        """Its name in Python and in settings files."""
         return self.path[-1]
 
     @property

@@ -1,4 +1,4 @@
-"""Read a command line into a verb's `Options`."""
+"""Read a command line, and the settings file that it names, into a verb's `Options`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, get_type_hints
 
 from deeppicker.cli._shared.options import Option, module_of, options_of, suggestion
+from deeppicker.cli._shared.settings import read_settings
 from deeppicker.errors import InputError
 
 
 def parse(verb: str, words: Sequence[str]) -> Any:
-    """Return the `Options` of a verb: what the command line gives, else the default.
+    """Return the `Options` of a verb: what the command line gives, else the settings file, else the default.
 
     Raises
     ------
@@ -24,10 +25,18 @@ def parse(verb: str, words: Sequence[str]) -> Any:
         given = _given(options, words)
     except InputError as error:
         raise InputError(f"{error}; see deeppicker {verb} --help") from error
-    missing = [option.label for option in options if option.required and option.name not in given]
+    path = given.get("settings")
+    filed = read_settings(path, verb) if path is not None else {}
+    missing = [option.label for option in options if option.required and option.name not in {*filed, *given}]
     if missing:
         raise InputError(f"{' and '.join(missing)} must be given; see deeppicker {verb} --help")
-    return _build(module_of(verb).Options, options, given)
+    try:
+        return _build(module_of(verb).Options, options, {**filed, **given})
+    except InputError as error:
+        blamed = [option.flag for option in options if option.name in filed and option.name not in given]
+        if any(f"{flag} " in f"{error} " for flag in blamed):
+            raise InputError(f"{path}: {error}") from error
+        raise
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,3 +16,11 @@ OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 Where = Annotated[str | None, tyro.conf.arg(metavar="WHERE")]
 """A folder, a pattern, a file or a STAR file."""
+
+SettingsFile = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        metavar="FILE", help="File of options, as `deeppicker settings` writes it; options given here take precedence."
+    ),
+]
+"""A TOML file with more options."""
