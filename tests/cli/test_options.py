@@ -1,6 +1,8 @@
-"""Help, settings files, and what is said about a wrong command line."""
+"""Help, settings files, completion, and what is said about a wrong command line."""
 
 import dataclasses
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -80,6 +82,7 @@ def test_help_is_shown_whatever_else_is_wrong(word: str, capsys: pytest.CaptureF
         (["train", "x.star", "--network", "deep"], "--network deep is not one of dense, paper"),
         (["evaluate"], "--picks and --reference must be given"),
         (["convert", "a.star"], "OUTPUT must be given"),
+        (["completion", "tcsh"], "SHELL tcsh is not one of bash, zsh, fish"),
     ],
 )
 def test_a_wrong_command_line_ends_with_one_true_line_and_status_2(
@@ -180,3 +183,56 @@ def test_a_wrong_value_on_the_command_line_is_not_blamed_on_the_file(tmp_path: P
 def test_a_missing_settings_file_says_how_to_get_one(tmp_path: Path):
     with pytest.raises(InputError, match=r"none\.toml cannot be read: No such file.*deeppicker settings pick"):
         parse("pick", [*NEEDED["pick"], "--settings", str(tmp_path / "none.toml")])
+
+
+# --- completion ---------------------------------------------------------------------------------
+
+CASES = [
+    ("deeppicker pi", {"pick"}),
+    ("deeppicker pick --thr", {"--threshold"}),
+    ("deeppicker train --network ", {"dense", "paper"}),
+    ("deeppicker settings re", {"relion"}),
+]
+
+
+@pytest.fixture
+def script(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The script for a shell, if this computer has the shell."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param} on this computer")
+    assert main(["completion", request.param]) == 0
+    file = tmp_path / request.param
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    return file
+
+
+def output_of(*command: str | Path) -> str:
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("script", ["bash"], indirect=True)
+@pytest.mark.parametrize(("line", "offered"), CASES)
+def test_bash_completes_commands_options_and_values(script: Path, line: str, offered: set[str]):
+    program = (
+        'source "$1"; IFS=" " read -r -a COMP_WORDS <<< "$2"; [[ "$2" == *" " ]] && COMP_WORDS+=("");'
+        'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _deeppicker; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    assert set(output_of("bash", "-c", program, "bash", script, line).split()) == offered
+
+
+@pytest.mark.parametrize("script", ["fish"], indirect=True)
+@pytest.mark.parametrize(("line", "offered"), CASES)
+def test_fish_completes_commands_options_and_values(script: Path, line: str, offered: set[str]):
+    shown = output_of("fish", "--no-config", "-c", 'source $argv[1]; complete -C"$argv[2]"', script, line)
+    assert {each.split("\t")[0] for each in shown.splitlines()} == offered
+
+
+@pytest.mark.parametrize("script", ["bash", "zsh", "fish"], indirect=True)
+def test_the_script_is_sound_and_knows_every_command_and_option(script: Path):
+    output_of(script.name, "-n", script)
+    text = script.read_text(encoding="utf-8")
+    prefix = "-l " if script.name == "fish" else "--"
+    for verb in VERBS:
+        assert verb in text
+        for option in options_of(verb):
+            assert option.positional or prefix + option.offered[2:] in text

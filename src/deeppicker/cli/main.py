@@ -31,6 +31,7 @@ VERBS = {
     "ctf": "read or estimate the defocus of micrographs",
     "doctor": "tell what this computer offers, and how fast it picks",
     "settings": "write all settings of a command as a file for its --settings",
+    "completion": "print a script that completes commands and options in bash, zsh or fish",
 }
 HELP = {"-h", "--help", "--help-all"}
 INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended by Ctrl-C, or by `kill` or a batch system

@@ -1,4 +1,4 @@
-"""The options of a verb: one list of them, read off its dataclass, serves parsing, help and settings."""
+"""The options of a verb: one list of them, read off its dataclass, serves parsing, help, settings and completion."""
 
 from __future__ import annotations
 
