@@ -276,7 +276,7 @@ def bad_command(project: Path, kind: str) -> tuple[list[str], str]:
             save_model(scenes.replace(scenes.uncertain(), diameter=None), Path("general"))
             return ["pick", "micrographs", "--output", "out", "--model", "general"], "--diameter"
         case "impossible diameter":
-            return [*good, "--diameter", "-3"], "-3.*--diameter"
+            return [*good, "--diameter", "-3"], "--diameter -3 is out of range"
         case "unknown model":
             return ["pick", "micrographs", "--output", "out", "--model", "unheard-of"], "unheard-of.*--model"
         case "model that is none":

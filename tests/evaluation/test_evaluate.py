@@ -414,7 +414,7 @@ def test_an_unknown_pixel_size_is_an_error_that_names_the_option():
 
 @pytest.mark.parametrize("diameter", [0.0, -5.0, math.nan, math.inf])
 def test_a_diameter_that_is_no_length_is_refused(diameter):
-    with pytest.raises(InputError, match="particle_diameter"):
+    with pytest.raises(InputError, match="particle-diameter"):
         EvaluateConfig(particle_diameter=diameter)
 
 

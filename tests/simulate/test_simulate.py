@@ -419,7 +419,7 @@ def test_workers_do_not_change_the_result(simulated: Path, tmp_path: Path):
         (["--shapes", "0"], "no structure is given"),
         (["--shapes", "1", "--micrographs", "0"], "--micrographs"),
         (["--shapes", "1", "--defocus", "3", "1"], "--defocus 3 1 is no range"),
-        (["--shapes", "1", "--empty", "1.5"], "--empty 1.5 is no fraction"),
+        (["--shapes", "1", "--empty", "1.5"], "--empty 1.5 is out of range"),
         (["--shapes", "1", "--voltage", "250"], "--voltage 250"),
         (["--shapes", "1", "--size", "10", "10"], "--size 10 10"),
     ],

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import Length
+from deeppicker.config.limits import positive, within
 from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks
@@ -55,10 +56,8 @@ def run(options: Options) -> int:
     DeepPickerError
         If a file cannot be read, or there is nothing to compare.
     """
-    if not 0 < options.diameter < math.inf or options.most < 1:
-        raise InputError("--diameter must be a positive number of Å, and --most 1 or more")
-    if options.pixel_size is not None and not 0 < options.pixel_size < math.inf:
-        raise InputError(f"--pixel-size {options.pixel_size:g} is no length; set a positive number, in Å")
+    positive(options, "diameter", "pixel_size")
+    within(options, most=(1, math.inf))
     picks = [item for item in read_picks(options.coordinates, y_direction_known=True) if len(item)]
     matched = match_names(picks, find_micrographs([options.micrographs]))
     both = [(matched[item.micrograph], item) for item in picks if item.micrograph in matched]

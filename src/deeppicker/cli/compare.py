@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +20,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.types import Length, OptionalFile, Where
+from deeppicker.config.limits import positive, within
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.evaluation.compare import Comparison, PickSet, compare, consensus
@@ -117,14 +117,10 @@ def _check(options: Options) -> None:
         raise InputError(f"--names gives {len(options.names)} names for {len(options.sets)} sets; give one each")
     if len(set(options.names)) != len(options.names):
         raise InputError("--names gives a name twice; give different ones")
-    if not 1 <= options.at_least <= len(options.sets):
-        raise InputError(f"--at-least is {options.at_least}; set it to 1 to {len(options.sets)}, the number of sets")
+    within(options, at_least=(1, len(options.sets)))
     if options.radius is not None and options.radius_pixels is not None:
         raise InputError("--radius and --radius-pixels exclude each other; set one of them")
-    for name in ("diameter", "radius", "radius_pixels", "pixel_size"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < np.inf:
-            raise InputError(f"--{name.replace('_', '-')} is {value}; set a positive number")
+    positive(options, "diameter", "radius", "radius_pixels", "pixel_size")
     if options.consensus is not None and options.consensus.suffix.lower() not in _CONSENSUS_KINDS:
         raise InputError(
             one_line(f"--consensus {options.consensus} is no .star, .csv, .tsv or .txt file; write one and convert it")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from deeppicker.cli._shared.types import Length, Probability, Where
+from deeppicker.config.limits import positive
 from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
@@ -127,10 +127,7 @@ def _check(options: Options) -> None:
         raise InputError("--flip-y needs the heights of the images; set --micrographs")
     if options.flip_x and options.micrographs is None:
         raise InputError("--flip-x needs the widths of the images; set --micrographs")
-    if options.pixel_size is not None and not (0 < options.pixel_size < np.inf):
-        raise InputError(f"--pixel-size is {options.pixel_size} Å; set a positive number")
-    if options.box_size is not None and options.box_size < 1:
-        raise InputError(f"--box-size is {options.box_size} pixels; set a positive number")
+    positive(options, "pixel_size", "box_size")
     if options.relion == "3.0" and options.output.suffix.lower() != ".star":
         raise InputError(one_line(f"--relion 3.0 is for a particles table; {options.output} is no .star file"))
 

@@ -12,6 +12,7 @@ import tyro
 from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import Length, OptionalFile
 from deeppicker.config import CtfConfig
+from deeppicker.config.limits import positive, within
 from deeppicker.errors import DeepPickerError, InputError
 
 if TYPE_CHECKING:
@@ -56,13 +57,8 @@ class Options:
     search: CtfConfig = CtfConfig()
 
     def __post_init__(self) -> None:
-        if not 20 <= self.voltage <= 2000:
-            raise InputError(f"--voltage {self.voltage:g} kV is out of range; choose 20 to 2000")
-        if not 0 <= self.amplitude_contrast < 1 or not 0 <= self.spherical_aberration <= 100:
-            raise InputError(
-                f"--amplitude-contrast {self.amplitude_contrast:g} must be 0 to 1, "
-                f"--spherical-aberration {self.spherical_aberration:g} mm 0 to 100"
-            )
+        within(self, voltage=(20, 2000), amplitude_contrast=(0, 1), spherical_aberration=(0, 100))
+        positive(self, "pixel_size")
 
 
 def run(options: Options) -> int:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deeppicker.cli._shared.types import Length, OptionalFile, OptionalFolder, Probability, Where
+from deeppicker.config.limits import positive
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.evaluation.agreement import agree
 from deeppicker.evaluation.evaluate import evaluate_picks
@@ -61,6 +62,9 @@ class Options:
     """Draw curves, a histogram of the scores and overlays as PNG files in this folder (made if needed)."""
     overlays: int = 6
     """How many micrographs to draw among the plots, evenly from the lowest F1 to the highest."""
+
+    def __post_init__(self) -> None:
+        positive(self, "diameter", "pixel_size")
 
 
 def run(options: Options) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from tyro.conf import Positional, arg
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
+from deeppicker.config.limits import positive
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
 from deeppicker.formats.names import distinct_keys, match_names
@@ -50,8 +50,7 @@ class Options:
     show: ShowConfig = ShowConfig()
 
     def __post_init__(self) -> None:
-        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
-            raise InputError(f"--pixel-size {self.pixel_size:g} is no length; set a positive number, in Å")
+        positive(self, "pixel_size")
 
 
 def run(options: Options) -> int:

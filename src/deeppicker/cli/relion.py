@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from deeppicker.cli._shared.picking import Subject
 from deeppicker.cli._shared.show import ShowConfig
 from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
+from deeppicker.config.limits import within
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import make_folder
 from deeppicker.formats.relion.pipeline import (
@@ -77,8 +79,7 @@ def run(options: Options) -> int:
 def _as_pick(options: Options) -> pick.Options:
     if options.in_mics.suffix.lower() != ".star":
         raise InputError(f"--in_mics {options.in_mics} is no STAR file; choose the micrographs of a job of RELION")
-    if options.j < 1:
-        raise InputError(f"--j {options.j} is out of range; choose 1 or more")
+    within(options, j=(1, math.inf))
     workers = options.j if options.work.workers is None else options.work.workers
     return pick.Options(
         input=(str(options.in_mics),),

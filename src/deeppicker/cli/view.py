@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from deeppicker.cli._shared.types import Length, OptionalFile, Probability
+from deeppicker.config.limits import positive
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.evaluation.agreement import Agreement, agree
@@ -40,6 +41,9 @@ class Options:
     """Å per pixel. By default that of the STAR files or of the image."""
     threshold: Probability = None
     """Draw only picks scored at least this."""
+
+    def __post_init__(self) -> None:
+        positive(self, "diameter", "pixel_size")
 
 
 def run(options: Options) -> int:

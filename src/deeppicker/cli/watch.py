@@ -23,6 +23,7 @@ from deeppicker.cli._shared.picking import Subject, kept_diameter, settle_diamet
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, SelectConfig, WorkConfig
+from deeppicker.config.limits import positive
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
@@ -89,10 +90,7 @@ class Options:
     steps: PickConfig = PickConfig()
 
     def __post_init__(self) -> None:
-        for name in ("settle", "interval", "idle"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise InputError(f"--{name} {value:g} is out of range; choose a positive number")
+        positive(self, "settle", "interval", "idle")
 
 
 @dataclass

@@ -1,17 +1,35 @@
-"""Refuse values that cannot be used, naming their option."""
+"""Refuse values that cannot be used, naming their option. What is not set (None) is not judged."""
 
 from __future__ import annotations
 
 import math
 
-from deeppicker.errors import InputError
+from deeppicker.errors import out_of_range
 
 
 def within(config: object, **limits: tuple[int | float, int | float]) -> None:
-    """Check that fields lie within limits, both inclusive; NaN does not."""
+    """Check that fields lie within limits, both inclusive; NaN does not.
+
+    Raises
+    ------
+    InputError
+        If one does not.
+    """
     for name, (low, high) in limits.items():
         value = getattr(config, name)
-        if not low <= value <= high:
-            option = name.replace("_", "-")
-            upper = "or more" if high == math.inf else f"to {high:g}"
-            raise InputError(f"--{option} {value:g} is out of range; choose {low:g} {upper}")
+        if value is not None and not low <= value <= high:
+            raise out_of_range(name, value, f"{low:g} " + ("or more" if high == math.inf else f"to {high:g}"))
+
+
+def positive(config: object, *names: str) -> None:
+    """Check that fields are positive, finite numbers.
+
+    Raises
+    ------
+    InputError
+        If one is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise out_of_range(name, value, "a positive number")

@@ -30,15 +30,12 @@ class ExtractConfig:
     """Make dark particles bright, as RELION and most other programs want them."""
 
     def __post_init__(self) -> None:
-        within(self, box_size=(2, 65536))
-        if self.scale is not None:
-            within(self, scale=(2, self.box_size))
+        within(self, box_size=(2, 65536), scale=(2, self.box_size))
         for name in ("box_size", "scale"):
             if (getattr(self, name) or 0) % 2:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} {getattr(self, name)} is odd; choose an even number of pixels")
-        if self.background_radius is not None:
-            within(self, background_radius=(1, self.side // 2))
+        within(self, background_radius=(1, self.side // 2))
 
     @property
     def side(self) -> int:
@@ -121,5 +118,4 @@ class ClassifyConfig:
             learn_from=(1, 10_000_000),
             seed=(0, 2**31),
         )
-        if not 2 <= self.rings < self.side // 2 - 1:
-            raise InputError(f"--rings {self.rings} is out of range; choose 2 to {self.side // 2 - 2}")
+        within(self, rings=(2, self.side // 2 - 2))

@@ -63,8 +63,7 @@ class ScoreConfig:
     network."""
 
     def __post_init__(self) -> None:
-        if self.tile is not None:
-            within(self, tile=(1, 1_000_000))
+        within(self, tile=(1, 1_000_000))
         if self.step is not None and self.step not in STEPS:
             raise InputError(f"--step {self.step} cannot be scored; choose one of {', '.join(map(str, STEPS))}")
 
@@ -109,10 +108,8 @@ class PeaksConfig:
     that is cut by the edge cannot be used."""
 
     def __post_init__(self) -> None:
-        if self.peak_window is not None:
-            within(self, peak_window=(0.01, 10))
-        within(self, floor=(0, 1), extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
-        within(self, edge=(0, 100))
+        within(self, peak_window=(0.01, 10), floor=(0, 1), edge=(0, 100))
+        within(self, extreme_sigmas=(0, math.inf), max_extreme=(0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +176,4 @@ class SelectConfig:
     """Keep only so many picks with the highest scores, over all micrographs of the run."""
 
     def __post_init__(self) -> None:
-        if self.threshold is not None:
-            within(self, threshold=(0, 1))
-        if self.num_particles is not None:
-            within(self, num_particles=(1, math.inf))
+        within(self, threshold=(0, 1), num_particles=(1, math.inf))

@@ -25,9 +25,7 @@ class WorkConfig:
     after all others."""
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
-            within(self, workers=(0, 4096))
-        within(self, time_limit=(0.001, math.inf), retries=(0, 100))
+        within(self, workers=(0, 4096), time_limit=(0.001, math.inf), retries=(0, 100))
 
 
 @dataclass(frozen=True, kw_only=True)

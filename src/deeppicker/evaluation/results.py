@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deeppicker.errors import InputError
+from deeppicker.config.limits import positive, within
 from deeppicker.evaluation.ranking import BestThreshold, PicksCurve, Rates
 
 
@@ -39,12 +39,8 @@ class EvaluateConfig:
     """Seed of the bootstrap and of the random picks."""
 
     def __post_init__(self) -> None:
-        for name in ("particle_diameter", "box_diameters", "match_boxes", "defocus_bin"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}; it must be a positive number")
-        if self.border is not None and not (math.isfinite(self.border) and self.border >= 0):
-            raise InputError(f"border is {self.border} Å; it must be 0 or more")
+        positive(self, "particle_diameter", "box_diameters", "match_boxes", "defocus_bin")
+        within(self, border=(0, math.inf))
 
     @property
     def box(self) -> float:

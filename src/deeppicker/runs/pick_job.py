@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from deeppicker.config import DiameterConfig, PickConfig
+from deeppicker.config.limits import positive
 from deeppicker.core import Found, Micrograph, MicrographEntry, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError, OutputError
 from deeppicker.formats import read_micrograph
@@ -27,11 +27,6 @@ from deeppicker.runs.results import Results, Row
 
 _HOPELESS = 20  # micrographs in a row that cannot be written, after which the others are not tried
 _BLOCK = 1 << 20  # bytes
-
-
-def _refuse_no_length(option: str, value: float | None) -> None:
-    if value is not None and not 0 < value < math.inf:
-        raise InputError(f"{option} {value:g} is no length; set {option} to a positive number, in Å")
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Source:
     invert: bool = False
 
     def __post_init__(self) -> None:
-        _refuse_no_length("--pixel-size", self.pixel_size)
+        positive(self, "pixel_size")
 
     def load(self, entry: MicrographEntry) -> Micrograph:
         """Read a micrograph."""
@@ -81,7 +76,7 @@ class Task:
     steps: PickConfig = PickConfig()
 
     def __post_init__(self) -> None:
-        _refuse_no_length("--diameter", self.diameter)
+        positive(self, "diameter")
 
     def settings(self) -> dict[str, Any]:
         """Return a description by which a run folder recognises picks made in the same way."""

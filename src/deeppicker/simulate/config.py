@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from deeppicker.config.limits import positive, within
 from deeppicker.errors import InputError
 
 Range = tuple[float, float]
@@ -103,29 +104,14 @@ class SimulateConfig:
             self._check_range(name, 0.0 if name in ("amplitude_contrast", "b_factor") else 1e-6)
         self._check_range("coverage", 1e-6)
         self._check_range("pixels_across", 4.0)
-        for name in (
-            "phase_plates",
-            "crowded",
-            "clustered",
-            "preferred",
-            "mixed",
-            "oligomers",
-            "membranes",
-            "contamination",
-            "empty",
-            "processed",
-        ):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"--{name.replace('_', '-')} {value:g} is no fraction; choose 0 to 1")
-        if not 1 <= self.binning <= 8:
-            raise InputError(f"--binning {self.binning} is out of range; choose 1 to 8")
+        chances = ("phase_plates", "crowded", "clustered", "preferred", "mixed", "oligomers", "membranes")
+        fractions = (*chances, "contamination", "empty", "processed")
+        within(self, binning=(1, 8), **dict.fromkeys(fractions, (0, 1)))
+        positive(self, "pixel_size")
         if self.voltage not in (300.0, 200.0, 120.0):
             raise InputError(f"--voltage {self.voltage:g} kV is not known; choose 300, 200 or 120")
         if min(self.size) < 64 or max(self.size) > 16384:
             raise InputError(f"--size {self.size[0]} {self.size[1]} is out of range; choose 64 to 16384 pixels")
-        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
-            raise InputError(f"--pixel-size {self.pixel_size:g} is no length; set it to a positive number, in Å")
 
     def _check_range(self, name: str, least: float) -> None:
         low, high = getattr(self, name)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from deeppicker.core import Picks
-from deeppicker.errors import FormatError, InputError
+from deeppicker.errors import FormatError, out_of_range
 from deeppicker.formats.names import micrograph_of
 from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines, one_line, read_text, row_name
 
@@ -59,7 +59,7 @@ def text_of(picks: Picks, box_size: int) -> str:
         If the box is smaller than one pixel.
     """
     if box_size < 1:
-        raise InputError(f"box size is {box_size} pixels; set --box-size to a positive number")
+        raise out_of_range("box_size", box_size, "a positive number")
     corners = [[math.floor(value + 0.5) - box_size // 2 for value in row] for row in picks.positions.tolist()]
     lines = [f"{x}\t{y}\t{box_size}\t{box_size}" for x, y in corners]
     if picks.has_scores:

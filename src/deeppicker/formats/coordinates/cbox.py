@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from deeppicker.core import Picks
-from deeppicker.errors import FormatError, InputError
+from deeppicker.errors import FormatError, out_of_range
 from deeppicker.formats.coordinates import box
 from deeppicker.formats.names import micrograph_of
 from deeppicker.formats.star_table import Table, format_values, read_tables
@@ -72,7 +72,7 @@ def text_of(picks: Picks, box_size: int) -> str:
         If the box is smaller than one pixel.
     """
     if box_size < 1:
-        raise InputError(f"box size is {box_size} pixels; set --box-size to a positive number")
+        raise out_of_range("box_size", box_size, "a positive number")
     count = len(picks)
     corners = picks.positions - box_size / 2
     columns = {label: [f"{v!r}" for v in corners[:, i].tolist()] for i, label in enumerate(_CORNER)}

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from deeppicker.core import Micrograph
-from deeppicker.errors import DeepPickerError, FormatError, InputError
+from deeppicker.errors import DeepPickerError, FormatError, InputError, out_of_range
 from deeppicker.formats.images import mrc, raster, tiff
 from deeppicker.formats.text import one_line
 
@@ -58,7 +58,7 @@ def read_micrograph(path: str | Path, *, name: str | None = None, pixel_size: fl
     """
     file = Path(path)
     if pixel_size is not None and not _is_length(pixel_size):
-        raise InputError(f"pixel size is {pixel_size} Å; set --pixel-size to a positive number")
+        raise out_of_range("pixel_size", pixel_size, "a positive number")
     kind = _kind(file)
     if kind in TIFF_EXTENSIONS:
         image, stored = tiff.read(file), None
