@@ -25,8 +25,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from deeppicker.config import ClassifyConfig
-from deeppicker.core import Micrograph, Picks
-from deeppicker.formats.relion.defocus import Defocus
+from deeppicker.core import Micrograph, Microscope, Picks
 from deeppicker.particles.classify.em import classify
 from deeppicker.particles.classify.files import Report, contact_sheet
 from deeppicker.particles.classify.report import report_of
@@ -56,7 +55,7 @@ def simulated(data: Path) -> dict[str, object]:
     parts, picks, kind, junk = [], [], [], []
     while sum(map(len, picks)) < 5000:
         truth = micrograph(volumes, 1000, 28, SNR, 100 + len(parts))
-        parts.append(cut(truth.micrograph, truth.positions, diameter, 64, truth.microscope))
+        parts.append(cut(truth.micrograph, truth.positions, diameter, 64, truth.ctf))
         picks.append(Picks.unscored(truth.micrograph.name, truth.positions))
         kind.append(truth.kind)
         junk += truth.junk
@@ -99,10 +98,10 @@ def ctf() -> dict[str, object]:
             pixel_size=PIXEL_SIZES[index % 4], defocus=(0.5, 3.0), phase_plates=0.0, empty=0.0, processed=0.0
         )
         scene = simulate_micrograph(invent(rng, 150.0), (), config, rng)
-        truth = 0.5 * (scene.optics.defocus_u + scene.optics.defocus_v)
+        truth = scene.optics.ctf.defocus
         start = time.process_time()
-        found = estimate(Micrograph("simulated", scene.image, scene.pixel_size), Defocus())
-        rows.append((truth, found.mean, found.fit, time.process_time() - start, scene.parameters["SolventNoise"]))
+        found = estimate(Micrograph("simulated", scene.image, scene.pixel_size), Microscope())
+        rows.append((truth, found.defocus, found.fit, time.process_time() - start, scene.parameters["SolventNoise"]))
     table = np.array(rows, dtype=float)
     error = np.abs(table[:, 1] / table[:, 0] - 1)
     sure = table[:, 2] >= 0.5

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from deeppicker.config import PREPARATIONS
-from deeppicker.core import Micrograph
+from deeppicker.core import Ctf, Micrograph
 from deeppicker.picking.prepare import prepare
 from deeppicker.simulate.optics import Optics, frequencies, image_of, random_field, transfer
 from deeppicker.training.data import Dataset, load_dataset
@@ -110,24 +110,14 @@ def contrast(dataset: Dataset, item) -> float | None:
 
 
 def draw_thon_rings() -> None:
-    optics = Optics(
-        pixel_size=2.0,
-        voltage=300.0,
-        spherical_aberration=2.7,
-        amplitude_contrast=0.1,
-        defocus_u=1.8,
-        defocus_v=1.3,
-        defocus_angle=30.0,
-        phase_shift=0.0,
-        b_factor=50.0,
-        dose=40.0,
-    )
+    ctf = Ctf(defocus_u=1.8, defocus_v=1.3, angle=30.0)
+    optics = Optics(pixel_size=2.0, ctf=ctf, b_factor=50.0, dose=40.0)
     shape = (512, 512)
     phase = 0.02 * random_field(shape, 0.0, 0.0, np.random.default_rng(0))
     image = image_of(phase, np.zeros(shape, np.float32), optics)
     power = ndimage.gaussian_filter(np.log(np.abs(np.fft.fftshift(np.fft.fft2(image))) + 1e-3), 1.5)
-    ctf = transfer(replace(optics, b_factor=0.0), shape)
-    full = np.fft.fftshift(np.concatenate([ctf, mirrored(ctf)], axis=1))
+    rings = transfer(replace(optics, b_factor=0.0), shape)
+    full = np.fft.fftshift(np.concatenate([rings, mirrored(rings)], axis=1))
     figure = Figure(figsize=(8, 4.2), dpi=100, layout="constrained")
     for index, (title, shown) in enumerate(
         (("power of a simulated image", power), ("|contrast transfer|", np.abs(full)))

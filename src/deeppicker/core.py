@@ -7,6 +7,7 @@ Conventions, everywhere outside ``formats``: positions are particle centres in p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -63,6 +64,56 @@ class Grid:
         return Grid((float(x), float(y)), self.step * step)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Microscope:
+    """What a microscope is set to.
+
+    Parameters
+    ----------
+    voltage : float
+        kV.
+    spherical_aberration : float
+        mm.
+    amplitude_contrast : float
+        Fraction, 0-1.
+    phase_shift : float
+        Degrees; of a phase plate, 0 without one.
+    """
+
+    voltage: float = 300.0
+    spherical_aberration: float = 2.7
+    amplitude_contrast: float = 0.1
+    phase_shift: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctf:
+    """The contrast transfer of one micrograph.
+
+    Parameters
+    ----------
+    defocus_u, defocus_v : float
+        Underfocus in µm along its two axes.
+    angle : float
+        Degrees from the x axis (along a row) towards y, to the direction of ``defocus_u``.
+    microscope : Microscope
+        With which it was taken.
+    fit : float
+        How well the defocus was found, as the program that did it says; NaN if unknown.
+    """
+
+    defocus_u: float
+    defocus_v: float
+    angle: float = 0.0
+    microscope: Microscope = Microscope()
+    fit: float = math.nan
+
+    @property
+    def defocus(self) -> float:
+        """Mean underfocus in µm."""
+        return 0.5 * (self.defocus_u + self.defocus_v)
+
+
 @dataclass(frozen=True)
 class MicrographEntry:
     """A micrograph that a user names, directly or through a STAR file.
@@ -76,7 +127,7 @@ class MicrographEntry:
     pixel_size : float or None
         Å per pixel if the STAR file says so.
     defocus : float or None
-        Mean underfocus in Å if the STAR file says so.
+        Mean underfocus in µm if the STAR file says so.
     shape : (int, int) or None
         Height and width in pixels if a cryoSPARC file says so.
     uid : int or None

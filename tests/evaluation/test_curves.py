@@ -21,7 +21,7 @@ def curve() -> PicksCurve:
     [
         lambda: curves.precision_recall_figure({"ours": curve(), "theirs": curve()}),
         lambda: curves.picks_ratio_figure({"": curve()}),
-        lambda: curves.defocus_figure([DefocusBin(10000.0, 15000.0, 2, 50, 0.8)]),
+        lambda: curves.defocus_figure([DefocusBin(1.0, 1.5, 2, 50, 0.8)]),
         lambda: curves.score_histogram({"TRPV1": np.linspace(0, 1, 50), "none": np.array([np.nan])}),
         lambda: curves.training_curves([asdict(Epoch(1, 0.01, 0.7, 0.5, 0.6, 0.6))]),
     ],
@@ -47,7 +47,7 @@ def test_a_curve_is_drawn_where_its_numbers_are():
 def test_higher_recall_makes_a_higher_bar():
     heights = []
     for recall in (0.3, 0.9):
-        image = pixels(curves.defocus_figure([DefocusBin(10000.0, 15000.0, 2, 50, recall)]))
+        image = pixels(curves.defocus_figure([DefocusBin(1.0, 1.5, 2, 50, recall)]))
         heights.append(np.ptp(np.nonzero(is_colour(image, "#56B4E9"))[0]))
     assert heights[1] == pytest.approx(3 * heights[0], rel=0.05)
 

@@ -387,11 +387,11 @@ def test_recall_is_pooled_within_ranges_of_defocus():
     picks = [reference[0], reference[1].where(np.arange(8) < 4), reference[2]]
     info = {
         item.key: MicrographInfo(pixel_size=PIXEL_SIZE, defocus=defocus)
-        for item, defocus in zip(reference, (12000.0, 14999.0, 15000.0), strict=True)
+        for item, defocus in zip(reference, (1.2, 1.4999, 1.5), strict=True)
     }
     low, high = evaluate_picks(picks, reference, CONFIG, info).defocus
-    assert (low.low, low.high, low.micrographs, low.references, low.recall) == (10000.0, 15000.0, 2, 16, 0.75)
-    assert (high.low, high.recall) == (15000.0, 1.0)
+    assert (low.low, low.high, low.micrographs, low.references, low.recall) == (1.0, 1.5, 2, 16, 0.75)
+    assert (high.low, high.recall) == (1.5, 1.0)
 
 
 # --- errors and JSON ----------------------------------------------------------------------------

@@ -67,15 +67,15 @@ def _write(folder: Path, text: str, name: str = "in.star") -> Path:
 
 def test_pixel_sizes_follow_the_optics_group_of_each_micrograph(tmp_path: Path) -> None:
     one, two = read_micrographs(_write(tmp_path, _OPTICS))
-    assert (one.name, one.pixel_size, one.defocus) == ("MotionCorr/job002/a.mrc", 1.5, 11000)
-    assert (two.name, two.pixel_size, two.defocus) == ("MotionCorr/job002/b.mrc", 0.75, 20500)
+    assert (one.name, one.pixel_size, one.defocus) == ("MotionCorr/job002/a.mrc", 1.5, 1.1)
+    assert (two.name, two.pixel_size, two.defocus) == ("MotionCorr/job002/b.mrc", 0.75, 2.05)
 
 
 def test_a_relion_3_0_table_tells_pixel_size_and_mean_defocus(tmp_path: Path) -> None:
     path = _write(tmp_path, _RELION_30)
     assert [(e.name, e.pixel_size, e.defocus) for e in read_micrographs(path)] == [
-        ("a.mrc", pytest.approx(1.4), 11500),
-        ("b.mrc", pytest.approx(1.4), 20000),
+        ("a.mrc", pytest.approx(1.4), 1.15),
+        ("b.mrc", pytest.approx(1.4), 2.0),
     ]
     a, b = read_picks(path)
     assert (a.micrograph, a.positions.tolist()) == ("a.mrc", [[1, 2], [5, 6]])

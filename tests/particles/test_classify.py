@@ -14,9 +14,8 @@ from views import agreement, micrograph
 
 from deeppicker.cli.main import main
 from deeppicker.config import ClassifyConfig
-from deeppicker.core import Picks
+from deeppicker.core import Ctf, Picks
 from deeppicker.errors import InputError
-from deeppicker.formats.relion.defocus import Defocus
 from deeppicker.particles.classify import relion
 from deeppicker.particles.classify.em import (
     Alignment,
@@ -65,7 +64,7 @@ def sample(number: int, seed: int = 0) -> tuple[Windows, tuple[Picks, ...], np.n
     parts, picks, kinds = [], [], []
     while sum(map(len, picks)) < number:
         truth = micrograph(volumes(), 1000, 52, 0.1, seed + len(parts))
-        parts.append(cut(truth.micrograph, truth.positions, DIAMETER, 64, truth.microscope))
+        parts.append(cut(truth.micrograph, truth.positions, DIAMETER, 64, truth.ctf))
         picks.append(Picks.unscored(truth.micrograph.name, truth.positions))
         kinds.append(truth.kind >= 0)
     return join(parts), tuple(picks), np.concatenate(kinds)
@@ -141,7 +140,7 @@ def _smooth(image):
 def test_known_defocus_flips_phases_and_tells_the_transfer():
     item = scene(2)
     plain, _ = cut(item.micrograph, item.positions, DISC, 64)
-    flipped, transfer = cut(item.micrograph, item.positions, DISC, 64, Defocus(defocus_u=2.0, defocus_v=2.0))
+    flipped, transfer = cut(item.micrograph, item.positions, DISC, 64, Ctf(defocus_u=2.0, defocus_v=2.0))
     assert not np.allclose(plain, flipped)
     assert 0 <= transfer.min() < transfer.max() <= 1
 

@@ -9,8 +9,7 @@ import torch
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
-from deeppicker.core import Micrograph
-from deeppicker.formats.relion.defocus import Defocus
+from deeppicker.core import Ctf, Micrograph
 from deeppicker.particles.classify.em import rotate
 from deeppicker.particles.classify.windows import BOX, disc, radii
 from deeppicker.simulate.optics import Optics, transfer
@@ -28,7 +27,7 @@ class Truth:
     """
 
     micrograph: Micrograph
-    microscope: Defocus
+    ctf: Ctf
     positions: np.ndarray
     kind: np.ndarray
     junk: list[str]
@@ -52,18 +51,8 @@ def micrograph(volumes: list[Volume], number: int, junk: int, snr: float, seed: 
             _add(potential, image, round(float(x)), round(float(y)))
     inside = ndimage.maximum_filter(potential, int(0.3 * diameter)) > 0.2 * potential.max()
     d = float(rng.uniform(0.8, 2.5))
-    optics = Optics(
-        pixel_size=PIXEL_SIZE,
-        voltage=300.0,
-        spherical_aberration=2.7,
-        amplitude_contrast=0.1,
-        defocus_u=d,
-        defocus_v=d,
-        defocus_angle=0.0,
-        phase_shift=0.0,
-        b_factor=100.0,
-        dose=40.0,
-    )
+    ctf = Ctf(defocus_u=d, defocus_v=d)
+    optics = Optics(pixel_size=PIXEL_SIZE, ctf=ctf, b_factor=100.0, dose=40.0)
     contrast = fft.irfft2(fft.rfft2(potential) * transfer(optics, potential.shape), potential.shape)
     contrast /= contrast[inside].std()
     ice = rest[: junk // 4]
@@ -86,7 +75,7 @@ def micrograph(volumes: list[Volume], number: int, junk: int, snr: float, seed: 
     jitter = rng.normal(0, 0.03 * diameter, positions.shape)
     return Truth(
         Micrograph(f"mic{seed:03d}.mrc", image.astype(np.float32), PIXEL_SIZE),
-        Defocus(defocus_u=d, defocus_v=d),
+        ctf,
         positions + jitter,
         kinds,
         names,

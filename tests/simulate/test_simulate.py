@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from deeppicker.cli.main import main
 from deeppicker.config import CropConfig
+from deeppicker.core import Ctf, Microscope
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats import read_picks
 from deeppicker.formats.star_table import read_tables
@@ -34,18 +35,7 @@ from deeppicker.training.crops import draw_batch
 from deeppicker.training.data import load_dataset
 from deeppicker.training.plates import load_plates
 
-OPTICS = Optics(
-    pixel_size=2.0,
-    voltage=300.0,
-    spherical_aberration=2.7,
-    amplitude_contrast=0.1,
-    defocus_u=1.6,
-    defocus_v=1.6,
-    defocus_angle=0.0,
-    phase_shift=0.0,
-    b_factor=0.0,
-    dose=40.0,
-)
+OPTICS = Optics(pixel_size=2.0, ctf=Ctf(defocus_u=1.6, defocus_v=1.6), b_factor=0.0, dose=40.0)
 PLAIN = SimulateConfig(
     size=(200, 160),
     pixels_across=(20.0, 20.0),
@@ -211,7 +201,7 @@ def test_an_oligomer_holds_whole_copies_that_touch():
 
 @pytest.mark.parametrize("defocus", [0.7, 1.6, 3.3])
 def test_thon_rings_lie_where_the_contrast_transfer_says(defocus: float):
-    optics = replace(OPTICS, defocus_u=defocus, defocus_v=defocus)
+    optics = replace(OPTICS, ctf=Ctf(defocus_u=defocus, defocus_v=defocus))
     rng = np.random.default_rng(0)
     shape = (384, 384)
     phase = 0.02 * random_field(shape, 0.0, 0.0, rng)
@@ -227,12 +217,12 @@ def test_thon_rings_lie_where_the_contrast_transfer_says(defocus: float):
 
 
 def test_astigmatism_stretches_the_rings_along_its_angle():
-    optics = replace(OPTICS, defocus_u=2.4, defocus_v=1.2, defocus_angle=30.0)
-    ctf = transfer(optics, (256, 256))
+    optics = replace(OPTICS, ctf=Ctf(defocus_u=2.4, defocus_v=1.2, angle=30.0))
+    dark = transfer(optics, (256, 256))
     q = 0.02 * 2.0 * 256  # 1/50 Å in elements of the transform: here the contrast still grows with defocus
     angles = np.arange(-85, 90, 5)
     rows, columns = (np.rint(q * f(np.radians(angles))).astype(int) for f in (np.sin, np.cos))
-    strength = -ctf[rows % 256, columns]
+    strength = -dark[rows % 256, columns]
     doubled = np.angle((strength * np.exp(2j * np.radians(angles))).sum(), deg=True) / 2
     assert doubled == pytest.approx(30.0, abs=6.0)
 
@@ -241,7 +231,8 @@ def test_particles_are_dark_with_and_without_a_phase_plate():
     phase = np.zeros((128, 128), np.float32)
     phase[54:74, 54:74] = 0.1
     for shift in (0.0, 60.0, 90.0):
-        image = image_of(phase, np.zeros_like(phase), replace(OPTICS, phase_shift=shift))
+        ctf = replace(OPTICS.ctf, microscope=Microscope(phase_shift=shift))
+        image = image_of(phase, np.zeros_like(phase), replace(OPTICS, ctf=ctf))
         assert image[54:74, 54:74].mean() < image[:30].mean()
 
 

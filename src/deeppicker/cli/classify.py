@@ -13,8 +13,7 @@ from deeppicker.config import ClassifyConfig
 from deeppicker.errors import InputError
 
 if TYPE_CHECKING:
-    from deeppicker.core import Picks
-    from deeppicker.formats.relion.defocus import Defocus
+    from deeppicker.core import Ctf, Picks
     from deeppicker.particles.classify.windows import Windows
     from deeppicker.training.data import Dataset
 
@@ -105,20 +104,20 @@ def run(options: Options) -> int:
     return 0
 
 
-def _defocus(options: Options) -> dict[str, Defocus]:
+def _defocus(options: Options) -> dict[str, Ctf]:
     from deeppicker.formats.relion import defocus
 
     if options.ctf is not None:
         return defocus.read(options.ctf)
     named = [Path(options.micrographs)] if options.micrographs is not None else []
-    known: dict[str, Defocus] = {}
+    known: dict[str, Ctf] = {}
     for path in [options.picks, *named]:
         if path.suffix.lower() == ".star" and path.is_file():
             known |= defocus.read_known(path)
     return known
 
 
-def _windows(dataset: Dataset, side: int, known: dict[str, Defocus]) -> tuple[Windows, Sequence[Picks]]:
+def _windows(dataset: Dataset, side: int, known: dict[str, Ctf]) -> tuple[Windows, Sequence[Picks]]:
     from deeppicker.particles.classify.windows import cut, join
 
     items = [item for item in dataset.micrographs if len(item.picks)]

@@ -16,8 +16,7 @@ from deeppicker.config.limits import positive, within
 from deeppicker.errors import DeepPickerError, InputError
 
 if TYPE_CHECKING:
-    from deeppicker.core import MicrographEntry
-    from deeppicker.formats.relion.defocus import Defocus
+    from deeppicker.core import Ctf, MicrographEntry, Microscope
 
 POOR_FIT = 0.4
 """Correlation of rings and estimate below which an estimate is not to be trusted (docs/classification.md)."""
@@ -63,18 +62,18 @@ class Options:
 
 def run(options: Options) -> int:
     """Read or estimate, print a line for each micrograph, write all at the end."""
-    from deeppicker.core import micrograph_key
+    from deeppicker.core import Microscope, micrograph_key
     from deeppicker.formats import find_micrographs
     from deeppicker.formats.relion import defocus
 
     entries = find_micrographs(options.micrographs)
-    microscope = defocus.Defocus(
+    microscope = Microscope(
         voltage=options.voltage,
         spherical_aberration=options.spherical_aberration,
         amplitude_contrast=options.amplitude_contrast,
         phase_shift=options.phase_shift,
     )
-    known: dict[str, Defocus] = {}
+    known: dict[str, Ctf] = {}
     if not options.again:
         for text in options.micrographs:
             if text.lower().endswith(".star"):
@@ -106,7 +105,7 @@ def run(options: Options) -> int:
     return 1 if failed else 0
 
 
-def _one(entry: MicrographEntry, known: Defocus | None, microscope: Defocus, options: Options) -> tuple[float, Defocus]:
+def _one(entry: MicrographEntry, known: Ctf | None, microscope: Microscope, options: Options) -> tuple[float, Ctf]:
     """Return the pixel size and the contrast transfer of a micrograph."""
     from deeppicker.formats import read_header, read_micrograph
 

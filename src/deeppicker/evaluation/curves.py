@@ -48,7 +48,7 @@ def defocus_figure(bins: Sequence[DefocusBin]) -> bytes:
     """Draw recall against defocus, one bar per range, as in Fig. 6a-c."""
     figure, axes = _plot("Defocus (µm)", "Recall")
     for entry in bins:
-        low, high = entry.low / 1e4, entry.high / 1e4
+        low, high = entry.low, entry.high
         axes.bar(low, entry.recall, high - low, align="edge", color=_LINES[5], edgecolor="white")
         label = f"{entry.references}\nparticles"
         axes.text((low + high) / 2, 0.02, label, ha="center", va="bottom", fontsize=8)

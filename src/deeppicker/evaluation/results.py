@@ -33,8 +33,8 @@ class EvaluateConfig:
     """Bootstrap resamples of the micrographs for the 95 % intervals."""
     chance_repeats: int = 20
     """How many sets of random picks the chance level averages over."""
-    defocus_bin: float = 5000.0
-    """Å. Width of a defocus range in the table of recall against defocus (Fig. 6a-c)."""
+    defocus_bin: float = 0.5
+    """µm. Width of a defocus range in the table of recall against defocus (Fig. 6a-c)."""
     seed: int = 0
     """Seed of the bootstrap and of the random picks."""
 
@@ -67,7 +67,7 @@ class MicrographInfo:
     size: tuple[int, int] | None = None
     """Height and width in pixels; without it nothing is left out at the border, and chance is unknown."""
     defocus: float | None = None
-    """Å, mean of both axes."""
+    """µm of underfocus, mean of both axes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class MicrographResult:
 
 @dataclass(frozen=True)
 class DefocusBin:
-    """Recall in the micrographs of one defocus range (Fig. 6a-c); ``low`` <= defocus < ``high``, in Å."""
+    """Recall in the micrographs of one defocus range (Fig. 6a-c); ``low`` <= defocus < ``high``, in µm."""
 
     low: float
     high: float

@@ -1,8 +1,8 @@
-"""The contrast transfer function: what it does to an image, its defocus from the Thon rings, and undoing its signs.
+"""The defocus of a micrograph from its Thon rings, and undoing the signs of its contrast transfer.
 
-Formulas: Rohou & Grigorieff, J. Struct. Biol. 192 (2015), 216. The power spectrum of a micrograph is a smooth
-background plus a smooth envelope times the squared transfer. For an assumed defocus the best background and envelope
-follow by linear least squares, so only the defocus is searched, first the mean, then both axes and their direction.
+The power spectrum of a micrograph is a smooth background plus a smooth envelope times the squared transfer. For an
+assumed defocus the best background and envelope follow by linear least squares, so only the defocus is searched, first
+the mean, then both axes and their direction.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from scipy import fft, optimize
 
 from deeppicker.config import CtfConfig
-from deeppicker.core import Micrograph
+from deeppicker.core import Ctf, Micrograph, Microscope
 from deeppicker.errors import InputError
-from deeppicker.formats.relion.defocus import Defocus
+from deeppicker.imaging.ctf import phase, transfer
 from deeppicker.imaging.normalise import clip_outliers
 
 _TILE = 1000.0  # Å; rings of 4 µm underfocus at 4 Å are still wider than two coefficients of such a tile
@@ -40,58 +40,29 @@ class _Spectrum:
     weight: Float[np.ndarray, "sectors bins"]
 
 
-def wavelength(voltage: float) -> float:
-    """Return the wavelength in Å of electrons accelerated by ``voltage`` kV."""
-    volt = 1e3 * voltage
-    return 12.2643 / math.sqrt(volt + 0.978466e-6 * volt**2)
-
-
-def phase(
-    microscope: Defocus, frequency: Float[np.ndarray, ...], defocus: Float[np.ndarray, ...]
-) -> Float[np.ndarray, ...]:
-    """Return the phase in rad, whose sine is the transfer, at frequencies in 1/Å for defocus in µm."""
-    length = wavelength(microscope.voltage)
-    squared = frequency**2
-    aberration = 0.5 * math.pi * 1e7 * microscope.spherical_aberration * length**3 * squared**2
-    rest = math.radians(microscope.phase_shift) + math.asin(microscope.amplitude_contrast)
-    result: Float[np.ndarray, ...] = math.pi * length * 1e4 * defocus * squared - aberration + rest
-    return result
-
-
-def transfer(microscope: Defocus, shape: tuple[int, ...], pixel_size: float) -> Float32[np.ndarray, "height half"]:
-    """Return the contrast transfer on the frequencies of a real FFT.
-
-    It is positive at low frequency of an underfocused image: multiplied by it, an image keeps its contrast.
-    """
-    y, x = fft.fftfreq(shape[0], pixel_size)[:, None], fft.rfftfreq(shape[1], pixel_size)[None, :]
-    mean, half = microscope.mean, 0.5 * (microscope.defocus_u - microscope.defocus_v)
-    local = mean + half * np.cos(2 * (np.arctan2(y, x) - math.radians(microscope.angle)))
-    return np.asarray(np.sin(phase(microscope, np.hypot(y, x), local)), dtype=np.float32)
-
-
-def flip_phases(micrograph: Micrograph, microscope: Defocus) -> Micrograph:
+def flip_phases(micrograph: Micrograph, ctf: Ctf) -> Micrograph:
     """Return the micrograph with the signs of its contrast transfer undone; its dark particles stay dark."""
-    signs = np.sign(transfer(microscope, micrograph.image.shape, micrograph.pixel_size))
+    signs = np.sign(transfer(ctf, micrograph.image.shape, micrograph.pixel_size))
     signs[signs == 0] = 1
     flipped = fft.irfft2(fft.rfft2(micrograph.image) * signs, micrograph.image.shape)
     return replace(micrograph, image=np.ascontiguousarray(flipped, dtype=np.float32))
 
 
-def estimate(micrograph: Micrograph, microscope: Defocus, config: CtfConfig = CtfConfig()) -> Defocus:
+def estimate(micrograph: Micrograph, microscope: Microscope, config: CtfConfig = CtfConfig()) -> Ctf:
     """Return the defocus of a micrograph from its power spectrum.
 
     Parameters
     ----------
     micrograph : Micrograph
         At any pixel size; the rings that are used lie between ``config.lowest`` and ``config.highest`` Å.
-    microscope : Defocus
-        Voltage, aberration, amplitude contrast and phase shift; its defocus does not matter.
+    microscope : Microscope
+        With which it was taken.
     config : CtfConfig
         What is searched.
 
     Returns
     -------
-    Defocus
+    Ctf
         With ``fit``: the correlation of the rings with those of the estimate, 0-1; below about 0.3 they are not seen.
 
     Raises
@@ -127,8 +98,8 @@ def estimate(micrograph: Micrograph, microscope: Defocus, config: CtfConfig = Ct
     )
     mean, along, across = (float(value) for value in best.x)
     half = math.hypot(along, across)
-    return replace(
-        microscope,
+    return Ctf(
+        microscope=microscope,
         defocus_u=mean + half,
         defocus_v=mean - half,
         angle=math.degrees(0.5 * math.atan2(across, along)) % 180,
@@ -178,7 +149,7 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(value) for value in np.linspace(0, length - side, number)]
 
 
-def _explained(spectrum: _Spectrum, microscope: Defocus, defocus: Float[np.ndarray, " sectors"]) -> float:
+def _explained(spectrum: _Spectrum, microscope: Microscope, defocus: Float[np.ndarray, " sectors"]) -> float:
     """Return which part of the variance that a smooth background leaves is explained by rings of this defocus."""
     bins = len(spectrum.frequency)
     position = np.linspace(-1, 1, bins)

@@ -179,16 +179,10 @@ def _names(job: Job) -> list[str]:
 
 
 def _truth(name: str, scene: Scene) -> SimulatedMicrograph:
-    optics = scene.optics
     return SimulatedMicrograph(
         name=name,
         pixel_size=scene.pixel_size,
-        voltage=optics.voltage,
-        spherical_aberration=optics.spherical_aberration,
-        amplitude_contrast=optics.amplitude_contrast,
-        defocus=(optics.defocus_u, optics.defocus_v),
-        defocus_angle=optics.defocus_angle,
-        phase_shift=optics.phase_shift,
+        ctf=scene.optics.ctf,
         positions=scene.positions,
         species=scene.species,
         angles=scene.angles,

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
 from scipy import fft
-from torch_ctf import calculate_ctf_2d
+
+from deeppicker.core import Ctf
+from deeppicker.imaging.ctf import transfer as contrast_transfer
 
 # Interaction constant, rad per volt and Å (Kirkland, Advanced Computing in Electron Microscopy, 2010, table 5.2).
 _INTERACTION = {300.0: 6.53e-4, 200.0: 7.29e-4, 120.0: 8.64e-4}
@@ -21,20 +22,8 @@ class Optics:
 
     pixel_size: float
     """Å."""
-    voltage: float
-    """kV; 300, 200 or 120."""
-    spherical_aberration: float
-    """mm."""
-    amplitude_contrast: float
-    """Fraction, 0-1."""
-    defocus_u: float
-    """µm, positive for underfocus; the larger of the two."""
-    defocus_v: float
-    """µm."""
-    defocus_angle: float
-    """Degrees from the x axis to the direction of ``defocus_u``."""
-    phase_shift: float
-    """Degrees; of a phase plate, 0 without one."""
+    ctf: Ctf
+    """Its defocus and voltage; 300, 200 or 120 kV."""
     b_factor: float
     """Å²; the envelope is exp(-B q² / 4)."""
     dose: float
@@ -43,7 +32,7 @@ class Optics:
     @property
     def interaction(self) -> float:
         """Phase shift in rad for each volt and Å that the electron crosses."""
-        return _INTERACTION[self.voltage]
+        return _INTERACTION[self.ctf.microscope.voltage]
 
 
 def transfer(optics: Optics, shape: tuple[int, ...]) -> Float32[np.ndarray, "height half"]:
@@ -51,22 +40,8 @@ def transfer(optics: Optics, shape: tuple[int, ...]) -> Float32[np.ndarray, "hei
 
     At frequency q it is minus the sine of the phase (Wade, Ultramicroscopy 46, 1992), times the envelope.
     """
-    ctf = calculate_ctf_2d(
-        defocus=torch.tensor(0.5 * (optics.defocus_u + optics.defocus_v)),
-        astigmatism=torch.tensor(0.5 * (optics.defocus_u - optics.defocus_v)),
-        astigmatism_angle=torch.tensor(optics.defocus_angle),
-        voltage=optics.voltage,
-        spherical_aberration=optics.spherical_aberration,
-        amplitude_contrast=optics.amplitude_contrast,
-        phase_shift=optics.phase_shift,
-        pixel_size=optics.pixel_size,
-        image_shape=(shape[0], shape[1]),
-        rfft=True,
-        fftshift=False,
-    ).numpy()
-    squared = frequencies(shape, optics.pixel_size) ** 2
-    ctf = ctf * np.exp(-0.25 * optics.b_factor * squared)
-    return np.asarray(ctf if ctf[0, 0] <= 0 else -ctf, dtype=np.float32)
+    envelope = np.exp(-0.25 * optics.b_factor * frequencies(shape, optics.pixel_size) ** 2)
+    return np.asarray(-contrast_transfer(optics.ctf, shape, optics.pixel_size) * envelope, dtype=np.float32)
 
 
 def image_of(

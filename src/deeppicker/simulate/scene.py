@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from scipy import ndimage
 
+from deeppicker.core import Ctf, Microscope
 from deeppicker.simulate import contamination
 from deeppicker.simulate.config import SimulateConfig, between, logarithmic
 from deeppicker.simulate.contamination import Specimen
@@ -146,15 +147,16 @@ def _optics(pixel_size: float, config: SimulateConfig, rng: np.random.Generator)
     defocus = between(rng, config.defocus)
     half = 0.5 * rng.uniform(0, config.astigmatism)
     plate = rng.random() < config.phase_plates
-    return Optics(
-        pixel_size=pixel_size,
+    amplitude_contrast, angle = between(rng, config.amplitude_contrast), float(rng.uniform(0, 180))
+    microscope = Microscope(
         voltage=config.voltage,
         spherical_aberration=config.spherical_aberration,
-        amplitude_contrast=between(rng, config.amplitude_contrast),
-        defocus_u=defocus + half,
-        defocus_v=defocus - half,
-        defocus_angle=float(rng.uniform(0, 180)),
+        amplitude_contrast=amplitude_contrast,
         phase_shift=float(rng.uniform(30, 130)) if plate else 0.0,
+    )
+    return Optics(
+        pixel_size=pixel_size,
+        ctf=Ctf(defocus_u=defocus + half, defocus_v=defocus - half, angle=angle, microscope=microscope),
         b_factor=between(rng, config.b_factor),
         dose=between(rng, config.dose),
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from deeppicker.core import micrograph_key
+from deeppicker.core import Ctf, Microscope, micrograph_key
 from deeppicker.errors import FormatError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.star_table import Table, format_table, read_tables
@@ -19,52 +18,26 @@ _GROUP = "rlnOpticsGroup"
 _U, _V, _ANGLE = "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"
 _SHIFT, _FIT = "rlnPhaseShift", "rlnCtfFigureOfMerit"
 _VOLTAGE, _ABERRATION, _AMPLITUDE = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
+_SETTINGS = {  # of a `Microscope`
+    "phase_shift": _SHIFT,
+    "voltage": _VOLTAGE,
+    "spherical_aberration": _ABERRATION,
+    "amplitude_contrast": _AMPLITUDE,
+}
 _PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
-_ANGSTROM = 1e4  # in a µm
+ANGSTROM = 1e4
+"""In a µm: RELION and CTFFIND4 give defocus in Å."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Defocus:
-    """The contrast transfer of one micrograph.
-
-    Parameters
-    ----------
-    defocus_u, defocus_v : float
-        Underfocus in µm along its two axes.
-    angle : float
-        Degrees from the x axis (along a row) towards y, to the direction of ``defocus_u``.
-    phase_shift : float
-        Degrees; of a phase plate.
-    voltage, spherical_aberration, amplitude_contrast : float
-        kV, mm, fraction.
-    fit : float
-        How well it was found, as the program that did it says; NaN if unknown.
-    """
-
-    defocus_u: float = 1.5
-    defocus_v: float = 1.5
-    angle: float = 0.0
-    phase_shift: float = 0.0
-    voltage: float = 300.0
-    spherical_aberration: float = 2.7
-    amplitude_contrast: float = 0.1
-    fit: float = math.nan
-
-    @property
-    def mean(self) -> float:
-        """Mean underfocus in µm."""
-        return 0.5 * (self.defocus_u + self.defocus_v)
-
-
-def read(path: Path, microscope: Defocus = Defocus()) -> dict[str, Defocus]:
+def read(path: Path, microscope: Microscope = Microscope()) -> dict[str, Ctf]:
     """Return the contrast transfer by micrograph key.
 
     Parameters
     ----------
     path : Path
         A STAR file of micrographs or particles, a text file of CTFFIND4, or a folder of these texts.
-    microscope : Defocus
-        Voltage, aberration, amplitude contrast and phase shift where the file does not tell.
+    microscope : Microscope
+        Its settings where the file does not tell.
 
     Raises
     ------
@@ -86,12 +59,12 @@ def read(path: Path, microscope: Defocus = Defocus()) -> dict[str, Defocus]:
     return found
 
 
-def read_known(path: Path, microscope: Defocus = Defocus()) -> dict[str, Defocus]:
+def read_known(path: Path, microscope: Microscope = Microscope()) -> dict[str, Ctf]:
     """Return what a STAR file says of the contrast transfer, by micrograph key; empty if it says nothing."""
     return _read_star(path, microscope)
 
 
-def write(path: Path, rows: Sequence[tuple[str, float, Defocus]]) -> None:
+def write(path: Path, rows: Sequence[tuple[str, float, Ctf]]) -> None:
     """Write micrographs (name, pixel size in Å, contrast transfer) as RELION's CTF estimation does.
 
     Raises
@@ -99,10 +72,8 @@ def write(path: Path, rows: Sequence[tuple[str, float, Defocus]]) -> None:
     OutputError
         If the file cannot be written.
     """
-    groups: dict[tuple[float, ...], int] = {}
-    for _, size, item in rows:
-        key = (size, item.voltage, item.spherical_aberration, item.amplitude_contrast)
-        groups.setdefault(key, len(groups) + 1)
+    keys = [_optics_of(size, ctf.microscope) for _, size, ctf in rows]
+    groups = {key: index for index, key in enumerate(dict.fromkeys(keys), start=1)}
     optics = {
         "rlnOpticsGroupName": [f"opticsGroup{index}" for index in groups.values()],
         _GROUP: [str(index) for index in groups.values()],
@@ -113,41 +84,42 @@ def write(path: Path, rows: Sequence[tuple[str, float, Defocus]]) -> None:
     }
     table = {
         _NAME: [name for name, _, _ in rows],
-        _GROUP: [
-            str(groups[size, item.voltage, item.spherical_aberration, item.amplitude_contrast])
-            for _, size, item in rows
-        ],
-        _U: [f"{_ANGSTROM * item.defocus_u:.1f}" for _, _, item in rows],
-        _V: [f"{_ANGSTROM * item.defocus_v:.1f}" for _, _, item in rows],
+        _GROUP: [str(groups[key]) for key in keys],
+        _U: [f"{ANGSTROM * item.defocus_u:.1f}" for _, _, item in rows],
+        _V: [f"{ANGSTROM * item.defocus_v:.1f}" for _, _, item in rows],
         _ANGLE: [f"{item.angle:.2f}" for _, _, item in rows],
-        "rlnCtfAstigmatism": [f"{_ANGSTROM * (item.defocus_u - item.defocus_v):.1f}" for _, _, item in rows],
-        _SHIFT: [f"{item.phase_shift:.2f}" for _, _, item in rows],
+        "rlnCtfAstigmatism": [f"{ANGSTROM * (item.defocus_u - item.defocus_v):.1f}" for _, _, item in rows],
+        _SHIFT: [f"{item.microscope.phase_shift:.2f}" for _, _, item in rows],
         _FIT: [f"{0.0 if math.isnan(item.fit) else item.fit:.4f}" for _, _, item in rows],
     }
     atomic_write(path, format_table("optics", optics) + format_table("micrographs", table))
 
 
-def _read_star(path: Path, microscope: Defocus) -> dict[str, Defocus]:
+def _optics_of(pixel_size: float, microscope: Microscope) -> tuple[float, float, float, float]:
+    """Return what distinguishes an optics group."""
+    return pixel_size, microscope.voltage, microscope.spherical_aberration, microscope.amplitude_contrast
+
+
+def _read_star(path: Path, microscope: Microscope) -> dict[str, Ctf]:
     tables = read_tables(path)
     optics = next((table for table in tables if table.name == "optics"), None)
     table = next((t for t in tables if t is not optics and all(label in t for label in (_NAME, _U, _V))), None)
     if table is None:
         return {}
-    u, v = table.numbers(_U) / _ANGSTROM, table.numbers(_V) / _ANGSTROM
-    columns = {
-        "angle": _column(table, optics, _ANGLE, microscope.angle),
-        "phase_shift": _column(table, optics, _SHIFT, microscope.phase_shift),
-        "voltage": _column(table, optics, _VOLTAGE, microscope.voltage),
-        "spherical_aberration": _column(table, optics, _ABERRATION, microscope.spherical_aberration),
-        "amplitude_contrast": _column(table, optics, _AMPLITUDE, microscope.amplitude_contrast),
-        "fit": _column(table, optics, _FIT, math.nan),
-    }
-    found: dict[str, Defocus] = {}
+    u, v = table.numbers(_U) / ANGSTROM, table.numbers(_V) / ANGSTROM
+    settings = {field: _column(table, optics, label, getattr(microscope, field)) for field, label in _SETTINGS.items()}
+    angles, fits = _column(table, optics, _ANGLE, 0.0), _column(table, optics, _FIT, math.nan)
+    found: dict[str, Ctf] = {}
     for row, name in enumerate(table.text(_NAME)):
         key = micrograph_key(name)
         if key not in found:
-            values = {field: column[row] for field, column in columns.items()}
-            found[key] = Defocus(defocus_u=float(u[row]), defocus_v=float(v[row]), **values)
+            found[key] = Ctf(
+                defocus_u=float(u[row]),
+                defocus_v=float(v[row]),
+                angle=angles[row],
+                microscope=Microscope(**{field: column[row] for field, column in settings.items()}),
+                fit=fits[row],
+            )
     return found
 
 
@@ -163,7 +135,7 @@ def _column(table: Table, optics: Table | None, label: str, default: float) -> l
     return [default] * len(table)
 
 
-def _read_text(path: Path) -> tuple[str, Defocus]:
+def _read_text(path: Path) -> tuple[str, Ctf]:
     """Read what CTFFIND4 writes for one micrograph."""
     text = read_text(path)
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -178,13 +150,15 @@ def _read_text(path: Path) -> tuple[str, Defocus]:
         ) from error
     given = re.search(r"Input file: *(.+?) *;", text)
     stem = re.sub(r"_(ctffind[34]|diagnostic|ctf)$", "", path.stem)
-    return micrograph_key(given[1] if given else stem), Defocus(
-        defocus_u=u / _ANGSTROM,
-        defocus_v=v / _ANGSTROM,
+    return micrograph_key(given[1] if given else stem), Ctf(
+        defocus_u=u / ANGSTROM,
+        defocus_v=v / ANGSTROM,
         angle=angle,
-        phase_shift=math.degrees(shift),
-        voltage=voltage,
-        spherical_aberration=aberration,
-        amplitude_contrast=amplitude,
+        microscope=Microscope(
+            voltage=voltage,
+            spherical_aberration=aberration,
+            amplitude_contrast=amplitude,
+            phase_shift=math.degrees(shift),
+        ),
         fit=fit,
     )

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from deeppicker.core import Ctf
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.relion.defocus import ANGSTROM
 from deeppicker.formats.star_table import format_table
 
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-_ANGSTROM_PER_MICROMETRE = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,8 @@ class SimulatedMicrograph:
         Its file, from the folder of the STAR files.
     pixel_size : float
         Å.
-    voltage, spherical_aberration, amplitude_contrast : float
-        kV, mm, fraction.
-    defocus : (float, float)
-        Underfocus in µm along its two axes.
-    defocus_angle, phase_shift : float
-        Degrees.
+    ctf : Ctf
+        Its defocus, and the microscope.
     positions : int array, (n, 2)
         Particle centres (x, y) in pixels.
     species : int array, (n,)
@@ -44,12 +41,7 @@ class SimulatedMicrograph:
 
     name: str
     pixel_size: float
-    voltage: float
-    spherical_aberration: float
-    amplitude_contrast: float
-    defocus: tuple[float, float]
-    defocus_angle: float
-    phase_shift: float
+    ctf: Ctf
     positions: Int[np.ndarray, "n 2"]
     species: Int[np.ndarray, " n"]
     angles: Float[np.ndarray, "n 3"]
@@ -86,9 +78,9 @@ def _optics(number: int, item: SimulatedMicrograph) -> dict[str, str]:
         "rlnOpticsGroup": str(number),
         "rlnMicrographPixelSize": f"{item.pixel_size:.6f}",
         "rlnMicrographOriginalPixelSize": f"{item.pixel_size:.6f}",
-        "rlnVoltage": f"{item.voltage:.1f}",
-        "rlnSphericalAberration": f"{item.spherical_aberration:.2f}",
-        "rlnAmplitudeContrast": f"{item.amplitude_contrast:.4f}",
+        "rlnVoltage": f"{item.ctf.microscope.voltage:.1f}",
+        "rlnSphericalAberration": f"{item.ctf.microscope.spherical_aberration:.2f}",
+        "rlnAmplitudeContrast": f"{item.ctf.microscope.amplitude_contrast:.4f}",
     }
 
 
@@ -96,10 +88,10 @@ def _micrograph(number: int, item: SimulatedMicrograph) -> dict[str, str]:
     return {
         "rlnMicrographName": item.name,
         "rlnOpticsGroup": str(number),
-        "rlnDefocusU": f"{_ANGSTROM_PER_MICROMETRE * item.defocus[0]:.1f}",
-        "rlnDefocusV": f"{_ANGSTROM_PER_MICROMETRE * item.defocus[1]:.1f}",
-        "rlnDefocusAngle": f"{item.defocus_angle:.2f}",
-        "rlnPhaseShift": f"{item.phase_shift:.2f}",
+        "rlnDefocusU": f"{ANGSTROM * item.ctf.defocus_u:.1f}",
+        "rlnDefocusV": f"{ANGSTROM * item.ctf.defocus_v:.1f}",
+        "rlnDefocusAngle": f"{item.ctf.angle:.2f}",
+        "rlnPhaseShift": f"{item.ctf.microscope.phase_shift:.2f}",
     }
 
 

@@ -18,6 +18,7 @@ from deeppicker.errors import FormatError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.coordinates import box
 from deeppicker.formats.names import group, merge, micrograph_of
+from deeppicker.formats.relion.defocus import ANGSTROM
 from deeppicker.formats.star_table import Table, format_table, format_values, read_tables
 from deeppicker.formats.text import is_file, number, one_line
 
@@ -73,7 +74,7 @@ def read_micrographs(path: Path) -> list[MicrographEntry]:
     optics = _optics(tables)
     names = table.text(_MICROGRAPH)
     pixel_sizes = _pixel_sizes(table, optics)
-    defocus = (table.numbers_or_nan("rlnDefocusU") + table.numbers_or_nan("rlnDefocusV")) / 2
+    defocus = (table.numbers_or_nan("rlnDefocusU") + table.numbers_or_nan("rlnDefocusV")) / (2 * ANGSTROM)
     rows = group(names, np.stack([pixel_sizes, pixel_sizes], axis=1), defocus)
     return [
         MicrographEntry(

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from scipy import fft
 
-from deeppicker.core import Micrograph
-from deeppicker.formats.relion.defocus import Defocus
+from deeppicker.core import Ctf, Micrograph
+from deeppicker.imaging.ctf import phase
 from deeppicker.imaging.normalise import clip_outliers, flatten
 from deeppicker.imaging.resample import resample
-from deeppicker.particles.ctf import flip_phases, phase
+from deeppicker.particles.ctf import flip_phases
 
 BOX = 1.5
 """Side of a window in particle diameters."""
@@ -61,7 +61,7 @@ def cut(
     positions: Float[np.ndarray, "n 2"],
     diameter: float,
     side: int,
-    microscope: Defocus | None = None,
+    ctf: Ctf | None = None,
 ) -> tuple[Float32[np.ndarray, "n side side"], Float32[np.ndarray, " rings"]]:
     """Return windows around positions in a micrograph, and the transfer of their frequencies.
 
@@ -75,15 +75,15 @@ def cut(
         Particle diameter in Å.
     side : int
         Pixels of a window along each side.
-    microscope : Defocus, optional
+    ctf : Ctf, optional
         If known, the phases of the whole micrograph are flipped: what defocus spreads beyond a window comes back.
     """
     pixel_size = BOX * diameter / side
     transfer = np.ones(side // 2 + 1, dtype=np.float32)
     micrograph = Micrograph(micrograph.name, clip_outliers(micrograph.image, _CLIP), micrograph.pixel_size)
-    if microscope is not None:
-        micrograph = flip_phases(micrograph, microscope)
-        transfer = _rings_of(microscope, side, pixel_size)
+    if ctf is not None:
+        micrograph = flip_phases(micrograph, ctf)
+        transfer = _rings_of(ctf, side, pixel_size)
     image, grid = resample(micrograph.image, micrograph.pixel_size / pixel_size)
     image = np.pad(-flatten(image, 1.0 * side, _CLIP), side, mode="symmetric")
     corners = np.rint(grid.indices(positions)).astype(np.int64) + side - side // 2
@@ -113,11 +113,11 @@ def disc(side: int, diameters: float) -> Float32[np.ndarray, "side side"]:
     return np.asarray(0.5 + 0.5 * np.sin(0.5 * np.pi * np.clip(2 * inside + 1, -1, 1)), dtype=np.float32)
 
 
-def _rings_of(microscope: Defocus, side: int, pixel_size: float) -> Float32[np.ndarray, " rings"]:
+def _rings_of(ctf: Ctf, side: int, pixel_size: float) -> Float32[np.ndarray, " rings"]:
     rings = side // 2 + 1
     fine = (np.arange(rings * _OVERSAMPLING) + 0.5) / _OVERSAMPLING - 0.5
     q = np.abs(fine) / (side * pixel_size)
-    values = np.abs(np.sin(phase(microscope, q, np.full(len(q), microscope.mean))))
+    values = np.abs(np.sin(phase(ctf.microscope, q, np.full(len(q), ctf.defocus))))
     return np.asarray(values.reshape(rings, -1).mean(axis=1), dtype=np.float32)
 
 
