@@ -41,7 +41,7 @@ from deeppicker.imaging.noise import without_structure
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.diameter import estimate_diameter
 from deeppicker.picking.pipeline import pick_micrograph
-from deeppicker.runs.folder import threshold_of
+from deeppicker.runs.selection import threshold_of
 from deeppicker.training.calibrate import particles_among, reliability
 from deeppicker.training.data import Dataset, load_background, load_dataset
 from deeppicker.training.fit import LearnConfig, train_model

@@ -22,7 +22,7 @@ from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfi
 from deeppicker.evaluation.results import Evaluation
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
-from deeppicker.runs.folder import threshold_of
+from deeppicker.runs.selection import threshold_of
 from deeppicker.training.adapt import adapt_model, pick_again
 from deeppicker.training.data import Dataset, load_dataset
 from deeppicker.training.fit import LearnConfig

@@ -19,7 +19,7 @@ from accuracy import MOLECULES, RESULTS, compare, parse_options, simulated
 from deeppicker.config import SelectConfig, TrainConfig
 from deeppicker.networks.model import load_model, new_model
 from deeppicker.picking.pipeline import pick_micrograph
-from deeppicker.runs.folder import threshold_of
+from deeppicker.runs.selection import threshold_of
 from deeppicker.training.data import load_dataset
 from deeppicker.training.fit import LearnConfig, train_model
 from setting import describe

@@ -1,4 +1,7 @@
 from .config import PickConfig as PickConfig
+from .config import RunConfig as RunConfig
+from .config import SelectConfig as SelectConfig
+from .config import Subject as Subject
 from .core import Grid as Grid
 from .core import Micrograph as Micrograph
 from .core import Picks as Picks
@@ -16,6 +19,8 @@ from .networks.model import save_model as save_model
 from .picking.diameter import estimate_diameter as estimate_diameter
 from .picking.pipeline import pick_micrograph as pick_micrograph
 from .picking.threshold import choose_threshold as choose_threshold
+from .runs.run import run_picking as run_picking
+from .runs.watch import watch_picking as watch_picking
 from .simulate.config import SimulateConfig as SimulateConfig
 from .simulate.scene import simulate_micrograph as simulate_micrograph
 from .simulate.volumes import read_structure as read_structure

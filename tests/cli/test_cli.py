@@ -131,7 +131,7 @@ def test_a_threshold_divides_the_candidates(threshold: float):
 def test_a_second_run_with_another_threshold_does_not_score_again(monkeypatch: pytest.MonkeyPatch):
     assert pick("micrographs", "--output", "whole", "--threshold", "0.8") == 0
     assert pick("micrographs", "--output", "picked") == 0
-    monkeypatch.setattr("deeppicker.runs.pick_job.Task.find", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr("deeppicker.runs.pick_job.Picker.find", lambda *_: pytest.fail("scored again"))
     assert pick("micrographs", "--output", "picked", "--threshold", "0.8") == 0
     check_same(Path("picked"), Path("whole"))
 

@@ -45,7 +45,7 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     nothing = Evidence(np.zeros(0), np.zeros(0), np.zeros((0, 23)))
     monkeypatch.setattr("deeppicker.runs.pick_job.gather", lambda *_: nothing)
-    monkeypatch.setattr("deeppicker.picking.diameter.combine", combine)
+    monkeypatch.setattr("deeppicker.runs.diameter.combine", combine)
     return seen
 
 
@@ -80,7 +80,7 @@ def test_a_diameter_that_does_not_fit_is_warned_about_and_used(
 def test_without_particles_the_files_are_empty_and_valid_and_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("deeppicker.picking.diameter.combine", lambda *_: NOTHING)
+    monkeypatch.setattr("deeppicker.runs.diameter.combine", lambda *_: NOTHING)
     assert pick() == 2
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1

@@ -13,6 +13,7 @@ from deeppicker.formats.relion.pipeline import ABORT_NOW, ABORTED, FAILURE, SUCC
 from deeppicker.formats.relion.star import write_autopick
 from deeppicker.formats.star_table import read_tables
 from deeppicker.networks.model import save_model
+from deeppicker.runs.results import Row
 
 JOB = "External/job005/"
 MARKS = {ABORTED, FAILURE, SUCCESS, ABORT_NOW}
@@ -125,14 +126,13 @@ def test_files_take_the_place_of_links_where_there_are_none(tmp_path: Path, monk
 def test_an_abort_is_honoured_after_the_micrograph_at_hand_and_the_job_continues(
     project: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    follow = pick.Show.follow
+    show_row = pick.Show.row
 
-    def abort_at_the_first(self: pick.Show, *words: object):
-        for row in follow(self, *words):
-            (project / JOB / ABORT_NOW).touch()
-            yield row
+    def abort_at_the_first(show: pick.Show, row: Row) -> None:
+        (project / JOB / ABORT_NOW).touch()
+        show_row(show, row)
 
-    monkeypatch.setattr(pick.Show, "follow", abort_at_the_first)
+    monkeypatch.setattr(pick.Show, "row", abort_at_the_first)
     assert job(model) == 0
     assert marks(project) == {ABORTED}
     assert "told to stop" in capsys.readouterr().err
@@ -180,6 +180,6 @@ def test_an_interrupted_job_counts_as_aborted(project: Path, model: Path, monkey
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pick, "settle_diameter", interrupt)
+    monkeypatch.setattr("deeppicker.runs.run.settle_diameter", interrupt)
     assert job(model) == 130
     assert marks(project) == {ABORTED}

@@ -96,8 +96,8 @@ def project_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ice=(200.0, 400.0),
     )
     folder = tmp_path_factory.mktemp("project")
-    for job in dataset.plan([particle()], folder, 3, config, 1):
-        dataset.make(job)
+    for plan in dataset.plan_folders([particle()], folder, 3, config, 1):
+        dataset.make(plan)
     folder = folder / "hook"
     deeppicker(folder, "relion", "--in_mics", "micrographs.star", "--o", "External/job002/", "--j", "1")
     return folder

@@ -15,7 +15,8 @@ import pytest
 
 from deeppicker.errors import DeepPickerError, InputError, OutputError, TransientError, UnreadableError
 from deeppicker.parallel import processes as workers
-from deeppicker.parallel.processes import attempt, each_again, here, processes, sensible_workers, usable_cores
+from deeppicker.parallel.jobs import attempt, here, with_retries
+from deeppicker.parallel.processes import processes, sensible_workers, usable_cores
 
 LONG = 60.0
 
@@ -45,10 +46,9 @@ def squares_of(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 
 def test_processes_give_what_this_process_does():
-    with here(job) as each:
-        alone = list(each(range(20)))
-    with processes(2, LONG) as hire, hire(job) as each:
-        together = list(each(range(20)))
+    alone = list(here(job)(range(20)))
+    with processes(2, LONG) as mapper:
+        together = list(mapper(job)(range(20)))
     assert alone == [(i, i * i) for i in range(20)]
     assert sorted(together) == alone
 
@@ -58,15 +58,13 @@ def double(item: int) -> int:
 
 
 def test_the_same_processes_do_one_job_after_another():
-    with processes(2, LONG) as hire:
-        with hire(job) as each:
-            pids = {pid for _, pid in each(["pid"] * 8)}
-        with hire(double) as each:
-            assert sorted(each(range(5))) == [(i, 2 * i) for i in range(5)]
-        with hire(job) as each:
-            assert {pid for _, pid in each(["pid"] * 8)} <= pids
-            assert isinstance(dict(each(["die"]))["die"], TransientError)
-            assert sorted(each([3, 4])) == [(3, 9), (4, 16)]  # also by the new process
+    with processes(2, LONG) as mapper:
+        each = mapper(job)
+        pids = {pid for _, pid in each(["pid"] * 8)}
+        assert sorted(mapper(double)(range(5))) == [(i, 2 * i) for i in range(5)]
+        assert {pid for _, pid in each(["pid"] * 8)} <= pids
+        assert isinstance(dict(each(["die"]))["die"], TransientError)
+        assert sorted(each([3, 4])) == [(3, 9), (4, 16)]  # also by the new process
 
 
 def test_a_job_that_refuses_its_item_comes_back_with_the_reason():
@@ -91,15 +89,15 @@ def test_no_memory_is_a_reason_to_try_again():
 
 
 def _outcomes(items: list[object], number: int = 1, limit: float = LONG) -> list[object]:
-    with processes(number, limit) as hire, hire(job) as each:
-        return [outcome for _, outcome in each(items)]
+    with processes(number, limit) as mapper:
+        return [outcome for _, outcome in mapper(job)(items)]
 
 
 @pytest.mark.parametrize(("deed", "how"), [("die", "signal SIGKILL"), ("leave", "exit status 3")])
 def test_a_process_that_dies_costs_its_item_only(deed: str, how: str):
     items = [1, deed, 2, 3, deed, 4]
-    with processes(2, LONG) as hire, hire(job) as each:
-        outcomes = list(each(items))
+    with processes(2, LONG) as mapper:
+        outcomes = list(mapper(job)(items))
     assert squares_of(outcomes) == {1: 1, 2: 4, 3: 9, 4: 16}
     lost = [outcome for item, outcome in outcomes if item == deed]
     assert len(lost) == 2
@@ -108,8 +106,8 @@ def test_a_process_that_dies_costs_its_item_only(deed: str, how: str):
 
 def test_what_takes_too_long_is_given_up_and_its_process_ended():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with processes(2, 0.5) as hire, hire(job) as each:
-        outcomes = list(each(["hang", 1, 2, "hang", 3]))
+    with processes(2, 3.0) as mapper:
+        outcomes = list(mapper(job)(["hang", 1, 2, "hang", 3]))
     assert squares_of(outcomes) == {1: 1, 2: 4, 3: 9}
     given_up = [outcome for item, outcome in outcomes if item == "hang"]
     assert all(isinstance(outcome, TransientError) and "--time-limit" in str(outcome) for outcome in given_up)
@@ -125,8 +123,8 @@ def test_each_process_is_used_again_and_an_iterator_is_taken_as_it_comes():
             taken.append(item)
             yield item
 
-    with processes(2, LONG) as hire, hire(job) as each:
-        pids = []
+    with processes(2, LONG) as mapper:
+        each, pids = mapper(job), []
         for _, pid in each(source()):
             pids.append(pid)
             assert len(taken) <= len(pids) + 2  # no more than the processes can begin
@@ -139,8 +137,8 @@ def test_each_process_is_used_again_and_an_iterator_is_taken_as_it_comes():
 def test_processes_killed_at_random_moments_lose_nothing_when_all_is_tried_again():
     chance = random.Random(0)
     done: Counter[object] = Counter()
-    with processes(3, LONG) as hire, hire(job) as each:
-        for item, outcome in each_again(each, range(300), retries=100):
+    with processes(3, LONG) as mapper:
+        for item, outcome in with_retries(mapper(job), range(300), retries=100):
             assert outcome == item * item
             done[item] += 1
             if chance.random() < 0.2:
@@ -161,10 +159,9 @@ def test_what_may_succeed_later_is_tried_again_after_all_others(error: DeepPicke
             raise error
         return item
 
-    with here(fickle) as each:
-        assert list(each_again(each, range(3), retries=2)) == [(0, 0), (2, 2), (1, 1)]
-        tries.clear()
-        outcomes = list(each_again(each, range(3), retries=1))
+    assert list(with_retries(here(fickle), range(3), retries=2)) == [(0, 0), (2, 2), (1, 1)]
+    tries.clear()
+    outcomes = list(with_retries(here(fickle), range(3), retries=1))
     assert [item for item, _ in outcomes] == [0, 2, 1]
     assert str(outcomes[-1][1]) == str(error)
     assert tries == {0: 1, 1: 2, 2: 1}
@@ -177,8 +174,7 @@ def test_what_cannot_succeed_is_not_tried_again():
         tries[item] += 1
         raise InputError("no")
 
-    with here(refusing) as each:
-        assert len(list(each_again(each, [1, 2], retries=5))) == 2
+    assert len(list(with_retries(here(refusing), [1, 2], retries=5))) == 2
     assert tries == {1: 1, 2: 1}
 
 
@@ -195,8 +191,8 @@ CHILD = """
 import sys, test_processes
 from deeppicker.parallel.processes import processes
 if __name__ == "__main__":
-    with processes(2, 60.0) as hire, hire(test_processes.job) as each:
-        for _, pid in each(["pid", "pid", "hang", "hang"]):
+    with processes(2, 60.0) as mapper:
+        for _, pid in mapper(test_processes.job)(["pid", "pid", "hang", "hang"]):
             print(pid, flush=True)
 """
 

@@ -17,7 +17,7 @@ from deeppicker.formats import read_micrographs, read_picks, write_picks
 from deeppicker.formats.images.stack import read_mark, write_stack
 from deeppicker.formats.relion.particles import Acquisition, Stack, write_particles
 from deeppicker.formats.star_table import read_tables
-from deeppicker.particles.extract import ExtractJob, Request, extract, touching, windows
+from deeppicker.particles.extract import ExtractItem, ExtractJob, extract, touching, windows
 
 SHAPE = (60, 80)
 
@@ -257,10 +257,10 @@ def test_memory_does_not_grow_with_the_number_of_particles(tmp_path: Path):
     job = ExtractJob(tmp_path, ExtractConfig(box_size=64))
 
     def peaks(number: int, micrographs: int) -> tuple[int, int]:
-        request = Request(MicrographEntry("a.mrc", path), Picks.unscored("a.mrc", positions[:number]))
-        stacks = [Stack(replace(request.picks, micrograph=f"{i}.mrc"), "a.mrcs", 1.0) for i in range(micrographs)]
+        item = ExtractItem(MicrographEntry("a.mrc", path), Picks.unscored("a.mrc", positions[:number]))
+        stacks = [Stack(replace(item.picks, micrograph=f"{i}.mrc"), "a.mrcs", 1.0) for i in range(micrographs)]
         tracemalloc.start()
-        assert job(request) == number
+        assert job(item) == number
         first = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         assert write_particles(tmp_path / "p.star", stacks, 64, 64) == number * micrographs

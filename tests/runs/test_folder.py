@@ -16,8 +16,9 @@ from deeppicker.formats import read_picks
 from deeppicker.formats.relion import star
 from deeppicker.runs import folder as runs
 from deeppicker.runs import results
-from deeppicker.runs.folder import RunFolder, select
+from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import CANDIDATES, PICKS
+from deeppicker.runs.selection import select
 
 SETTINGS = {"diameter": 120.0, "weights": "abc", "steps": {"score": {"step": 4}, "window": (1, 2)}}
 NAMES = ["mics/a.mrc", "mics/b.1.mrc", "mics/c.mrc"]

@@ -15,7 +15,7 @@ from deeppicker.errors import OutputError, TransientError
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import save_model
-from deeppicker.runs.pick_job import read_ahead
+from deeppicker.runs.read_ahead import read_ahead
 from deeppicker.runs.results import Results
 from scenes import DIAMETER, files_of_run, scene
 
@@ -89,7 +89,7 @@ def test_a_disk_that_stays_full_ends_the_run_before_all_is_computed_in_vain(proj
         begun.append(entry.name)
         raise OutputError("out cannot be written: No space left on device")
 
-    monkeypatch.setattr("deeppicker.runs.pick_job.Task.find", find)
+    monkeypatch.setattr("deeppicker.runs.pick_job.Picker.find", find)
     assert pick("out", "--retries", "0") == 2
     assert 0 < len(begun) < 30
     assert "No space left on device" in capsys.readouterr().err

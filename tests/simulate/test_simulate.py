@@ -25,6 +25,7 @@ from deeppicker.formats.star_table import read_tables
 from deeppicker.simulate import contamination
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.contamination import Specimen
+from deeppicker.simulate.dataset import invent_shapes
 from deeppicker.simulate.optics import Optics, frequencies, image_of, random_field, record, transfer
 from deeppicker.simulate.placement import orient, place
 from deeppicker.simulate.processing import denoise, flatten, lowpass, quantise
@@ -402,6 +403,17 @@ def test_workers_do_not_change_the_result(simulated: Path, tmp_path: Path):
     assert main(["simulate", *inputs, "--output", str(out), "--seed", "5", "--workers", "2", *words]) == 0
     for path in sorted(simulated.rglob("*.mrc")):
         assert (out / path.relative_to(simulated)).read_bytes() == path.read_bytes()
+
+
+def test_a_folder_that_a_worker_cannot_write_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "out").mkdir()
+    for shape in invent_shapes(2, 5):
+        (tmp_path / "out" / shape.name).write_text("a file, not a folder", encoding="utf-8")
+    words = ["--shapes", "2", "--micrographs", "1", "--size", "180", "160", "--pixels-across", "20", "20"]
+    assert main(["simulate", *words, "--output", str(tmp_path / "out"), "--seed", "5", "--workers", "2"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert str(tmp_path / "out" / "shape_") in shown
 
 
 @pytest.mark.parametrize(

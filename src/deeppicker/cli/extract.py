@@ -18,7 +18,7 @@ from deeppicker.formats import find_micrographs, make_folder, read_header, read_
 from deeppicker.formats.names import distinct_keys, match_names
 from deeppicker.formats.recorded import list_of
 from deeppicker.formats.relion.particles import Acquisition, Stack, read_acquisitions, write_particles
-from deeppicker.particles.extract import ExtractJob, Request
+from deeppicker.particles.extract import ExtractItem, ExtractJob
 
 _STACKS = "particles"  # folder of the stacks
 _TABLE = "particles.star"
@@ -55,34 +55,33 @@ class Options:
 
 def run(options: Options) -> int:
     """Write what is missing, then the table; return 1 if some micrographs failed, 2 if all did."""
-    from deeppicker.parallel.processes import each_again
-    from deeppicker.parallel.staff import staff
+    from deeppicker.parallel.jobs import with_retries
+    from deeppicker.parallel.pool import open_pool
 
-    requests, acquisitions = _requests(options)
+    items, acquisitions = _items(options)
     job = ExtractJob(make_folder(options.output / _STACKS), options.images)
-    missing = [request for request in requests if not job.is_done(request)]
+    missing = [item for item in items if not job.is_done(item)]
     failed: dict[str, str] = {}
     with (
         showing(options.show) as show,
-        staff(options.work, options.cluster, len(missing), options.output, show.text) as crew,
+        open_pool(options.work, options.cluster, len(missing), options.output, show.text) as pool,
     ):
-        with crew.hire(job.resolved()) as each:
-            outcomes = each_again(each, missing, options.work.retries)
-            for request, outcome in show.track(outcomes, "extracting", len(missing)):
-                if isinstance(outcome, DeepPickerError):
-                    name, reason = request.entry.name, str(outcome)
-                    failed[name] = reason if name in reason else f"{name}: {reason}"
-                    show.warn(failed[name])
-        done = [request for request in requests if request.entry.name not in failed]
+        outcomes = with_retries(pool.mapper(job.resolved()), missing, options.work.retries)
+        for item, outcome in show.track(outcomes, "extracting", len(missing)):
+            if isinstance(outcome, DeepPickerError):
+                name, reason = item.entry.name, str(outcome)
+                failed[name] = reason if name in reason else f"{name}: {reason}"
+                show.warn(failed[name])
+        done = [item for item in items if item.entry.name not in failed]
         if not done:
             return 2
         stacks = list(_stacks(job, done, acquisitions))
         number = write_particles(options.output / _TABLE, stacks, options.images.box_size, options.images.side)
-        _report(options, number, (len(done), len(requests) - len(missing), len(failed)), show)
+        _report(options, number, (len(done), len(items) - len(missing), len(failed)), show)
     return 1 if failed else 0
 
 
-def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
+def _items(options: Options) -> tuple[list[ExtractItem], dict[str, Acquisition]]:
     """Return what there is to do, and what a STAR file of the micrographs says of them."""
     picks = [item for item in read_picks(options.coordinates) if len(item)]
     if not picks:
@@ -99,7 +98,7 @@ def _requests(options: Options) -> tuple[list[Request], dict[str, Acquisition]]:
         )
     named = [(matched[item.micrograph], item) for item in picks]
     return [
-        Request(entry, replace(item, micrograph=entry.name), options.pixel_size) for entry, item in named
+        ExtractItem(entry, replace(item, micrograph=entry.name), options.pixel_size) for entry, item in named
     ], acquisitions
 
 
@@ -111,12 +110,12 @@ def _named_in(coordinates: Path) -> Path:
     return path
 
 
-def _stacks(job: ExtractJob, done: Sequence[Request], acquisitions: dict[str, Acquisition]) -> Iterator[Stack]:
-    for request in done:
-        entry = request.entry
-        size = request.pixel_size or entry.pixel_size or read_header(entry.path).pixel_size
+def _stacks(job: ExtractJob, done: Sequence[ExtractItem], acquisitions: dict[str, Acquisition]) -> Iterator[Stack]:
+    for item in done:
+        entry = item.entry
+        size = item.pixel_size or entry.pixel_size or read_header(entry.path).pixel_size
         assert size is not None  # else it would have failed
-        yield Stack(request.picks, str(job.file(entry.name)), size, acquisitions.get(entry.name, Acquisition()))
+        yield Stack(item.picks, str(job.file(entry.name)), size, acquisitions.get(entry.name, Acquisition()))
 
 
 def _report(options: Options, number: int, counts: tuple[int, int, int], show: Show) -> None:

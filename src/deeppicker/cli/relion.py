@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deeppicker.cli import pick
-from deeppicker.cli._shared.picking import Subject
 from deeppicker.cli._shared.show import ShowConfig
 from deeppicker.cli._shared.types import SettingsFile
-from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
+from deeppicker.config import ClusterConfig, SelectConfig, Subject, WorkConfig
 from deeppicker.config.limits import within
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import make_folder

@@ -48,10 +48,10 @@ def run(options: Options) -> int:
         raise InputError("--micrographs and --workers must be 1 or more, --seed and --shapes 0 or more")
     particles = dataset.read_all(dataset.find_structures(options.structure))
     particles += dataset.invent_shapes(options.shapes, options.seed)
-    jobs = dataset.plan(particles, options.output, options.micrographs, options.simulate, options.seed)
-    for job in jobs[:10]:
-        print(f"{job.particle.name}: diameter {job.particle.diameter:.0f} Å")
-    for _ in track(dataset.run(jobs, options.workers), "simulating", total=len(jobs)):
+    plans = dataset.plan_folders(particles, options.output, options.micrographs, options.simulate, options.seed)
+    for plan in plans[:10]:
+        print(f"{plan.particle.name}: diameter {plan.particle.diameter:.0f} Å")
+    for _ in track(dataset.run(plans, options.workers), "simulating", total=len(plans)):
         pass
-    print(f"{options.micrographs * len(jobs):,} micrographs of {len(jobs):,} particles -> {options.output}")
+    print(f"{options.micrographs * len(plans):,} micrographs of {len(plans):,} particles -> {options.output}")
     return 0

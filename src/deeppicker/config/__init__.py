@@ -23,6 +23,11 @@ from deeppicker.config.picking import (
     ScoreConfig,
     SelectConfig,
 )
+from deeppicker.config.run import (
+    ArrivalConfig,
+    RunConfig,
+    Subject,
+)
 from deeppicker.config.training import (
     ADAPT_EPOCHS,
     EPOCH_STEPS,
@@ -45,6 +50,7 @@ __all__ = [
     "PREPARATIONS",
     "STEPS",
     "TRAIN_DEFAULTS",
+    "ArrivalConfig",
     "ClassifyConfig",
     "CleanConfig",
     "ClusterConfig",
@@ -56,8 +62,10 @@ __all__ = [
     "PeaksConfig",
     "PickConfig",
     "PrepareConfig",
+    "RunConfig",
     "ScoreConfig",
     "SelectConfig",
+    "Subject",
     "TrainConfig",
     "TrainSettings",
     "WorkConfig",

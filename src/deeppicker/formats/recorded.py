@@ -16,7 +16,7 @@ from deeppicker.core import micrograph_key
 from deeppicker.errors import FormatError
 
 RUN, DATASET = "run.json", "dataset.json"
-AUTOPICK, SUMMARY = "autopick.star", "summary.csv"
+AUTOPICK, SUMMARY, STATUS = "autopick.star", "summary.csv", "status.json"
 PICKS_SUFFIX = "_autopick.star"
 PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
     f"{{}}{PICKS_SUFFIX}",

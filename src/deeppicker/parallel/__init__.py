@@ -1,1 +1,1 @@
-"""Where jobs run: this process, processes on this machine, Dask, SLURM. No torch."""
+"""Where a job is done for many items: this process, processes on this machine, Dask, SLURM jobs. No torch."""

@@ -1,8 +1,6 @@
-"""Do the same job for many items: here, or in processes on this machine, whatever becomes of these processes.
+"""Processes on this machine that do one job for many items, whatever becomes of these processes.
 
-A *job* is a callable of one item that can be pickled. What it returns, or the `DeepPickerError` that it ends in, comes
-back with its item, in the order in which jobs end. A process that dies or takes too long costs the item that it had,
-and is replaced.
+A process that dies or takes too long costs the item that it had, and is replaced.
 """
 
 from __future__ import annotations
@@ -14,32 +12,23 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
-from deeppicker.errors import DeepPickerError, OutputError, TransientError, UnreadableError
-from deeppicker.formats.text import one_line
+from deeppicker.errors import TransientError
+from deeppicker.parallel.jobs import Item, Job, Mapper, attempt
 
-Item = TypeVar("Item")
-Job = Callable[[Any], Any]
-Each = Callable[[Iterable[Item]], Iterator[tuple[Item, Any]]]
-"""Does the job for each item; yields the item with the result, or with the DeepPickerError."""
-
-Hire = Callable[[Job], AbstractContextManager[Each[Any]]]
-"""Takes a job; a context in which it is done for each item."""
-
-_RETRIED = (TransientError, UnreadableError, OutputError)
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
 _POLL = 60.0  # seconds after which the state of the processes is looked at, though nothing was heard of them
+_PRELOADED = "deeppicker.runs.pick_job"  # a name, since imports run downward only
 
 
 def usable_cores() -> int:
@@ -55,67 +44,32 @@ def sensible_workers(items: int) -> int:
     return max(1, min(usable_cores(), items, room))
 
 
-def attempt(job: Job, item: Any) -> Any:
-    """Return what the job returns, or the DeepPickerError in which it ends; nothing that one item does ends the run."""
-    try:
-        return job(item)
-    except DeepPickerError as error:
-        return error
-    except MemoryError:
-        return TransientError("not enough memory; check --diameter and --pixel-size, or set a smaller --tile")
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
-        return DeepPickerError(one_line(f"unexpected {type(error).__name__} at {place} ({error}); please report this"))
-
-
-def each_again(each: Each[Item], items: Iterable[Item], retries: int) -> Iterator[tuple[Item, Any]]:
-    """Do the job for each item; what may succeed later is tried again after all others, so many times."""
-    for left in range(retries, -1, -1):
-        again: list[Item] = []
-        for item, outcome in each(items):
-            if left and isinstance(outcome, _RETRIED):
-                again.append(item)
-            else:
-                yield item, outcome
-        if not again:
-            return
-        items = again
-
-
 @contextmanager
-def here(job: Job) -> Iterator[Each[Any]]:
-    """Do the job in this process, one item after the other."""
-    yield lambda items: ((item, attempt(job, item)) for item in items)
-
-
-@contextmanager
-def processes(number: int, time_limit: float) -> Iterator[Hire]:
-    """Provide processes of this machine, which do one job after another.
+def processes(number: int, time_limit: float) -> Iterator[Callable[[Job], Mapper[Any]]]:
+    """Provide processes of this machine, which do one job after another; yield what makes a mapper of a job.
 
     Parameters
     ----------
     number : int
         Of processes.
     time_limit : float
-        Seconds after which a process is ended and its item given back as a TransientError.
+        Seconds after which a process is ended and its item given back with a TransientError.
     """
     workers = [_Worker() for _ in range(number)]
 
-    @contextmanager
-    def hire(job: Job) -> Iterator[Each[Any]]:
+    def mapper(job: Job) -> Mapper[Any]:
         pickled = pickle.dumps(job)  # sent once to each process
-        yield lambda items: _each(workers, pickled, items, time_limit)
+        return lambda items: _map(workers, pickled, items, time_limit)
 
     try:
-        yield hire
+        yield mapper
     finally:
         for worker in workers:
             worker.stop()
 
 
 @dataclass
-class _Task:
+class _Assignment:
     item: Any
     deadline: float
 
@@ -127,7 +81,7 @@ class _Worker:
         self._job: bytes | None = None
         self._process: BaseProcess | None = None
         self._pipe: Connection[Any, Any] | None = None
-        self.task: _Task | None = None
+        self.assignment: _Assignment | None = None
 
     def start(self, job: bytes, item: Any, time_limit: float) -> None:
         """Give an item to the process, and the pickled job if it does not have it yet."""
@@ -140,7 +94,7 @@ class _Worker:
             theirs.close()
             self._job = None
         assert self._pipe is not None
-        self.task = _Task(item, time.monotonic() + time_limit)
+        self.assignment = _Assignment(item, time.monotonic() + time_limit)
         with suppress(OSError):  # if it died just now, `outcome` will find that
             self._pipe.send((job if self._job is not job else None, item))
             self._job = job
@@ -152,10 +106,10 @@ class _Worker:
         return [self._pipe, self._process.sentinel]
 
     def outcome(self, time_limit: float) -> Any:
-        """Return the result of the present task, or None if there is none yet."""
+        """Return the outcome of the present item, or None if there is none yet."""
         assert self._process is not None
         assert self._pipe is not None
-        assert self.task is not None
+        assert self.assignment is not None
         alive = self._process.is_alive()  # before the pipe is looked at: a result may be its last deed
         try:
             if self._pipe.poll():
@@ -166,8 +120,8 @@ class _Worker:
             self._process.join(1)
             code = self._process.exitcode
             self.stop()
-            return TransientError(f"the process that picked it was ended ({_how(code)}); is there enough memory?")
-        if time.monotonic() > self.task.deadline:
+            return TransientError(f"the process that worked on it was ended ({_how(code)}); is there enough memory?")
+        if time.monotonic() > self.assignment.deadline:
             self.stop()
             return TransientError(
                 f"not finished after {time_limit:g} s, so given up; check the disk, or set a longer --time-limit"
@@ -184,7 +138,7 @@ class _Worker:
         self._process = self._pipe = None
 
 
-def _each(
+def _map(
     workers: Sequence[_Worker], job: bytes, items: Iterable[Item], time_limit: float
 ) -> Iterator[tuple[Item, Any]]:
     waiting = deque(workers)
@@ -198,16 +152,16 @@ def _each(
                 busy.append(worker)
             if not busy:
                 return
-            nearest = min(worker.task.deadline for worker in busy if worker.task) - time.monotonic()
+            nearest = min(worker.assignment.deadline for worker in busy if worker.assignment) - time.monotonic()
             wait([handle for worker in busy for handle in worker.handles], min(max(0.0, nearest), _POLL))
             for worker in list(busy):
                 outcome = worker.outcome(time_limit)
                 if outcome is None:
                     continue
-                assert worker.task is not None
+                assert worker.assignment is not None
                 busy.remove(worker)
                 waiting.append(worker)
-                yield worker.task.item, outcome
+                yield worker.assignment.item, outcome
     finally:
         for worker in busy:  # the caller wants no more
             worker.stop()
@@ -233,7 +187,7 @@ def _context() -> BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["deeppicker.runs.pick_job"])
+    context.set_forkserver_preload([_PRELOADED])
     return context
 
 

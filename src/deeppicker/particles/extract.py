@@ -98,7 +98,7 @@ def _normalised(cut: Float64[np.ndarray, "n side side"], radius: int) -> Float64
 
 
 @dataclass(frozen=True)
-class Request:
+class ExtractItem:
     """A micrograph, the particles to be extracted from it, and its pixel size in Å over what its file says.
 
     ``picks`` holds at least one.
@@ -132,11 +132,11 @@ class ExtractJob:
         """Return the stack of a micrograph."""
         return self.folder / f"{micrograph_key(name)}.mrcs"
 
-    def is_done(self, request: Request) -> bool:
+    def is_done(self, item: ExtractItem) -> bool:
         """Return whether the stack is whole and was made of these particles in this way."""
-        return read_mark(self.file(request.entry.name)) == self._mark(request)
+        return read_mark(self.file(item.entry.name)) == self._mark(item)
 
-    def __call__(self, request: Request) -> int:
+    def __call__(self, item: ExtractItem) -> int:
         """Write the stack and return the number of its images.
 
         Raises
@@ -144,8 +144,8 @@ class ExtractJob:
         DeepPickerError
             If the micrograph cannot be read, the stack not be written, or a particle lies outside of the micrograph.
         """
-        entry, positions = request.entry, request.picks.positions
-        micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=request.pixel_size or entry.pixel_size)
+        entry, positions = item.entry, item.picks.positions
+        micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=item.pixel_size or entry.pixel_size)
         outside = ~touching(positions, micrograph.image.shape, self.config.box_size)
         if outside.any():
             x, y = positions[outside][0].tolist()
@@ -158,9 +158,9 @@ class ExtractJob:
             )
         images = extract(micrograph.image, positions, self.config)
         pixel_size = micrograph.pixel_size * self.config.box_size / self.config.side
-        return write_stack(self.file(entry.name), images, pixel_size, self._mark(request))
+        return write_stack(self.file(entry.name), images, pixel_size, self._mark(item))
 
-    def _mark(self, request: Request) -> str:
-        size = request.pixel_size or request.entry.pixel_size
-        settings = json.dumps([_VERSION, asdict(self.config), size, request.entry.name])
-        return hashlib.sha256(settings.encode() + request.picks.positions.tobytes()).hexdigest()[:40]
+    def _mark(self, item: ExtractItem) -> str:
+        size = item.pixel_size or item.entry.pixel_size
+        settings = json.dumps([_VERSION, asdict(self.config), size, item.entry.name])
+        return hashlib.sha256(settings.encode() + item.picks.positions.tobytes()).hexdigest()[:40]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,19 +12,17 @@ import torch
 
 from deeppicker.config import DiameterConfig, PickConfig
 from deeppicker.config.limits import positive
-from deeppicker.core import Found, Micrograph, MicrographEntry, micrograph_key
-from deeppicker.errors import DeepPickerError, InputError, OutputError
+from deeppicker.core import Found, Micrograph, MicrographEntry
+from deeppicker.errors import DeepPickerError, OutputError
 from deeppicker.formats import read_micrograph
-from deeppicker.formats.recorded import PICKS_SUFFIX
 from deeppicker.networks.model import Model
-from deeppicker.parallel.processes import Each, each_again
+from deeppicker.parallel.jobs import Mapper, with_retries
 from deeppicker.picking.diameter import Evidence, gather
 from deeppicker.picking.pipeline import find
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Results, Row
 
 _HOPELESS = 20  # micrographs in a row that cannot be written, after which the others are not tried
-_BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Task:
+class Picker:
     """All that decides which candidates are found in a micrograph.
 
     Parameters
@@ -106,7 +102,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Request:
+class PickItem:
     """A micrograph to be picked, and the threshold by which its candidates are written as picks for now."""
 
     entry: MicrographEntry
@@ -119,7 +115,7 @@ class PickJob:
 
     Parameters
     ----------
-    task : Task
+    picker : Picker
         How micrographs are picked.
     results : Results
         Where the results go.
@@ -127,17 +123,17 @@ class PickJob:
         Of PyTorch, 0 for those that it has; the result does not depend on it.
     """
 
-    task: Task
+    picker: Picker
     results: Results
     threads: int = 1
 
-    def __call__(self, request: Request) -> Row:
+    def __call__(self, item: PickItem) -> Row:
         """Return what became of a micrograph; DeepPickerError if it cannot be picked or its files not written."""
         _use(self.threads)
         start = time.perf_counter()
-        found, shape = self.task.find(request.entry)
+        found, shape = self.picker.find(item.entry)
         self.results.write_rejected(found, shape)
-        return self.results.write(found.candidates, request.threshold, time.perf_counter() - start)
+        return self.results.write(found.candidates, item.threshold, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -156,15 +152,15 @@ class LookJob:
 
 
 def pick_into(
-    folder: RunFolder, each: Each[Request], entries: Iterable[MicrographEntry], retries: int
+    folder: RunFolder, mapper: Mapper[PickItem], entries: Iterable[MicrographEntry], retries: int
 ) -> Iterator[Row]:
     """Pick micrographs into a run folder; yield what became of each, in the order in which they are finished.
 
     Parameters
     ----------
     folder : RunFolder
-        Where the job of ``each`` writes.
-    each : callable
+        Where the job writes.
+    mapper : callable
         Does a `PickJob`.
     entries : iterable of MicrographEntry
         The micrographs.
@@ -177,72 +173,18 @@ def pick_into(
         If one micrograph after the other cannot be written; else it costs only that one.
     """
     in_vain = 0
-    requests = (Request(entry, folder.provisional) for entry in entries)
-    for request, outcome in each_again(each, requests, retries):
+    items = (PickItem(entry, folder.provisional) for entry in entries)
+    for item, outcome in with_retries(mapper, items, retries):
         if not isinstance(outcome, DeepPickerError):
             in_vain = 0
             yield folder.record(outcome)
             continue
         in_vain = in_vain + 1 if isinstance(outcome, OutputError) else 0
         reason = str(outcome)
-        name = request.entry.name
+        name = item.entry.name
         yield folder.fail(name, reason if name in reason else f"{name}: {reason}", 0.0)
         if in_vain >= _HOPELESS:
             raise outcome
-
-
-def read_ahead(entries: Iterable[MicrographEntry], number: int = 4) -> Iterator[MicrographEntry]:
-    """Yield the entries, while the files of the next few are read in the background.
-
-    They come into the memory in which the operating system keeps what it has read, so that no worker on this machine
-    waits for the disk.
-    """
-    source, ahead = iter(entries), deque[MicrographEntry]()
-    wanted, news, over = deque[MicrographEntry](), threading.Semaphore(0), threading.Event()
-
-    def read() -> None:
-        block = bytearray(_BLOCK)
-        while news.acquire() and not over.is_set():
-            try:
-                with wanted.popleft().path.open("rb", buffering=0) as file:
-                    while file.readinto(block) and not over.is_set():
-                        pass
-            except OSError:
-                continue  # whoever needs it will say so
-
-    # It may hang with the file system, and nobody minds.
-    threading.Thread(target=read, name="read-ahead", daemon=True).start()
-    try:
-        while True:
-            while len(ahead) < number and (entry := next(source, None)) is not None:
-                ahead.append(entry)
-                wanted.append(entry)
-                news.release()
-            if not ahead:
-                return
-            yield ahead.popleft()
-    finally:
-        over.set()
-        news.release()
-
-
-def refuse_twins(entries: Sequence[MicrographEntry]) -> None:
-    """Check that no two micrographs have the same name, and so the same output file.
-
-    Raises
-    ------
-    InputError
-        If two have.
-    """
-    seen: dict[str, str] = {}
-    for entry in entries:
-        key = micrograph_key(entry.name)
-        if key in seen:
-            raise InputError(
-                f"{seen[key]} and {entry.name} would both write {key}{PICKS_SUFFIX}; "
-                "pick them into separate --output folders"
-            )
-        seen[key] = entry.name
 
 
 def _use(threads: int) -> None:

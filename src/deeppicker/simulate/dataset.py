@@ -15,10 +15,9 @@ import json
 import math
 import tempfile
 import zlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import mrcfile
@@ -27,11 +26,13 @@ import torch
 from jaxtyping import Float32
 
 from deeppicker.core import micrograph_key
-from deeppicker.errors import InputError
+from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.images import raster
 from deeppicker.formats.recorded import DATASET, DATASET_DIAMETER
 from deeppicker.formats.relion.simulated import SimulatedMicrograph, write_truth
+from deeppicker.parallel.jobs import here
+from deeppicker.parallel.processes import processes
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import Scene, simulate_micrograph
 from deeppicker.simulate.shapes import invent
@@ -42,8 +43,8 @@ _COMPANIONS = 8  # particles from which a second species is chosen
 
 
 @dataclass(frozen=True)
-class Job:
-    """One folder to make; the same job writes the same files."""
+class Plan:
+    """One folder to make; the same plan gives the same files."""
 
     particle: Volume
     others: tuple[Volume, ...]
@@ -86,8 +87,10 @@ def invent_shapes(number: int, seed: int) -> list[Volume]:
     return shapes
 
 
-def plan(particles: Sequence[Volume], output: Path, number: int, config: SimulateConfig, seed: int) -> list[Job]:
-    """Return a job for each particle; second species come from the other particles.
+def plan_folders(
+    particles: Sequence[Volume], output: Path, number: int, config: SimulateConfig, seed: int
+) -> list[Plan]:
+    """Return the plan of a folder for each particle; second species come from the other particles.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def plan(particles: Sequence[Volume], output: Path, number: int, config: Simulat
                 f"{particle.name} has a diameter of {particle.diameter:.0f} Å, larger than a micrograph of "
                 f"{config.size[0]}×{config.size[1]} px at {config.pixel_size:g} Å; set --size or --pixel-size"
             )
-    return [Job(p, _similar(p, particles), output / p.name, number, config, seed) for p in particles]
+    return [Plan(p, _similar(p, particles), output / p.name, number, config, seed) for p in particles]
 
 
 def _similar(particle: Volume, particles: Sequence[Volume]) -> tuple[Volume, ...]:
@@ -114,14 +117,19 @@ def _similar(particle: Volume, particles: Sequence[Volume]) -> tuple[Volume, ...
     return tuple(others[:_COMPANIONS])
 
 
-def run(jobs: Sequence[Job], workers: int = 1) -> Iterable[str]:
-    """Make the folders, some at a time in processes of their own; yield the names as they are done."""
-    if workers == 1:
-        for job in jobs:
-            yield make(job)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(make, jobs)
+def run(plans: Sequence[Plan], workers: int = 1) -> Iterator[str]:
+    """Make the folders, some at a time in processes of their own; yield the names as they are done.
+
+    Raises
+    ------
+    DeepPickerError
+        If one cannot be made.
+    """
+    with processes(workers, math.inf) if workers > 1 else nullcontext(here) as mapper:
+        for _, outcome in mapper(make)(plans):
+            if isinstance(outcome, DeepPickerError):
+                raise outcome
+            yield outcome
 
 
 def read_all(paths: Sequence[Path]) -> list[Volume]:
@@ -129,39 +137,39 @@ def read_all(paths: Sequence[Path]) -> list[Volume]:
     return [read_structure(path) for path in paths]
 
 
-def make(job: Job) -> str:
+def make(plan: Plan) -> str:
     """Simulate the micrographs of one particle, unless the folder holds them already; return its name."""
-    settings = json.loads(json.dumps({"simulate": asdict(job.config), "seed": job.seed, "micrographs": job.number}))
-    description = job.folder / DATASET
+    settings = json.loads(json.dumps({"simulate": asdict(plan.config), "seed": plan.seed, "micrographs": plan.number}))
+    description = plan.folder / DATASET
     if description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("settings") == settings:
-        return job.particle.name
+        return plan.particle.name
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        scenes = {name: simulated(job, index) for index, name in enumerate(_names(job))}
+        scenes = {name: simulated(plan, index) for index, name in enumerate(_names(plan))}
     finally:
         torch.set_num_threads(threads)
-    make_folder(job.folder / "micrographs")
-    make_folder(job.folder / "masks")
+    make_folder(plan.folder / "micrographs")
+    make_folder(plan.folder / "masks")
     for name, scene in scenes.items():
-        atomic_write(job.folder / name, mrc_bytes(scene.image, scene.pixel_size))
-        raster.write_mask(job.folder / "masks" / f"{micrograph_key(name)}.png", scene.junk)
-    write_truth(job.folder, [_truth(name, scene) for name, scene in scenes.items()])
+        atomic_write(plan.folder / name, mrc_bytes(scene.image, scene.pixel_size))
+        raster.write_mask(plan.folder / "masks" / f"{micrograph_key(name)}.png", scene.junk)
+    write_truth(plan.folder, [_truth(name, scene) for name, scene in scenes.items()])
     content = {
-        "name": job.particle.name,
-        DATASET_DIAMETER: round(job.particle.diameter, 1),
+        "name": plan.particle.name,
+        DATASET_DIAMETER: round(plan.particle.diameter, 1),
         "num_micrographs": len(scenes),
         "num_particles": sum(len(scene.positions) for scene in scenes.values()),
         "settings": settings,
     }
     atomic_write(description, json.dumps(content, indent=1) + "\n")
-    return job.particle.name
+    return plan.particle.name
 
 
-def simulated(job: Job, index: int) -> Scene:
-    """Return one micrograph of a job; it depends on the seed, the particle's name and the index only."""
-    rng = np.random.default_rng([job.seed, zlib.crc32(job.particle.name.encode()), index])
-    return simulate_micrograph(job.particle, job.others, job.config, rng)
+def simulated(plan: Plan, index: int) -> Scene:
+    """Return one micrograph of a folder; it depends on the seed, the particle's name and the index only."""
+    rng = np.random.default_rng([plan.seed, zlib.crc32(plan.particle.name.encode()), index])
+    return simulate_micrograph(plan.particle, plan.others, plan.config, rng)
 
 
 def mrc_bytes(image: Float32[np.ndarray, "height width"], pixel_size: float) -> bytes:
@@ -174,8 +182,8 @@ def mrc_bytes(image: Float32[np.ndarray, "height width"], pixel_size: float) -> 
         return path.read_bytes()
 
 
-def _names(job: Job) -> list[str]:
-    return [f"micrographs/{job.particle.name}_{index + 1:04d}.mrc" for index in range(job.number)]
+def _names(plan: Plan) -> list[str]:
+    return [f"micrographs/{plan.particle.name}_{index + 1:04d}.mrc" for index in range(plan.number)]
 
 
 def _truth(name: str, scene: Scene) -> SimulatedMicrograph:

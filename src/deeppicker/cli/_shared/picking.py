@@ -1,114 +1,90 @@
-"""What `deeppicker pick` and `deeppicker watch` have in common: the model, the diameter, the run folder."""
+"""How the commands that pick show the events of a run: text and a bar for people, lines of JSON for programs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import assert_never
 
-import numpy as np
+from rich.progress import Progress, ProgressColumn, Task
+from rich.text import Text
 
+from deeppicker.cli._shared.progress import progress_bar
 from deeppicker.cli._shared.show import Show
-from deeppicker.cli._shared.types import Length
-from deeppicker.config import DEFAULT_MODEL, LEAST_COVERAGE, DiameterConfig
-from deeppicker.core import MicrographEntry
-from deeppicker.errors import DeepPickerError, InputError
-
-if TYPE_CHECKING:
-    from deeppicker.networks.model import Model
-    from deeppicker.parallel.staff import Staff
-    from deeppicker.picking.diameter import Diameter
-    from deeppicker.runs.pick_job import Source
-
-CHECKED = 3  # micrographs by which a diameter that is given is checked
-_NOTICED = 1.3  # factor by which it must be wrong to be noticed
-_SURE = 0.5  # confidence of the estimate
+from deeppicker.runs.events import (
+    PICKING,
+    DiameterFound,
+    Message,
+    Picked,
+    Progressed,
+    RunEvent,
+    ShardEnded,
+    Totals,
+    Warned,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is picked, and how."""
+class RunShow:
+    """A listener of a run that shows its events; a bar is on the terminal while a step goes on."""
 
-    diameter: Length = None
-    """Particle diameter in Å. Default: that of the model, if it was trained on one molecule, or of the picks in the
-    output folder; else it is estimated from some of the micrographs."""
+    def __init__(self, show: Show) -> None:
+        self._show = show
+        self._bar: Progress | None = None
+        self._picks = 0
 
-    pixel_size: Length = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    def __call__(self, event: RunEvent) -> None:
+        """Show an event."""
+        match event:
+            case Message(text):
+                self._show.text(text)
+            case Warned(text):
+                self._show.warn(text)
+            case Progressed():
+                self._move(event)
+            case Picked(row):
+                self._picks += row.picks
+                self._show.row(row)
+            case DiameterFound():
+                _show_diameter(event, self._show)
+            case ShardEnded():
+                _show_shard(event, self._show)
+            case Totals():
+                pass
+            case _:
+                assert_never(event)
 
-    model: str = DEFAULT_MODEL
-    """Name of a model in the package, or a model file."""
+    def _move(self, event: Progressed) -> None:
+        if event.done == 0:
+            self.close()
+            columns: tuple[ProgressColumn, ...] = (_Speed(), _Picks()) if event.step == PICKING else ()
+            self._bar = progress_bar(*columns, shown=self._show.shows_text)
+            self._bar.add_task(event.step, total=event.total, picks=0)
+            self._bar.start()
+        elif self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=event.done, picks=self._picks)
+        if event.done == event.total:
+            self.close()
 
-    invert: bool = False
-    """The particles are bright on a darker background."""
-
-
-class Size(NamedTuple):
-    """A diameter in Å, whether it was estimated just now, and whether particles are in sight."""
-
-    value: float
-    estimated: bool = False
-    seen: bool = True
-
-
-def kept_diameter(subject: Subject, model: Model, earlier: float | None) -> Size | None:
-    """Return the diameter of the picks in the run folder, in Å, unless another one is asked for."""
-    asked = next((d for d in (subject.diameter, model.diameter) if d is not None), earlier)
-    return Size(earlier) if earlier is not None and asked == earlier else None
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
 
 
-def settle_diameter(
-    subject: Subject, config: DiameterConfig, model: Model, entries: Sequence[MicrographEntry], crew: tuple[Staff, Show]
-) -> Size:
-    """Return the diameter that is given, known or estimated; say what the micrographs show of it.
+@contextmanager
+def telling(show: Show) -> Iterator[RunShow]:
+    """Return a listener that shows the events of a run."""
+    listener = RunShow(show)
+    try:
+        yield listener
+    finally:
+        listener.close()
 
-    Parameters
-    ----------
-    subject : Subject
-        May give the diameter.
-    config : DiameterConfig
-        How it is estimated.
-    model : Model
-        May know it, or can estimate it.
-    entries : sequence of MicrographEntry
-        The micrographs.
-    crew : (Staff, Show)
-        Who looks at the micrographs, and who tells of it.
 
-    Raises
-    ------
-    InputError
-        If the diameter is not known and cannot be estimated.
-    """
-    from deeppicker.picking.diameter import can_estimate, combine
-    from deeppicker.runs.pick_job import LookJob, Source
-
-    staff, show = crew
-    known = subject.diameter if subject.diameter is not None else model.diameter
-    if known is not None and not (0 < known < math.inf and can_estimate(model)):
-        return Size(known)
-    if not can_estimate(model):
-        raise InputError("this model cannot tell the particle diameter; set --diameter (in Å)")
-    if known is not None:
-        config = replace(config, looked_at=min(CHECKED, config.looked_at))
-    chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
-    job = LookJob(model, config, Source(subject.pixel_size, subject.invert), staff.threads)
-    with staff.hire(job) as each:
-        pairs = show.track(each(staff.reach(chosen)), "looking for the particle diameter", len(chosen))
-        outcomes = {entry.name: outcome for entry, outcome in pairs}
-    in_order = [outcomes[entry.name] for entry in chosen]  # so that the sums do not depend on who was faster
-    evidence = [outcome for outcome in in_order if not isinstance(outcome, DeepPickerError)]
-    if known is not None:
-        warning = misfit(known, combine(evidence, config)) if evidence else None
-        if warning:
-            show.warn(f"warning: {warning}")
-        return Size(known)
-    if not evidence:
-        raise InputError(f"the diameter cannot be estimated from any of {len(chosen)} micrographs: {in_order[0]}")
-    found = combine(evidence, config)
+def _show_diameter(found: DiameterFound, show: Show) -> None:
     show.say(
-        f"particle diameter: {found.value:.0f} Å, estimated from {len(evidence):,} of the micrographs "
+        f"particle diameter: {found.value:.0f} Å, estimated from {found.micrographs:,} of the micrographs "
         f"({found.low:.0f}-{found.high:.0f} Å with 90 %; within 15 % with {100 * found.confidence:.0f} %)",
         "diameter",
         value=round(found.value, 1),
@@ -116,22 +92,23 @@ def settle_diameter(
         high=round(found.high, 1),
         confidence=round(found.confidence, 3),
     )
-    return Size(round(found.value, 1), True, found.coverage >= LEAST_COVERAGE)
 
 
-def source_of(subject: Subject) -> Source:
-    """Return how the micrographs are read."""
-    from deeppicker.runs.pick_job import Source
-
-    return Source(subject.pixel_size, subject.invert)
-
-
-def misfit(given: float, found: Diameter) -> str | None:
-    """Return a warning if micrographs clearly show particles of another diameter (Å) than the one given."""
-    far = abs(math.log(found.value / given)) > math.log(_NOTICED)
-    if not (far and found.coverage >= LEAST_COVERAGE and found.confidence > _SURE):
-        return None
-    return (
-        f"--diameter {given:g} Å, but the particles look {found.value:.0f} Å large "
-        f"({found.low:.0f}-{found.high:.0f} Å); leave it out to use that"
+def _show_shard(ended: ShardEnded, show: Show) -> None:
+    show.say(
+        f"shard {ended.shard}: {ended.left:,} of all {ended.total:,} micrographs are not done yet; the last shard "
+        "chooses the threshold",
+        "waiting",
+        left=ended.left,
     )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.2f} micrographs/s" if speed else "")
+
+
+class _Picks(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.fields['picks']:,} picks")

@@ -13,10 +13,8 @@ from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import ProgressColumn, Task
-from rich.text import Text
 
-from deeppicker.cli._shared.progress import progress_bar, track
+from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import OptionalFile
 from deeppicker.errors import OutputError
 from deeppicker.formats.atomic import make_folder
@@ -44,8 +42,12 @@ class Show:
 
     def __init__(self, config: ShowConfig) -> None:
         self._config = config
-        self._text = not (config.quiet or config.json)
         self._log = logging.getLogger("deeppicker")
+
+    @property
+    def shows_text(self) -> bool:
+        """Whether there is text for people."""
+        return not (self._config.quiet or self._config.json)
 
     def say(self, text: str, event: str, **values: object) -> None:
         """Show a text to people, an event with values to programs."""
@@ -60,24 +62,13 @@ class Show:
 
     def table(self, table: RenderableType) -> None:
         """Show something to people, but not in the log."""
-        if self._text:
+        if self.shows_text:
             Console().print(table, soft_wrap=True, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """Show a warning, or an error that does not end the run, as one line."""
         self._log.warning(text)
         print(f"deeppicker: {text}", file=sys.stderr, flush=True)
-
-    def follow(self, rows: Iterable[Row], total: int) -> Iterator[Row]:
-        """Yield the rows of micrographs while showing how far, how fast and how well the run goes on."""
-        picks = 0
-        with progress_bar(_Speed(), _Picks(), shown=self._text) as progress:
-            task = progress.add_task("picking", total=total, picks=0)
-            for row in rows:
-                picks += row.picks
-                progress.update(task, advance=1, picks=picks)
-                self.row(row)
-                yield row
 
     def row(self, row: Row) -> None:
         """Show what became of a micrograph to programs and in the log."""
@@ -88,30 +79,14 @@ class Show:
         if self._config.json:
             print(json.dumps({"event": "micrograph", **asdict(row)}), flush=True)
 
-    @contextmanager
-    def live(self) -> Iterator[Live | None]:
-        """Return a place on the terminal for a table that changes; None where there is no terminal."""
+    def live(self) -> Live | None:
+        """Return a place on the terminal for a table that changes, to be started; None where there is no terminal."""
         console = Console(stderr=True)
-        if not (self._text and console.is_terminal):
-            yield None
-            return
-        with Live(console=console, refresh_per_second=4) as live:
-            yield live
+        return Live(console=console, refresh_per_second=4) if self.shows_text and console.is_terminal else None
 
     def track(self, items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
         """Yield the items while showing how many are done."""
-        yield from track(items, what, total) if self._text else items
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.2f} micrographs/s" if speed else "")
-
-
-class _Picks(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.fields['picks']:,} picks")
+        yield from track(items, what, total) if self.shows_text else items
 
 
 @contextmanager

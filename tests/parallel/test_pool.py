@@ -13,13 +13,13 @@ import pytest
 
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.cli.pick import part
 from deeppicker.config import ClusterConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks
 from deeppicker.networks.model import save_model
-from deeppicker.parallel import staff as cluster
+from deeppicker.parallel import dask as cluster
+from deeppicker.runs.run import part
 from scenes import DIAMETER, files_of_run
 
 NUMBER = 24

@@ -1,4 +1,4 @@
-"""Who does the jobs: this process, processes on this machine, or the workers of a Dask cluster, also in SLURM jobs."""
+"""Workers of a Dask cluster, also in SLURM jobs."""
 
 from __future__ import annotations
 
@@ -7,92 +7,40 @@ import pickle
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeppicker.config import ClusterConfig, WorkConfig
-from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, InputError, TransientError
 from deeppicker.formats.atomic import make_folder
-from deeppicker.parallel.processes import (
-    Each,
-    Hire,
-    Job,
-    attempt,
-    here,
-    processes,
-    sensible_workers,
-    start_early,
-    usable_cores,
-)
+from deeppicker.parallel.jobs import Job, Mapper, attempt
+from deeppicker.parallel.processes import sensible_workers, usable_cores
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _PATIENCE = 30  # seconds in which a scheduler must answer
-_IN_FLIGHT = 1000  # jobs that the scheduler knows of at a time: enough to see how many workers are wanted
-
-
-@dataclass(frozen=True)
-class Staff:
-    """Those who do the jobs.
-
-    Parameters
-    ----------
-    hire : callable
-        Takes a job; a context in which it is done for each item.
-    number : int
-        Of workers; 0 if unknown or none but this process.
-    threads : int
-        That each worker may use; 0 in this process, where PyTorch uses as many as it does anyway.
-    local : bool
-        Whether they are on this machine.
-    """
-
-    hire: Hire
-    number: int
-    threads: int
-    local: bool = True
-
-    def reach(self, entries: Sequence[MicrographEntry]) -> list[MicrographEntry]:
-        """Return the micrographs with paths that the workers find, whose current folder may be another."""
-        return list(entries) if self.local else [replace(entry, path=entry.path.absolute()) for entry in entries]
+_IN_FLIGHT = 1000  # items that the scheduler knows of at a time: enough to see how many workers are wanted
 
 
 @contextmanager
-def staff(
-    work: WorkConfig, cluster: ClusterConfig, items: int, output: Path, say: Callable[[str], None]
-) -> Iterator[Staff]:
-    """Provide workers for a number of items, as long as the context lasts.
-
-    Logs of SLURM jobs go to the output folder; ``say`` tells people what is waited for.
+def dask_workers(
+    config: ClusterConfig, work: WorkConfig, output: Path, say: Callable[[str], None]
+) -> Iterator[Callable[[Job], Mapper[Any]]]:
+    """Provide the workers of a cluster, as long as the context lasts; yield what makes a mapper of a job.
 
     Raises
     ------
     InputError
         If the cluster cannot be reached or used.
     """
-    if cluster.cluster is not None:
-        with _connected(cluster, work.workers, output) as client:
-            say("waiting for a worker of the cluster")
-            _check(client, cluster)
-            yield Staff(partial(_on_dask, client, time_limit=float(work.time_limit)), 0, 1, local=False)
-        return
-    number = work.workers if work.workers is not None else sensible_workers(items)
-    if work.workers is None and items <= 1:
-        number = 0  # to start another process takes longer than a micrograph
-    if number == 0:
-        yield Staff(here, 0, 0)
-        return
-    start_early()
-    threads = max(1, usable_cores() // number)
-    with processes(number, float(work.time_limit)) as hire:
-        yield Staff(hire, number, threads)
+    with _connected(config, work.workers, output) as client:
+        say("waiting for a worker of the cluster")
+        _check(client, config)
+        yield lambda job: _mapper(client, job, float(work.time_limit))
 
 
 @contextmanager
@@ -176,17 +124,16 @@ def _check(client: Client, config: ClusterConfig) -> None:
         )
 
 
-@contextmanager
-def _on_dask(client: Client, job: Job, time_limit: float) -> Iterator[Each[Any]]:
-    """Do the job by the workers of a Dask cluster; it is sent to each of them once.
+def _mapper(client: Client, job: Job, time_limit: float) -> Mapper[Any]:
+    """Return a mapper by the workers of a Dask cluster; the job is sent to each of them once.
 
     The scheduler keeps how to make it, so that it is not lost with the worker that happens to hold it.
     """
     shared = client.submit(pickle.loads, pickle.dumps(job), pure=False)
-    yield lambda items: _each(client, shared, items, time_limit)
+    return lambda items: _map(client, shared, items, time_limit)
 
 
-def _each(client: Client, shared: Any, items: Iterable[Any], time_limit: float) -> Iterator[tuple[Any, Any]]:
+def _map(client: Client, shared: Any, items: Iterable[Any], time_limit: float) -> Iterator[tuple[Any, Any]]:
     from distributed import as_completed
 
     source, of = iter(items), {}

@@ -1,0 +1,55 @@
+"""One job for many items: what comes of an item, and which items are tried again.
+
+A *job* is a callable of one item that can be pickled. A *mapper* does it for many items and yields each item with its
+outcome, in the order in which they end: what the job returns, or the `DeepPickerError` in which it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from deeppicker.errors import DeepPickerError, OutputError, TransientError, UnreadableError
+from deeppicker.formats.text import one_line
+
+Item = TypeVar("Item")
+Job = Callable[[Any], Any]
+Mapper = Callable[[Iterable[Item]], Iterator[tuple[Item, Any]]]
+"""Does a job for each item; yields the item with its outcome."""
+
+_RETRIED = (TransientError, UnreadableError, OutputError)
+
+
+def attempt(job: Job, item: Any) -> Any:
+    """Return what the job returns, or the DeepPickerError in which it ends; nothing that one item does ends the run."""
+    try:
+        return job(item)
+    except DeepPickerError as error:
+        return error
+    except MemoryError:
+        return TransientError("not enough memory; check --diameter and --pixel-size, or set a smaller --tile")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
+        return DeepPickerError(one_line(f"unexpected {type(error).__name__} at {place} ({error}); please report this"))
+
+
+def here(job: Job) -> Mapper[Any]:
+    """Return a mapper that does the job in this process, one item after the other."""
+    return lambda items: ((item, attempt(job, item)) for item in items)
+
+
+def with_retries(mapper: Mapper[Item], items: Iterable[Item], retries: int) -> Iterator[tuple[Item, Any]]:
+    """Do the job for each item; what may succeed later is tried again after all others, so many times."""
+    for left in range(retries, -1, -1):
+        again: list[Item] = []
+        for item, outcome in mapper(items):
+            if left and isinstance(outcome, _RETRIED):
+                again.append(item)
+            else:
+                yield item, outcome
+        if not again:
+            return
+        items = again

@@ -1,0 +1,92 @@
+"""The micrographs of a data collection in the order of arrival, until the end. No torch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+from deeppicker.config import ArrivalConfig
+from deeppicker.core import MicrographEntry
+from deeppicker.runs.arrivals import Arrivals
+from deeppicker.runs.events import Listener, Message
+
+
+class Feed:
+    """Gives micrographs as they arrive, until told to stop or no more come.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        As those of `Arrivals`.
+    config : ArrivalConfig
+        How they are followed. The stop file is needed.
+    stop : Event
+        Ends it.
+    listener : callable
+        Is told what is waited for, and why it ends.
+    """
+
+    def __init__(self, inputs: Sequence[str], config: ArrivalConfig, stop: Event, listener: Listener) -> None:
+        assert config.stop_file is not None
+        self._arrivals = Arrivals(inputs, float(config.settle))
+        self._interval = min(float(config.interval), float(config.settle))
+        self._idle = math.inf if config.idle is None else 60 * float(config.idle)
+        self._stop_file: Path = config.stop_file
+        self._stop, self._listener = stop, listener
+        self._backlog: deque[MicrographEntry] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """The number of micrographs that are there but not begun."""
+        return len(self._backlog) + self._arrivals.waiting
+
+    def first(self, needed: int) -> list[MicrographEntry]:
+        """Wait for so many micrographs and return them; fewer if no more come, none if told to stop before."""
+        said = 0
+        for there in self._news():
+            if there >= needed:
+                break
+            if there > said:
+                said = there
+                self._say(f"{there} of {needed} micrographs are there by which the diameter is estimated")
+        return [] if self._told_to_stop() else list(self._backlog)
+
+    def batches(self, size: int) -> Iterator[list[MicrographEntry]]:
+        """Yield micrographs in the order of arrival, so many at a time at most, until told to stop or no more come."""
+        news = self._news()
+        while not self._told_to_stop() and (self._backlog or next(news, None) is not None):
+            self._backlog.extend(self._arrivals.ready(time.monotonic()))
+            if self._backlog:
+                yield [self._backlog.popleft() for _ in range(min(size, len(self._backlog)))]
+
+    def _news(self) -> Iterator[int]:
+        """Take up what arrives; yield how many micrographs there are to be picked, again and again until the end."""
+        latest = time.monotonic()
+        for _ in self._arrivals.changes(self._interval, self._stop):
+            if self._told_to_stop():
+                return
+            before = len(self._backlog)
+            self._backlog.extend(self._arrivals.ready(time.monotonic()))
+            now = time.monotonic()
+            if len(self._backlog) > before:
+                latest = now
+            elif now - latest > self._idle:
+                self._say(f"nothing has arrived for {self._idle / 60:g} minutes, so this ends")
+                return
+            yield len(self._backlog)
+
+    def _told_to_stop(self) -> bool:
+        if self._stop_file.exists():
+            self._say(f"{self._stop_file} is there, so this ends")
+            self._stop.set()
+            with suppress(OSError):  # else the next run would end at once
+                self._stop_file.unlink()
+        return self._stop.is_set()
+
+    def _say(self, text: str) -> None:
+        self._listener(Message(text))

@@ -1,0 +1,190 @@
+"""A whole run: find the micrographs, settle the diameter, pick, select, report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deeppicker.config import RunConfig
+from deeppicker.core import MicrographEntry, micrograph_key
+from deeppicker.errors import InputError
+from deeppicker.formats import find_micrographs
+from deeppicker.formats.recorded import PICKS_SUFFIX
+from deeppicker.networks.model import load_model
+from deeppicker.runs.diameter import settle_diameter
+from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
+from deeppicker.runs.folder import RunFolder
+from deeppicker.runs.read_ahead import read_ahead
+from deeppicker.runs.results import Row
+from deeppicker.runs.session import Picking, open_session
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    diameter : float
+        Particle diameter in Å.
+    seen : bool
+        False if the diameter was estimated and there are no picks.
+    threshold : float or None
+        Least score of the picks; None until the last shard chooses it.
+    rows : tuple of Row
+        What is known of each micrograph of the run.
+    before : int
+        Number of micrographs that were done before.
+    failed : int
+        Number of micrographs that failed in this run.
+    """
+
+    folder: Path
+    diameter: float
+    seen: bool
+    threshold: float | None
+    rows: tuple[Row, ...]
+    before: int
+    failed: int
+
+    @property
+    def good(self) -> list[Row]:
+        """The micrographs that have picks, or none because nothing was found."""
+        return [row for row in self.rows if not row.error]
+
+    @property
+    def picks(self) -> int:
+        """The number of picks."""
+        return sum(row.picks for row in self.good)
+
+    @property
+    def right(self) -> float:
+        """The number of picks that are expected to be particles."""
+        return float(sum(row.right for row in self.good))
+
+    @property
+    def particles(self) -> float:
+        """The expected number of particles among all candidates."""
+        return float(sum(row.particles for row in self.good))
+
+
+def run_picking(
+    inputs: Sequence[str],
+    output: str | Path,
+    config: RunConfig = RunConfig(),
+    listener: Listener = ignore,
+    stop: Callable[[], bool] = lambda: False,
+) -> RunResult:
+    """Pick all micrographs that are not done yet into a folder, and select the picks of all.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        The micrographs, as those of `find_micrographs`.
+    output : str or Path
+        The run folder. A second run completes what is missing.
+    config : RunConfig
+        All settings.
+    listener : callable
+        Is told what happens, see `deeppicker.runs.events`.
+    stop : callable
+        Asked after each micrograph whether to stop there.
+
+    Raises
+    ------
+    DeepPickerError
+        If nothing can be picked. What fails for single micrographs is told by their rows.
+    """
+    entries = find_micrographs(inputs)
+    refuse_twins(entries)
+    mine = part(entries, config.shard)
+    if config.overwrite and config.shard:
+        raise InputError("--overwrite would delete what other shards pick; remove the folder before the first one")
+    with open_session(Path(output), config, len(mine), listener) as session:
+        model = load_model(config.subject.model)
+        size = settle_diameter(session, model, entries)
+        select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
+        picking = session.begin(model, size.value, select)
+        picking.folder.refuse_other_paths([entry.name for entry in entries])
+        missing = picking.missing(mine)
+        try:
+            failed = _pick(picking, missing, stop)
+        finally:
+            _finish(picking, entries)
+        rows = _rows_of(picking.folder, mine)
+        picks = sum(row.picks for row in rows)
+        seen = not size.estimated or picks > 0 or failed == len(mine)
+        before = len(mine) - len(missing)
+        return RunResult(Path(output), size.value, seen, picking.folder.threshold, rows, before, failed)
+
+
+def part(entries: Sequence[MicrographEntry], shard: str | None) -> list[MicrographEntry]:
+    """Return the micrographs of a shard such as ``3/16``; all if there is none.
+
+    Raises
+    ------
+    InputError
+        If the shard does not exist.
+    """
+    if shard is None:
+        return list(entries)
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    index, number = (int(text) for text in match.groups()) if match else (0, 0)
+    if not 1 <= index <= number:
+        raise InputError(f"--shard {shard} is no part; give two numbers such as 3/16, from 1/16 to 16/16")
+    return list(entries[index - 1 :: number])
+
+
+def refuse_twins(entries: Sequence[MicrographEntry]) -> None:
+    """Check that no two micrographs have the same name, and so the same output file.
+
+    Raises
+    ------
+    InputError
+        If two have.
+    """
+    seen: dict[str, str] = {}
+    for entry in entries:
+        key = micrograph_key(entry.name)
+        if key in seen:
+            raise InputError(
+                f"{seen[key]} and {entry.name} would both write {key}{PICKS_SUFFIX}; "
+                "pick them into separate --output folders"
+            )
+        seen[key] = entry.name
+
+
+def _pick(picking: Picking, missing: Sequence[MicrographEntry], stop: Callable[[], bool]) -> int:
+    """Pick what is missing, until told to stop; return how many failed."""
+    listener, failed = picking.session.listener, 0
+    listener(Progressed(PICKING, 0, len(missing)))
+    ahead = read_ahead(missing) if picking.session.pool.local else missing
+    for done, row in enumerate(picking.pick(ahead), 1):
+        listener(Progressed(PICKING, done, len(missing)))
+        failed += bool(row.error)
+        if stop():
+            listener(Warned("told to stop; the same command continues where this one stopped"))
+            break
+    return failed
+
+
+def _finish(picking: Picking, entries: Sequence[MicrographEntry]) -> None:
+    """Select the picks; of a shard only if it is the last one."""
+    folder, shard = picking.folder, picking.session.config.shard
+    names = [entry.name for entry in entries]
+    if shard is not None:
+        folder.reload(names)
+        left = sum(not folder.is_settled(name) for name in names)
+        if left:
+            picking.session.listener(ShardEnded(shard, left, len(names)))
+            return
+    folder.finish(names)
+
+
+def _rows_of(folder: RunFolder, entries: Sequence[MicrographEntry]) -> tuple[Row, ...]:
+    keys = {micrograph_key(entry.name) for entry in entries}
+    return tuple(row for row in folder.rows if micrograph_key(row.micrograph) in keys)
