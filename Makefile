@@ -49,7 +49,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 release-check: $(READY)
 	.ci/release-check $(BIN)/python

@@ -191,7 +191,8 @@ def test_rejected_candidates_have_reasons(learnt: tuple[Model, Path]):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("deeppicker.training.dense.EPOCH_STEPS", 10)
     config = LearnConfig(crops=SMALL, train=TrainConfig(epochs=2, batch_size=2))
     data = [scenes.dataset(scenes.scene(100), scenes.scene(101))]
 

@@ -51,7 +51,15 @@ name = f"{training.ranks.rank} of {training.ranks.size}"
 (folder / name).write_text(json.dumps({"history": history, "weights": weights}))
 """
 
-COMMAND = "import torch; torch.set_num_threads(1); from deeppicker.cli.main import main; raise SystemExit(main())"
+COMMAND = """
+import torch
+from deeppicker.cli.main import main
+from deeppicker.training import dense
+
+torch.set_num_threads(1)
+dense.EPOCH_STEPS = 5
+raise SystemExit(main())
+"""
 
 
 def in_processes(number: int, *arguments: str, folder: Path) -> list[tuple[int, str, str]]:
