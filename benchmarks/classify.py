@@ -39,8 +39,8 @@ from deeppicker.training.data import load_dataset
 from setting import describe
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-from particles import JUNK, agreement, micrograph  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "particles"))
+from views import JUNK, agreement, micrograph  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 STRUCTURES = ("3cf3", "4i3h", "1gax")  # none of them was looked at when the limits of the quality were chosen
