@@ -207,5 +207,5 @@ def test_processes_end_with_the_program_even_if_that_is_killed(tmp_path: Path):
         children = {int(program.stdout.readline()) for _ in range(2)}
         program.kill()
     gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in children if psutil.pid_exists(pid)], timeout=20)
-    assert alive == []
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []  # ended, if not yet reaped
     assert len(gone) <= 2
