@@ -6,12 +6,12 @@ Needs the simulated micrographs and the base model of ``recipes/general.sh`` (th
 no simulated apoferritin, ribosome or TRPV1). Then, for each of three real molecules:
 
 - ``left out``: the base is trained further on the other two, on half of the empty real micrographs and on simulated
-  ones, as the shipped model is; the other half of the empty micrographs tests it;
-- ``simulation only``: the base after as much further training on simulated micrographs alone.
+  ones, like the shipped model; the other half of the empty micrographs tests it;
+- ``simulation only``: the base is trained further for as long, on simulated micrographs alone.
 
-Each picks all micrographs of the molecule: diameter and threshold are its own, from these micrographs without the
-reference. Nothing is chosen on the tested molecule. Writes ``benchmarks/results/accuracy.json``, ``accuracy.md``,
-``reliability.png``, ``noise.png`` and ``errors-*.png``. Finished models in the work folder are used again.
+Each model picks all micrographs of the molecule, with a diameter and a threshold estimated from them without the
+reference. Nothing is tuned on the tested molecule. Writes ``benchmarks/results/accuracy.json``, ``accuracy.md``,
+``reliability.png``, ``noise.png`` and ``errors-*.png``. Reuses finished models in the work folder.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def without(name: str, real: dict[str, Dataset], base: Model, options: argparse.
 
 
 def assess(model: Model, dataset: Dataset) -> tuple[dict, tuple[np.ndarray, np.ndarray]]:
-    """Return what the model reaches with a diameter and a threshold of its own; and all scores with their truth."""
+    """Return the accuracy with estimated diameter and threshold, and all scores with their truth."""
     micrographs = [item.load() for item in dataset.micrographs]
     config = DiameterConfig()
     chosen = np.unique(np.linspace(0, len(micrographs) - 1, config.looked_at).round().astype(int))
@@ -152,7 +152,7 @@ def summarised(evaluation: Evaluation) -> dict:
 
 
 def draw_errors(model: Model, dataset: Dataset, path: Path) -> None:
-    """Draw what agrees, what is false and what is missed in the first micrograph, with nothing given."""
+    """Draw right, false and missed picks in the first micrograph, with nothing given."""
     micrograph = dataset.micrographs[0].load()
     found = pick_micrograph(
         micrograph, model, estimate_diameter(model, [item.load() for item in dataset.micrographs[:4]]).value
@@ -249,9 +249,9 @@ def report(result: dict) -> str:
 
 `make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]},
 torch {setting["torch"]}.
-Nothing is given: diameter and threshold are estimated from the tested micrographs without their reference. Scored as
-`deeppicker evaluate` does: one-to-one within 0.2 box (0.3 diameters), half a diameter along the edge left out, means
-over micrographs, 95 % bootstrap intervals. "Best" is the threshold chosen with the reference in hand.
+Nothing is given: diameter and threshold are estimated from the tested micrographs without their reference. Scoring is
+that of `deeppicker evaluate`: one-to-one within 0.2 box (0.3 diameters), half a diameter along the edge left out, means
+over micrographs, 95 % bootstrap intervals. "Best" is at the threshold chosen with the reference.
 
 Trained on simulated micrographs and the other two real molecules:
 
@@ -265,19 +265,19 @@ Trained on simulated micrographs only:
 
 The structures of all three molecules and of their relatives are left out of the simulation in both.
 
-Picks per micrograph on `micrograph-quality` at the threshold that is chosen for each class (no reference; particles
-assumed 20 pixels across, 40 beside the ice blob). A good picker returns almost nothing on crystalline, empty-ice and
+Picks per micrograph on `micrograph-quality` at the threshold chosen for each class (no reference; assumed particle size
+20 pixels, 40 beside the ice blob). A good picker returns almost nothing on crystalline, empty-ice and
 no-ice, and nothing on the blob. (The published mask holds some small dark objects besides the blob.)
 
 | model | {" | ".join(kinds)} | on the blob / anywhere on its mask |
 |---|{"---|" * len(kinds)}---|
 {empty}
 
-[reliability.png](reliability.png): how many candidates of a score are right, for the molecules above and for
+[reliability.png](reliability.png): fraction of right candidates against the score, for the molecules above and for
 nine simulated ones that were left out (tenths with fewer than 20 candidates are not drawn). [noise.png](noise.png):
 scores in micrographs and in noise of the same spectrum. [errors-trpv1-10059.png](errors-trpv1-10059.png),
 [errors-ribosome-10028.png](errors-ribosome-10028.png), [errors-apoferritin-10146.png](errors-apoferritin-10146.png):
-what agrees, what is false and what is missed in the first micrograph of each.
+right, false and missed picks in the first micrograph of each.
 """
 
 

@@ -1,10 +1,10 @@
-"""What adapting to the target gains: the paper's iteration, and a few manual picks (Sections 2.1 and 2.3).
+"""Accuracy gained by adapting to the target: the paper's iteration, and a few manual picks (Sections 2.1 and 2.3).
 
     python benchmarks/adaptation.py [--data DIR] [--work DIR]
 
-Starts from the models of ``accuracy.py``, each of which has never seen the molecule. *Iteration* trains it further on
-its own best picks, above the threshold chosen for them; no label is used. *Manual* trains it on 400 reference particles
-of the first micrographs. All are compared on the micrographs that gave no manual pick.
+Starts from the models of ``accuracy.py`` that have not seen the molecule. *Iteration* trains a model further on its own
+best picks, above the threshold chosen for them, without labels. *Manual* trains it on 400 reference particles of the
+first micrographs. The comparison uses the micrographs without manual picks.
 Writes ``benchmarks/results/adaptation.json`` and ``adaptation.md``.
 """
 
@@ -92,7 +92,7 @@ def report(result: dict) -> str:
 
 `make benchmark-adaptation` after `make benchmark-accuracy`, {setting["date"]}, commit {setting["commit"]},
 {setting["machine"]}, torch {setting["torch"]}. F1 at the automatic threshold / at the best one, diameter given, on
-the micrographs without manual picks. "Iteration" uses no label at all; "manual" trains on {MANUAL_PICKS} reference
+the micrographs without manual picks. "Iteration" uses no labels; "manual" trains on {MANUAL_PICKS} reference
 particles.
 
 | molecule | micrographs | without | iteration | {MANUAL_PICKS} manual picks |

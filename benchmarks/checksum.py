@@ -1,4 +1,4 @@
-"""Checksums of what picking gives, to prove that a change of the code leaves it as it was to the last bit.
+"""Checksums of picks, to prove that a change of the code leaves them the same to the last bit.
 
     python benchmarks/checksum.py [--data DIR]
 

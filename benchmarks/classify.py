@@ -4,9 +4,9 @@
 
 ``simulated``: 5,000 picks of three molecules, three tenths of them junk, 50 classes. The real sets: all labelled
 particles and three tenths as many random places at least 0.6 diameters from any (TRPV1: three micrographs and one
-tenth, as there is no more room). ``ctf``: twenty simulated micrographs of 0.5-3 µm underfocus.
-Writes ``benchmarks/results/classify.json`` (what is not run stays as it is), ``classify.md``, and contact sheets to
-``docs/images``.
+tenth, because there is no more room). ``ctf``: twenty simulated micrographs of 0.5-3 µm underfocus.
+Writes ``benchmarks/results/classify.json`` (parts that are not run stay unchanged), ``classify.md``, and contact sheets
+to ``docs/images``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The particle diameter by itself: on simulated structures that the model has never seen, and on the real sets.
+"""Accuracy of the estimated diameter: on simulated structures that the model has never seen, and on the real sets.
 
     python benchmarks/diameter.py [--data DIR] [--work DIR]
 
-Needs the models of ``recipes/general.sh`` and ``benchmarks/accuracy.py``. The simulated structures are nine that are
-left out of all training but that of the shipped model, and eleven invented shapes with a seed of their own, eight
-micrographs each; real molecules are judged by the model that has not seen them. Also: whether a diameter that is wrong
-by a factor 1.5 is noticed. Writes ``benchmarks/results/diameter.json`` and ``diameter.md``.
+Needs the models of ``recipes/general.sh`` and ``benchmarks/accuracy.py``. The simulated structures are nine that only
+the shipped model has seen in training, and eleven invented shapes with a seed of their own, eight micrographs each. The
+model that judges a real molecule has not seen it. Also checks that a diameter wrong by a factor of 1.5 is noticed.
+Writes ``benchmarks/results/diameter.json`` and ``diameter.md``.
 """
 
 from __future__ import annotations
@@ -95,12 +95,12 @@ def report(result: dict) -> str:
         f"| {' / '.join('yes' if n else 'no' for n in row['noticed'])} | {'yes' if row['false alarm'] else 'no'} |"
         for row in rows
     )
-    return f"""# The particle diameter by itself
+    return f"""# Accuracy of the estimated diameter
 
 `make benchmark-diameter`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]},
-torch {setting["torch"]}. Eight micrographs of each particle; none of them was seen in training by the model that judges
-it. Simulated micrographs are drawn from all ranges of the simulator, the barely visible ones included. Notice and false
-alarm: the check of a given diameter, which looks at three micrographs.
+torch {setting["torch"]}. Eight micrographs of each particle; the model that judges a particle has not seen it in
+training. Simulated micrographs cover all ranges of the simulator, barely visible particles included. "Noticed" and
+"false alarm" refer to the check of a given diameter, which looks at three micrographs.
 
 Within 15 %: {sum(row["right"] for row in simulated)} of {len(simulated)} simulated particles,
 {sum(row["right"] for row in real)} of {len(real)} real ones. The true diameter lies in the 90 % interval of

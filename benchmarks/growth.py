@@ -1,10 +1,11 @@
-"""How accuracy on real molecules grows with the number of molecules in training: the paper's Fig. 2 carried on.
+"""How accuracy on real molecules grows with the number of molecules in training: the paper's Fig. 2, continued.
 
     python benchmarks/growth.py [--data DIR] [--work DIR]
 
-For 1, 2, 4, 8, ... simulated molecules (each set holds the one before) a dense network is trained from nothing, always
-for as many steps, on simulated micrographs only, and picks three real molecules, none of which (nor a relative) is
-among them, given their diameters. Writes ``benchmarks/results/growth.json``, ``growth.md`` and ``growth.png``.
+For 1, 2, 4, 8, ... simulated molecules (each set contains the previous one), a dense network is trained from scratch on
+simulated micrographs only, always for the same number of steps. It then picks three real molecules, given their
+diameters; neither they nor their relatives are in the training set. Writes
+``benchmarks/results/growth.json``, ``growth.md`` and ``growth.png``.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def report(setting: dict, rows: list[dict]) -> str:
     return f"""# Accuracy against the number of molecules in training
 
 `make benchmark-growth`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]}, torch {setting["torch"]}.
-Dense network from nothing, {steps} epochs of 800 crops whatever the number of molecules, simulated micrographs only
+Dense network from scratch, {steps} epochs of 800 crops for any number of molecules, simulated micrographs only
 (8 of each molecule; second species in a few of them come from others). Three real molecules, diameters given, the first
 {TESTED} micrographs of each: F1 at the automatic threshold / best F1 / average precision.
 
@@ -80,8 +81,8 @@ Dense network from nothing, {steps} epochs of 800 crops whatever the number of m
 
 ![growth](growth.png)
 
-In trainings as short as these, accuracy grows up to some 8 to 16 molecules and no further: crops, not molecules, are
-what is short. 48 epochs (simulation only in accuracy.md) reach .98 / .62 / .85.
+In such short trainings, accuracy grows up to some 8 to 16 molecules and no further: the number of crops limits it, not
+that of molecules. 48 epochs (simulation only in accuracy.md) reach .98 / .62 / .85.
 """
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark records of when and where it ran."""
+"""When and where a benchmark ran."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Speed and memory of picking and training, each against something in the same run.
+"""Speed and memory of picking and training, each compared with something in the same run.
 
     python benchmarks/speed.py [--only start,stages,numbers,patches,rivals,training] [--cores 2] [--report]
 
-Each part is measured anew and merged into ``benchmarks/results/speed.json`` with its date, commit and machine; the
-tables in ``speed.md`` are made from that file. This process and all that it starts are confined to ``--cores``. Linux.
+Measures each part anew and merges it into ``benchmarks/results/speed.json`` with its date, commit and machine; the
+tables in ``speed.md`` come from that file. This process and its children are confined to ``--cores``. Linux only.
 
 - ``start``: commands with all their imports: help, one micrograph;
 - ``stages``: each step for small and large micrographs, with one thread and more;

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make the model in the package that is used by default: simulate, train on that, train on with real data.
+# Make the default model of the package: simulate, train on the simulation, train further with real data.
 # usage: recipes/general.sh   (DEEPPICKER_DATA must name the folder of the development data; about 50 min on two cores)
-# Whatever stops it, the same command continues. All seeds are the defaults or stand here.
-# The model in the package: simulation and base with the code of commit a4d3871, further training with that of 05e8d20. Since
-# then the sense of the astigmatism's angle in simulated images has changed, and nothing else that training sees, except
-# that the base learnt maps whose places lay half a pixel off; so a new run gives a model as good, not the same weights.
+# After an interruption, the same command continues. All seeds are the defaults or stand here.
+# The model in the package: simulation and base come from commit a4d3871, the further training from 05e8d20. Two things
+# that training sees have changed since: the sense of the astigmatism's angle in simulated images, and the maps of the
+# base, whose places lay half a pixel off. So a new run gives an equally good model, but not the same weights.
 set -eu
 data=${DEEPPICKER_DATA:?set it to the folder of the development data}
 maps=$data/structures/maps
@@ -24,7 +24,7 @@ set --
 for name in $related; do set -- "$@" "$maps/$name.mrc.gz"; done
 # shellcheck disable=SC2086
 deeppicker simulate "$@" --output work/sim/rel $options
-train() { # OUTPUT OPTIONS ...: unless it is there
+train() { # OUTPUT OPTIONS ...: skipped if OUTPUT exists
     output=$1
     shift
     [ -f "$output" ] && [ ! -f "$output.checkpoint" ] || deeppicker train "$@" --output "$output"
@@ -33,7 +33,7 @@ train work/base.safetensors work/sim/gen/*/particles.star --epochs 40 --noise-cr
 further="--model work/base.safetensors --learning-rate 1e-3"
 # shellcheck disable=SC2086
 train work/simulation-only.safetensors work/sim/gen/*/particles.star $further --epochs 8
-# Of the real micrographs without particles every second one is for training; the others test it.
+# Every second real micrograph without particles is for training; the others test the model.
 set --
 for kind in crystalline empty-ice no-ice; do
     odd=1

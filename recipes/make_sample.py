@@ -3,7 +3,7 @@
     python recipes/make_sample.py [FOLDER]
 
 The particle is invented: domains of Gaussian blobs, without symmetry, in random orientations. The micrograph has
-what makes real ones difficult: the contrast transfer of the microscope, noise of solvent and detector, ice of uneven
+the difficulties of real ones: the contrast transfer of the microscope, noise of solvent and detector, ice of uneven
 thickness, hot pixels, and a lump of crystalline ice that is no particle. The same seed gives the same files.
 """
 

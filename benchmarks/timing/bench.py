@@ -17,9 +17,9 @@ PIXEL_SIZE, DIAMETER = 1.77, 180.0
 """Å per pixel and Å."""
 
 USUAL = (4096, 4096)
-"""Width and height of the micrograph of which most is said."""
+"""Width and height of the standard micrograph."""
 
-_SIDE = 2048  # of what is simulated; larger micrographs repeat it, mirrored
+_SIDE = 2048  # of the simulated area; larger micrographs repeat it, mirrored
 _SAME = {"ice": (400.0, 400.0), "contrast": (1.0, 1.0), "coverage": (0.2, 0.2), "defocus": (1.5, 1.5)}
 _NONE = dict.fromkeys(("empty", "membranes", "mixed", "phase_plates", "contamination", "processed", "crowded"), 0.0)
 
@@ -31,11 +31,11 @@ class Bench:
     Parameters
     ----------
     folder : Path
-        Of its own, removed afterwards.
+                Temporary, removed afterwards.
     work : Path
-        What is worth keeping for the next run.
+        Files kept for the next run.
     cores : int
-        Processor cores to which this process and all that it starts are confined.
+        Processor cores to which this process and its children are confined.
     """
 
     folder: Path
@@ -53,9 +53,9 @@ class Bench:
         return path
 
     def copies(self, size: tuple[int, int], number: int) -> Path:
-        """Return a folder with so many micrographs: names of their own for one file, so that disk space is no matter.
+        """Return a folder with a number of micrographs, which are links to one file to save disk space.
 
-        They are in the memory in which the system keeps files, so that disks are no matter either.
+        The file is in the system's page cache, so the speed of the disk does not matter.
         """
         folder = self.folder / f"{number}-of-{size[0]}x{size[1]}"
         if not folder.exists():

@@ -1,8 +1,8 @@
-"""Run a command and write what it took, all its processes together: python launch.py RESULT COMMAND...
+"""Run a command and write the cost of all its processes together: python launch.py RESULT COMMAND...
 
-A small process of its own, for two reasons. What Linux calls the peak of a process includes what its parent held when
-it was started, and a benchmark with PyTorch in it holds much. And processes that a command leaves behind unattended
-become children of this one, so that their time counts too.
+This is a small process of its own for two reasons. On Linux, the peak memory of a process includes that of its parent
+at the start, and a benchmark with PyTorch in it holds much. And orphaned processes of a command become children of this
+one, so their time counts too.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Runs over 1 to 1,000 micrographs: whether time and memory stay flat, and processors are busy."""
+"""Runs over 1 to 1,000 micrographs: whether time and memory stay flat, and the processors busy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from timing.bench import DIAMETER, USUAL, Bench
 from timing.measure import DEEPPICKER, run
 
 RUNS = (((1024, 1024), (1, 10, 100, 1000)), (USUAL, (1, 10, 100)))
-"""Size of the micrographs, and how many of them."""
+"""Size and number of the micrographs."""
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Return a row for each run, with what each micrograph more costs than in the shorter run before it."""
+    """Return a row for each run, with the cost per additional micrograph against the shorter run before it."""
     rows: list[dict[str, Any]] = []
     for size, numbers in RUNS:
         for workers in range(1, bench.cores + 1):

@@ -1,4 +1,4 @@
-"""What an action or a command takes: time on the clock, time of processors, memory."""
+"""The cost of an action or a command: wall time, CPU time, memory."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ import psutil
 
 DEEPPICKER = (sys.executable, "-m", "deeppicker")
 _LAUNCH = (sys.executable, "-I", "-S", Path(__file__).with_name("launch.py"))
-_SAMPLED = 0.05  # seconds between two looks at the memory
-_LOOKS = 5  # after so many, processes that began meanwhile are looked for; that costs more than a look
+_SAMPLED = 0.05  # seconds between two samples of the memory
+_LOOKS = 5  # samples between two searches for new processes, which cost more than a sample
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took, all its processes together.
+    """The cost of a command, all its processes together.
 
     Parameters
     ----------
     wall : float
         Seconds from before its start until after its end.
     cpu : float
-        Seconds of processors, of programs and of the system for them.
+        Seconds of CPU time, user and system.
     megabytes : float
-        Most memory at one time: that of the largest process, exactly, or, if it is more, the sum over all, looked at
-        20 times a second. What processes may share (libraries, files) counts once in the sum.
+        Peak memory: the exact peak of the largest process or, if larger, the sum over all processes, sampled 20 times
+        a second. Memory that processes may share (libraries, files) counts once in the sum.
     """
 
     wall: float
@@ -45,7 +45,7 @@ class Cost:
 
 
 def run(command: Sequence[str | Path]) -> Cost:
-    """Run a command and return what it took; a command that fails ends the benchmark."""
+    """Run a command and return its cost; a failure ends the benchmark."""
     with tempfile.NamedTemporaryFile("r") as result, tempfile.TemporaryFile("w+") as log:
         parts = [str(part) for part in (*_LAUNCH, result.name, *command)]
         process = subprocess.Popen(parts, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
@@ -58,7 +58,7 @@ def run(command: Sequence[str | Path]) -> Cost:
 
 
 def _watch(process: subprocess.Popen[Any]) -> float:
-    """Wait for the end of a process; return the largest sum of memory of all that it starts, in MB."""
+    """Wait for the end of a process; return the peak memory of the process and its children together, in MB."""
     family: list[psutil.Process] = []
     peak = 0.0
     look = 0
@@ -79,7 +79,7 @@ def _watch(process: subprocess.Popen[Any]) -> float:
 
 
 def _memory(process: psutil.Process) -> tuple[float, float]:
-    """Return the memory of a process in MB, what is its own and what it may share."""
+    """Return the private and the shareable memory of a process in MB."""
     try:
         memory = process.memory_info()
     except psutil.Error:  # it has ended
@@ -88,7 +88,7 @@ def _memory(process: psutil.Process) -> tuple[float, float]:
 
 
 def best(repeats: int, command: Sequence[str | Path], before: Callable[[], Any] = lambda: None) -> Cost:
-    """Return the least time of several runs, and the most memory; ``before`` is called before each."""
+    """Return the shortest time and the peak memory of several runs; ``before`` is called before each."""
     costs = []
     for _ in range(repeats):
         before()
@@ -97,12 +97,12 @@ def best(repeats: int, command: Sequence[str | Path], before: Callable[[], Any] 
 
 
 def least(costs: Sequence[Cost]) -> Cost:
-    """Return the least time and the most memory."""
+    """Return the shortest time and the peak memory."""
     return Cost(min(c.wall for c in costs), min(c.cpu for c in costs), max(c.megabytes for c in costs))
 
 
 def warm(repeats: int, action: Callable[[], object]) -> float:
-    """Return the least time in seconds that an action takes in this process, after a run that does not count."""
+    """Return the shortest time in seconds of an action in this process, after a warm-up run."""
     action()
     times = []
     for _ in range(repeats):

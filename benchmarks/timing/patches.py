@@ -1,12 +1,11 @@
-"""The whole micrograph at once against position by position, which is how the original scores.
+"""Scoring the whole micrograph at once, compared with position by position, which is how the original scores.
 
-Three ratios, all of the scoring alone and of one prepared micrograph:
+Three ratios, all for the scoring alone of one prepared micrograph:
 
 - the paper's network swept over the micrograph, against the same network on the window around each position;
-- the default network drawing its map, against the same network on the part of the micrograph that the score of a
-  position depends on, for each position of that map;
-- the default network drawing its map, against the paper's network window by window: a user who changes from the
-  original to DeepPicker sees this one.
+- the default network drawing its map, against the same network on the receptive field of each position of that map;
+- the default network drawing its map, against the paper's network window by window: the gain for a user who changes
+  from the original to DeepPicker.
 """
 
 from __future__ import annotations
@@ -78,9 +77,9 @@ def windows(model: Model, prepared: Prepared, scores: ScoreMap) -> float:
 
 
 def crops(model: Model, prepared: Prepared, scores: ScoreMap) -> float:
-    """Return the seconds that the dense network takes for what each position depends on, batch after batch.
+    """Return the seconds that the dense network takes for the receptive field of each position, batch after batch.
 
-    Positions are even pixels, but what the network pools together lies on multiples of 16: a crop begins at one.
+    Positions are even pixels, but the network pools on multiples of 16, so a crop begins at one.
     """
     network = model.network
     assert isinstance(network, DenseNetwork)

@@ -1,4 +1,4 @@
-"""The tables of speed and memory, from what was measured."""
+"""The tables of speed and memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Part = dict[str, Any]
 
 
 def report(result: Result) -> str:
-    """Return the whole page as Markdown; parts that are not measured are left out."""
+    """Return the whole page as Markdown, without the parts that were not measured."""
     text = f"""# Speed and memory
 
 `make benchmark-speed`. Particles of {DIAMETER:g} Å at {PIXEL_SIZE} Å per pixel in simulated micrographs, float32 in
-MRC files that are in the system's memory. Commands are new processes with all that they import; their memory and
-their time of processors are those of all processes together. Times are the least of several runs.
+MRC files in the system's memory. Commands are new processes, imports included; memory and CPU time are those of all
+their processes together. Times are the shortest of several runs.
 
 ## Targets
 
@@ -53,7 +53,7 @@ def start(part: Part) -> str:
         [text, f"{part[name]['wall']:.2f} s", f"{part[name]['cpu']:.2f} s", f"{part[name]['megabytes']:,.0f} MB"]
         for name, text in names.items()
     ]
-    return "One micrograph of 4096×4096 pixels.\n\n" + rows(["command", "time", "of processors", "memory"], lines)
+    return "One micrograph of 4096×4096 pixels.\n\n" + rows(["command", "time", "CPU time", "memory"], lines)
 
 
 def stages(part: Part) -> str:
@@ -67,8 +67,8 @@ def stages(part: Part) -> str:
         [size, f"{both['command']['wall']:.2f} s", f"{both['command']['megabytes']:,.0f} MB"]
         for size, both in part["sizes"].items()
     ]
-    return f"""Seconds in a process that has done it before. The diameter is estimated, or checked if it is given, for a
-few micrographs of a run only; it is not in "all".
+    return f"""Seconds in a warm process. The diameter is estimated (or checked, if given) on a few micrographs of a run
+only; it is not in "all".
 
 {rows(["pixels", "threads", *steps], lines)}
 The command for one such micrograph (`--workers 1`, diameter given):
@@ -90,9 +90,9 @@ def numbers(part: Part) -> str:
         ]
         for row in part["rows"]
     ]
-    head = ["pixels", "workers", "micrographs", "time", "for each", "for each more", "cores busy", "peak memory"]
-    return f"""`deeppicker pick DIR --output OUT --diameter {DIAMETER:g} --workers N`. "For each more" is the
-difference to the row before: without the start, and from 10 on without the diameter, which is checked on three.
+    head = ["pixels", "workers", "micrographs", "time", "for each", "each more", "cores busy", "peak memory"]
+    return f"""`deeppicker pick DIR --output OUT --diameter {DIAMETER:g} --workers N`. "Each more" is the
+difference from the row above: without the start and, from 10 on, without the diameter, which is checked on three.
 
 {rows(head, lines)}"""
 
@@ -108,11 +108,11 @@ def patches(part: Part) -> str:
     return f"""Scoring of one prepared micrograph of 4096×4096 pixels, same weights and same scores (checked), same
 {part["threads"]} threads. One by one, the paper's network gets the 64×64 window around each position, {BATCH:,} at a
 time; the default network gets the 272×272 pixels on which the score of a position depends, 8 at a time. Both are
-extrapolated from some of the positions.
+extrapolated from a sample of the positions.
 
 {rows(["network", "positions", "at once", "one by one", "ratio"], lines)}
-The paper's network window by window, as the original scores, takes **{part["ratios"]["paper to default"]:,.0f}** times
-as long as the default network takes at once.
+The paper's network window by window, which is how the original scores, takes
+**{part["ratios"]["paper to default"]:,.0f}** times as long as the default network takes at once.
 """
 
 
@@ -139,10 +139,10 @@ def rivals(part: Part) -> str:
             ]
         )
     head = ["program", "one micrograph", "over ours", "each more", "over ours"]
-    head += ["of processors", "peak memory", "picks"]
+    head += ["CPU time", "peak memory", "picks"]
     scales = "; ".join(f"{s} ({s * PIXEL_SIZE:.1f} Å per pixel) is {why}" for s, why in topaz.SCALES.items())
     return f"""Micrographs of 4096×4096 pixels, whole commands, same cores, one run of the benchmark. "One micrograph"
-is a cold command for one; "each more" is what a further one takes in a longer run. RELION: `relion_autopick(_mpi)`
+is a cold command for one; "each more" is the time for one more in a longer run. RELION: `relion_autopick(_mpi)`
 with the options of its own window (`--LoG --shrink 0 --lowpass 20`), 150 to 210 Å. Topaz: `topaz preprocess -s SCALE`
 and `topaz extract` with its default model, together; by its quick start guide, scale {scales}. The picks are counted
 only to show that each program did its work; Topaz lists them down to a probability of 0.0025.
@@ -152,7 +152,7 @@ only to show that each program did its work; Topaz lists them down to a probabil
 
 def training(part: Part) -> str:
     return f"""The paper's network, default settings, {part["particles"]:,} particles and as many negatives:
-{part["epoch"]:.1f} s for an epoch, so **{part["minutes"]:.1f} min** for {part["epochs"]}.
+{part["epoch"]:.1f} s per epoch, so **{part["minutes"]:.1f} min** for {part["epochs"]}.
 """
 
 

@@ -24,7 +24,7 @@ _RANGE = (150, 210)  # Å; diameters that RELION looks for
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Return what each program costs; one that is not there is left out, with a word on how to get it."""
+    """Return the cost of each program; a missing program is left out, with a hint on how to get it."""
     programs = {
         "deeppicker": program(bench, lambda paths, out: [deeppicker(paths, out, bench.cores)], 22, 2),
         "deeppicker, one worker": program(bench, lambda paths, out: [deeppicker(paths, out, 1)], 12, 2),
@@ -64,9 +64,9 @@ def relion(paths: list[Path], output: Path, processes: int) -> Command:
 
 
 def program(bench: Bench, commands: Commands, number: int, repeats: int) -> dict[str, Any]:
-    """Return what one micrograph costs by itself, and what each more costs in a run of ``number``.
+    """Return the cost of one micrograph by itself, and of each additional one in a run of ``number``.
 
-    The latter is the difference to a run over one for each core, so the start of the program does not count.
+    The latter is the difference from a run with one micrograph per core, so the start of the program does not count.
     """
     runs = {n: repeated(bench, commands, n, repeats) for n in (1, bench.cores, number)}
     few, all_ = runs[bench.cores], runs[number]
@@ -84,7 +84,7 @@ def program(bench: Bench, commands: Commands, number: int, repeats: int) -> dict
 
 
 def repeated(bench: Bench, commands: Commands, number: int, repeats: int) -> Cost:
-    """Return the least time of several runs, each of all commands in a new folder."""
+    """Return the shortest time of several runs, each of all commands in a new folder."""
     paths = sorted(bench.copies(USUAL, number).iterdir())
     totals = []
     for _ in range(repeats):
@@ -97,14 +97,14 @@ def repeated(bench: Bench, commands: Commands, number: int, repeats: int) -> Cos
 
 
 def picked(output: Path) -> Path:
-    """Return one of the files of coordinates in a program's output."""
+    """Return one of the coordinate files in a program's output."""
     return next(
         path for path in sorted(output.rglob("*")) if path.name.endswith(("_autopick.star", "_log.star", "picks.txt"))
     )
 
 
 def ratios(programs: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return how many times longer each program takes than DeepPicker, by itself and for each micrograph more."""
+    """Return how many times longer each program takes than DeepPicker, for one micrograph and each additional one."""
     ours = programs["deeppicker"]
     return {
         name: {

@@ -1,4 +1,4 @@
-"""The steps one by one, for small and large micrographs, with one thread and with more."""
+"""Time of each step, for small and large micrographs, with one thread and with more."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from timing.bench import DIAMETER, USUAL, Bench
 from timing.measure import DEEPPICKER, best, warm
 
 SIZES = ((1024, 1024), USUAL, (5760, 4092), (11520, 8184))
-"""Width and height in pixels; the pixel size is the same for all, so the largest is the most work there can be."""
+"""Width and height in pixels; the pixel size is the same for all, so the largest is the most work."""
 
 _REPEATS = 5
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Return seconds of each step, warm, in this process; and what the command costs in one of its own."""
+    """Return the seconds of each step, warm, in this process, and the cost of the command in a process of its own."""
     model = load_model()
     sizes = {}
     for size in SIZES:
@@ -53,7 +53,7 @@ def command(bench: Bench, path: Path) -> dict[str, float]:
 
 
 def steps(path: Path, model: Model, folder: Path) -> dict[str, float]:
-    """Time the steps of one micrograph; what follows the scores is the whole without what comes before."""
+    """Time the steps of one micrograph; those after scoring are the total minus the steps before."""
     micrograph = read_micrograph(path)
     prepared = prepare(micrograph, DIAMETER, model.prepare)
     found = find(micrograph, model, DIAMETER)
@@ -74,7 +74,7 @@ def steps(path: Path, model: Model, folder: Path) -> dict[str, float]:
 
 
 def write(found: Found, micrograph: Micrograph, folder: Path) -> None:
-    """Write what a run writes for a micrograph."""
+    """Write the files that a run writes for a micrograph."""
     star.write_coordinates(folder / "picks.star", found.candidates)
     star.write_rejected(folder / "rejected.star", found.rejected, found.reasons)
     raster.write_mask(folder / "junk.png", found.junk_image(micrograph.image.shape))

@@ -12,7 +12,7 @@ _REPEATS = 3
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """Return what commands cost whose files are in memory but nothing else is."""
+    """Return the cost of cold commands whose files are in the page cache."""
     output = bench.folder / "start"
     pick = [*DEEPPICKER, "pick", bench.micrograph(USUAL), "--output", output]
     given = ["--diameter", str(DIAMETER)]

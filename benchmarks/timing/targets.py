@@ -1,4 +1,4 @@
-"""What the program is to reach, beside what was measured."""
+"""Targets of the program, beside the measurements."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _USUAL, _LARGEST, _SMALLEST = "4096×4096", "11520×8184", "1024×1024"
 
 @dataclass(frozen=True)
 class Target:
-    """A number to reach.
+    """A target.
 
     Parameters
     ----------
     what : str
-        What is measured.
+                The measured quantity.
     limit : float
-        What is to be reached.
+        The target.
     unit : str
         ``s``, ``MB``, ``×`` or ``%``.
     measured : callable
-        Takes the number from the result; KeyError if it is not measured.
+        Takes the number from the result; KeyError if it was not measured.
     least : bool
-        Whether the limit is the least that is good, or the most.
+        Whether the limit is a minimum or a maximum.
     """
 
     what: str
@@ -82,14 +82,35 @@ def _ratio(program: str, name: str) -> Callable[[Result], float]:
 TARGETS = (
     Target(f"{_USUAL}, all steps, warm, two threads", 0.6, "s", lambda r: _steps(r)["2"]["all"]),
     Target(
-        f"{_USUAL}, each more in a run of 100, two workers", 0.6, "s", lambda r: run_of(r, _USUAL, 2, 100)["each more"]
+        f"{_USUAL}, each additional one in a run of 100, two workers",
+        0.6,
+        "s",
+        lambda r: run_of(r, _USUAL, 2, 100)["each more"],
     ),
     Target(f"{_USUAL}, peak memory of the command", 1000, "MB", lambda r: _command(r, _USUAL)["megabytes"]),
     Target(f"{_LARGEST}, peak memory of the command", 2000, "MB", lambda r: _command(r, _LARGEST)["megabytes"]),
-    Target("RELION's LoG, two processes: time for each more, over ours", 1, "×", _ratio("relion", "each more"), True),
+    Target(
+        "RELION's LoG, two processes: time per additional micrograph, over ours",
+        1,
+        "×",
+        _ratio("relion", "each more"),
+        True,
+    ),
     Target("RELION's LoG: one micrograph cold, over ours", 1, "×", _ratio("relion", "one"), True),
-    Target("Topaz, scale 3: time for each more, over ours", 50, "×", _ratio("topaz, scale 3", "each more"), True),
-    Target("Topaz, scale 4: time for each more, over ours", 50, "×", _ratio("topaz, scale 4", "each more"), True),
+    Target(
+        "Topaz, scale 3: time per additional micrograph, over ours",
+        50,
+        "×",
+        _ratio("topaz, scale 3", "each more"),
+        True,
+    ),
+    Target(
+        "Topaz, scale 4: time per additional micrograph, over ours",
+        50,
+        "×",
+        _ratio("topaz, scale 4", "each more"),
+        True,
+    ),
     Target("Topaz, scale 3: one micrograph cold, over ours", 50, "×", _ratio("topaz, scale 3", "one"), True),
     Target(
         "the paper's network window by window, over the same at once",
@@ -124,7 +145,7 @@ TARGETS = (
         for workers, name in ((1, "one worker"), (2, "two workers"))
         for target in (
             Target(
-                f"{_SMALLEST}, {name}: time for each more at 1,000, over that at 100",
+                f"{_SMALLEST}, {name}: time per additional micrograph at 1,000, over that at 100",
                 1.1,
                 "×",
                 _growth("each more", _SMALLEST, workers, 100, 1000),

@@ -24,7 +24,7 @@ import torch
 from timing.bench import DIAMETER, PIXEL_SIZE
 
 VERSION = "0.3.20"
-SCALES = {3: "recommended for a particle of this size", 4: "the fastest scale that is recommended at all"}
+SCALES = {3: "recommended for a particle of this size", 4: "the fastest recommended scale"}
 _NEEDS = ("h5py", "numpy", "pandas", "pillow", "psutil", "scikit-learn", "scipy", "tqdm", "future")
 _STAND_IN = '''"""In place of torchvision, which preprocessing and extraction do not call."""
 
@@ -35,9 +35,9 @@ def rotate(*_arguments, **_options):
 
 
 def install(work: Path) -> list[str | Path] | None:
-    """Return what starts ``topaz``, or None with a word on why there is none."""
+    """Return the command that starts ``topaz``, or None with the reason why there is none."""
     folder = work.resolve() / "topaz"
-    python = [folder / "bin" / "python", "-E"]  # whatever Python is told to look for elsewhere
+    python = [folder / "bin" / "python", "-E"]  # ignore PYTHONPATH and the like
     program = [*python, folder / "bin" / "topaz"]
     ready = folder / ".ready"
     if ready.exists():
@@ -70,8 +70,8 @@ def commands(
 ) -> list[list[str | Path]]:
     """Return the two commands that pick micrographs, in as many processes as help.
 
-    Threads are Topaz's choice, but one where processes share the work: else there are more than cores, and each waits
-    for the others.
+    Topaz chooses its threads, except that processes which share the work get one each: with more threads than cores,
+    each would wait for the others.
     """
     small = output / "small"
     radius = round(0.5 * DIAMETER / PIXEL_SIZE / scale)
