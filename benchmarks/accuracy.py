@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
-from deeppicker.config import CropConfig, DiameterConfig, SelectConfig, TrainConfig
+from deeppicker.config import CropConfig, DiameterConfig, LearnConfig, SelectConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.evaluation.agreement import agree
 from deeppicker.evaluation.evaluate import evaluate_picks
@@ -44,7 +44,7 @@ from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.selection import threshold_of
 from deeppicker.training.calibrate import particles_among, reliability
 from deeppicker.training.data import Dataset, load_background, load_dataset
-from deeppicker.training.fit import LearnConfig, train_model
+from deeppicker.training.fit import train_model
 from setting import describe
 
 MOLECULES = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")

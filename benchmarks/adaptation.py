@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from accuracy import MOLECULES, RESULTS, compare, parse_options, summarised
-from deeppicker.config import ADAPT_EPOCHS, PickConfig, SelectConfig, TrainConfig
+from deeppicker.config import LearnConfig, PickConfig, SelectConfig, TrainConfig
 from deeppicker.evaluation.results import Evaluation
+from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.selection import threshold_of
 from deeppicker.training.adapt import adapt_model, pick_again
 from deeppicker.training.data import Dataset, load_dataset
-from deeppicker.training.fit import LearnConfig
 from setting import describe
 
 MANUAL_PICKS = 400  # enough in the paper (Section 2.3)
@@ -33,7 +33,7 @@ MANUAL_PICKS = 400  # enough in the paper (Section 2.3)
 
 def main() -> None:
     options = parse_options(__doc__)
-    config = LearnConfig(train=TrainConfig(epochs=ADAPT_EPOCHS["dense"]))
+    config = LearnConfig(train=TrainConfig(epochs=DenseNetwork.adapt_epochs))
     result = {"setting": describe(f"{os.cpu_count()} cores"), "molecules": {}}
     for name in MOLECULES:
         base = load_model(options.work / f"without-{name}.safetensors")

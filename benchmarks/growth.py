@@ -17,12 +17,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from accuracy import MOLECULES, RESULTS, compare, parse_options, simulated
-from deeppicker.config import SelectConfig, TrainConfig
+from deeppicker.config import LearnConfig, SelectConfig, TrainConfig
 from deeppicker.networks.model import load_model, new_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.runs.selection import threshold_of
 from deeppicker.training.data import load_dataset
-from deeppicker.training.fit import LearnConfig, train_model
+from deeppicker.training.fit import train_model
 from setting import describe
 
 CONFIG = LearnConfig(train=TrainConfig(epochs=2, learning_rate=3e-3))

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from deeppicker.config import PREPARATIONS
 from deeppicker.core import Ctf, Micrograph
+from deeppicker.networks.dense import DenseNetwork
 from deeppicker.picking.prepare import prepare
 from deeppicker.simulate.optics import Optics, frequencies, image_of, random_field, transfer
 from deeppicker.training.data import Dataset, load_dataset
@@ -26,7 +26,7 @@ REAL = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
 RELATED = {"apoferritin-10146": "6pxm", "trpv1-10059": "6dvw", "ribosome-10028": "6qzp"}
 OUTPUT = Path(__file__).parent.parent / "docs" / "images"
 SHOWN = 320  # working pixels: 13 particles
-PREPARE = PREPARATIONS["dense"]
+PREPARE = DenseNetwork.preparation
 
 
 def main(data: Path, work: Path) -> None:

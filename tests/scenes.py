@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ import torch
 from deeppicker.config import ExampleConfig, PrepareConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.formats import write_picks
-from deeppicker.networks.base import Network, copy_network, new_network
+from deeppicker.networks.base import Network
+from deeppicker.networks.kinds import new_network
 from deeppicker.networks.model import Model
 from deeppicker.training.data import Dataset, Labelled
 from deeppicker.training.loop import Training, train
+from deeppicker.training.window_feed import WindowFeed
 from deeppicker.training.windows import Examples, fill
 
 torch.set_num_threads(1)  # such small images: threads that wait for each other cost more than they give
@@ -100,7 +103,8 @@ def trained() -> Model:
     held = dataset(scene(103))
     training = Training(new_network(0), TrainConfig(epochs=3, learning_rate=0.03, batch_size=16))
     windows = [draw(part, number, config, PrepareConfig(), [0]) for part, number in ((known, 144), (held, 32))]
-    return Model(train(training, *windows).network, diameter=DIAMETER)
+    train(training, WindowFeed(*windows, training.settings, training.ranks))
+    return Model(training.network, diameter=DIAMETER)
 
 
 def write_mrc(path: Path, image: np.ndarray, pixel_size: float = PIXEL_SIZE) -> Path:
@@ -131,7 +135,7 @@ def uncertain() -> Model:
 
 def with_log_odds(model: Model, slope: float, offset: float) -> Model:
     """Return a model whose log-odds are a linear function of those of ``model``."""
-    network = copy_network(model.network)
+    network = copy.deepcopy(model.network)
     weights = network.state_dict()
     weights["output.weight"] *= slope
     weights["output.bias"] *= slope

@@ -19,8 +19,9 @@ import torch
 from deeppicker.config import ScoreConfig
 from deeppicker.core import Prepared, ScoreMap
 from deeppicker.formats import read_micrograph
-from deeppicker.networks.base import DenseNetwork, PaperNetwork
+from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model, load_model
+from deeppicker.networks.paper import PaperNetwork
 from deeppicker.picking.prepare import prepare
 from deeppicker.picking.score import score
 from timing.bench import DIAMETER, USUAL, Bench
@@ -59,7 +60,7 @@ def measure(bench: Bench) -> dict[str, Any]:
 
 def windows(model: Model, prepared: Prepared, scores: ScoreMap) -> float:
     """Return the seconds that the paper's network takes for the windows of all positions, batch after batch."""
-    network = model.network
+    network = model.for_picking
     assert isinstance(network, PaperNetwork)
     step, side = network.stride, network.window
     patches = torch.from_numpy(prepared.image).unfold(0, side, step).unfold(1, side, step)
@@ -81,9 +82,9 @@ def crops(model: Model, prepared: Prepared, scores: ScoreMap) -> float:
 
     Positions are even pixels, but the network pools on multiples of 16, so a crop begins at one.
     """
-    network = model.network
+    network = model.for_picking
     assert isinstance(network, DenseNetwork)
-    halo, multiple, stride = network.halo, network.multiple, network.stride
+    halo, multiple, stride = network.reach.halo, network.multiple, network.stride
     image = torch.from_numpy(prepared.image)
     side = 2 * halo + multiple
     rng = np.random.default_rng(0)

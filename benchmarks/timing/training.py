@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from deeppicker.config import TRAIN_DEFAULTS, ExampleConfig, TrainConfig
-from deeppicker.networks.base import new_network
+from deeppicker.config import ExampleConfig, TrainConfig
+from deeppicker.networks.kinds import new_network
 from deeppicker.training.loop import Training, train
+from deeppicker.training.window_feed import WindowFeed
 from deeppicker.training.windows import Examples
 from timing.bench import Bench
 
@@ -27,7 +28,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     held = Examples(windows[: number // 9], examples.labels[: number // 9])
     run = Training(new_network(0), TrainConfig(epochs=_EPOCHS))
     start = time.perf_counter()
-    train(run, examples, held)
+    train(run, WindowFeed(examples, held, run.settings, run.ranks))
     seconds = (time.perf_counter() - start) / _EPOCHS
-    epochs = int(TRAIN_DEFAULTS["paper"]["epochs"])
+    epochs = run.network.defaults.epochs
     return {"particles": number // 2, "epochs": epochs, "epoch": seconds, "minutes": seconds * epochs / 60}

@@ -1,3 +1,4 @@
+from .config import LearnConfig as LearnConfig
 from .config import PickConfig as PickConfig
 from .config import RunConfig as RunConfig
 from .config import SelectConfig as SelectConfig
@@ -26,5 +27,4 @@ from .simulate.scene import simulate_micrograph as simulate_micrograph
 from .simulate.volumes import read_structure as read_structure
 from .training.adapt import adapt_model as adapt_model
 from .training.data import load_dataset as load_dataset
-from .training.fit import LearnConfig as LearnConfig
 from .training.fit import train_model as train_model

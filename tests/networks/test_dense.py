@@ -8,16 +8,19 @@ import pytest
 import torch
 
 import scenes
-from deeppicker.config import PREPARATIONS, CropConfig, ScoreConfig, TrainConfig
+from deeppicker.config import CropConfig, LearnConfig, ScoreConfig, TrainConfig
 from deeppicker.core import Grid, Prepared
 from deeppicker.evaluation.matching import match
-from deeppicker.networks.base import DenseNetwork, new_network
-from deeppicker.networks.model import Calibration, Model, load_model, new_model, save_model
+from deeppicker.networks.batches import CropBatch
+from deeppicker.networks.calibration import Calibration
+from deeppicker.networks.dense import DenseNetwork, losses
+from deeppicker.networks.kinds import new_network
+from deeppicker.networks.model import Model, load_model, new_model, save_model
 from deeppicker.picking.pipeline import EDGE, REGION, find, pick_micrograph
 from deeppicker.picking.score import score
-from deeppicker.training.crops import Batch, draw_batch, size_bin
-from deeppicker.training.dense import losses
-from deeppicker.training.fit import LearnConfig, doubted, train_model
+from deeppicker.training.crops import draw_batch, size_bin
+from deeppicker.training.doubt import doubted
+from deeppicker.training.fit import train_model
 from deeppicker.training.plates import Plate, load_plates, open_plates, save_plates
 from scenes import BOX, DIAMETER
 
@@ -33,7 +36,7 @@ def lively() -> Model:
         for seed in range(20):
             network(torch.randn((2, 96, 96), generator=torch.Generator().manual_seed(seed)))
     network.train(False)
-    return Model(network, PREPARATIONS["dense"])
+    return Model(network, DenseNetwork.preparation)
 
 
 def prepared(height: int, width: int) -> Prepared:
@@ -57,11 +60,10 @@ def test_normalisation_within_the_convolutions_changes_nothing_but_rounding():
     network = lively().network
     images = torch.from_numpy(prepared(96, 80).image)[None]
     with torch.inference_mode():
-        folded = network(images)
-        for layer in network.modules():
-            if isinstance(layer, torch.nn.Sequential) and isinstance(layer[1], torch.nn.BatchNorm2d):
-                layer.training = True  # of the layer, not of the normalisation: its statistics stay
+        folded = network.fused()(images)
         plain = network(images)
+    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.fused().modules())
     for one, other in zip(folded, plain, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
         assert one.std() > 0.01
@@ -72,7 +74,50 @@ def test_the_coarse_map_by_itself_is_that_of_both():
     assert isinstance(network, DenseNetwork)
     images = torch.from_numpy(prepared(96, 80).image)[None]
     with torch.inference_mode():
-        assert torch.equal(network.sizes(images), network(images)[1])
+        present, logs = network.sizes(images[0])
+        both = network(images)[1][0].double()
+    assert torch.equal(present, torch.sigmoid(both[0]) * (1 - torch.sigmoid(both[1])))
+    assert torch.equal(logs, torch.log_softmax(both[2:], dim=0))
+
+
+@pytest.mark.parametrize(("width", "depth"), [(8, 4), (5, 5)])
+def test_width_and_depth_are_kept_in_the_file_and_tiles_fit_them(tmp_path: Path, width: int, depth: int):
+    network = new_network(3, "dense", {"width": width, "depth": depth})
+    save_model(Model(network, DenseNetwork.preparation), tmp_path / "m")
+    again = load_model(tmp_path / "m")
+    assert again.network.arguments == {"width": width, "depth": depth}
+    image = prepared(330, 290)
+    whole, tiled = (score(again, image, ScoreConfig(tile=tile)).logits for tile in (4096, 32))
+    assert np.ptp(whole) > 0
+    assert tiled == pytest.approx(whole, abs=1e-3)
+
+
+@pytest.mark.parametrize("depth", [4, 5])
+def test_a_score_depends_on_nothing_beyond_the_halo(depth: int):
+    network = new_network(3, "dense", {"width": 4, "depth": depth})
+    assert isinstance(network, DenseNetwork)
+    side = 2 * network.reach.halo + 3 * network.multiple
+    image = torch.randn((1, side, side), generator=torch.Generator().manual_seed(0), requires_grad=True)
+    middle = side // 4  # of the map of centres
+    network(image)[0][0, middle, middle].backward()
+    assert image.grad is not None
+    rows = image.grad[0].abs().sum(dim=1).nonzero()
+    assert rows.min() >= side // 2 - network.reach.halo
+    assert rows.max() < side // 2 + network.multiple + network.reach.halo
+    assert rows.max() - rows.min() > network.reach.halo
+
+
+def test_the_reach_of_the_default_network():
+    assert DenseNetwork().reach == (16, 128, 304)
+
+
+def test_a_model_file_from_before_the_arguments_were_kept_is_loaded_with_defaults(tmp_path: Path):
+    save_model(Model(new_network(3, "dense")), tmp_path / "m")
+    written = (tmp_path / "m").read_bytes()
+    arguments = rb" \"arguments\": {\"width\": 16, \"depth\": 4},"
+    assert arguments in written
+    (tmp_path / "m").write_bytes(written.replace(arguments, b" " * len(arguments)))
+    assert load_model(tmp_path / "m").network.arguments == {"width": 16, "depth": 4}
 
 
 def test_a_coarser_step_gives_some_of_the_scores():
@@ -101,31 +146,31 @@ def test_the_bins_of_size_are_those_of_the_logarithm():
 def test_what_is_unknown_does_not_count():
     network = new_network(0, "dense")
     assert isinstance(network, DenseNetwork)
-    plates = list(load_plates(scenes.dataset(scenes.scene(0)), PREPARATIONS["dense"]))
-    batch = draw_batch(plates, 4, SMALL, PREPARATIONS["dense"], np.random.default_rng(0))
-    hidden = Batch(
+    plates = list(load_plates(scenes.dataset(scenes.scene(0)), DenseNetwork.preparation))
+    batch = draw_batch(plates, 4, SMALL, DenseNetwork.preparation, np.random.default_rng(0))
+    hidden = CropBatch(
         batch.images,
         torch.full_like(batch.centres, torch.nan),
         torch.full_like(batch.presence, torch.nan),
         torch.full_like(batch.junk, torch.nan),
         torch.full_like(batch.sizes, -1),
     )
-    parts, _ = losses(network, hidden)
+    parts = losses(network(hidden.images), hidden)
     assert [float(part.detach()) for part in parts] == [0, 0, 0, 0]
-    parts, _ = losses(network, batch)
+    parts = losses(network(batch.images), batch)
     assert all(bool(part.isfinite()) for part in parts)
     assert float(parts[0].detach()) > 0
 
 
 def test_the_same_generator_gives_the_same_crops():
-    plates = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"]))
-    first, second = (draw_batch(plates, 3, SMALL, PREPARATIONS["dense"], np.random.default_rng(7)) for _ in range(2))
+    plates = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), DenseNetwork.preparation))
+    first, second = (draw_batch(plates, 3, SMALL, DenseNetwork.preparation, np.random.default_rng(7)) for _ in range(2))
     assert (first.images == second.images).all()
     assert (first.centres.nan_to_num(-1) == second.centres.nan_to_num(-1)).all()
 
 
 def test_plates_in_files_are_those_that_were_saved(tmp_path: Path):
-    some = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), PREPARATIONS["dense"]))
+    some = list(load_plates(scenes.dataset(scenes.scene(0), scenes.scene(1)), DenseNetwork.preparation))
     junk = np.random.default_rng(0).random(some[0].image.shape) > 0.5
     nothing = np.zeros((0, 2))
     small = Plate(some[1].image[:31, :17], nothing, np.array([[1.5, 2.5]]), 12.25, 3.5, junk[:31, :17])
@@ -192,7 +237,7 @@ def test_rejected_candidates_have_reasons(learnt: tuple[Model, Path]):
 
 @pytest.mark.slow
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("deeppicker.training.dense.EPOCH_STEPS", 10)
+    monkeypatch.setattr("deeppicker.training.crop_feed.EPOCH_STEPS", 10)
     config = LearnConfig(crops=SMALL, train=TrainConfig(epochs=2, batch_size=2))
     data = [scenes.dataset(scenes.scene(100), scenes.scene(101))]
 
@@ -214,6 +259,6 @@ def test_confident_picks_without_a_label_are_no_background(learnt: tuple[Model, 
     (item,) = doubted(learnt[0], data, 0.5).micrographs
     assert len(item.picks) == 4
     assert len(item.avoid) > 0.8 * len(scene.positions)
-    (plate,) = load_plates(doubted(learnt[0], data, 0.5), PREPARATIONS["dense"])
+    (plate,) = load_plates(doubted(learnt[0], data, 0.5), DenseNetwork.preparation)
     assert len(plate.centres) == 4
     assert len(plate.doubtful) == len(item.avoid) - 4

@@ -1,5 +1,6 @@
 """The network of the paper, and model files."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from safetensors.torch import save_file
 
 from deeppicker.config import PrepareConfig
 from deeppicker.errors import FormatError, InputError, OutputError
-from deeppicker.networks.base import PaperNetwork, copy_network, new_network
+from deeppicker.networks.kinds import new_network
 from deeppicker.networks.model import Model, load_model, save_model, shipped_models
+from deeppicker.networks.paper import PaperNetwork
 
 
 def windows(number: int, seed: int = 0) -> torch.Tensor:
@@ -76,7 +78,7 @@ def test_new_weights_depend_on_the_seed_only():
 
 def test_a_copied_network_is_independent():
     network = new_network(0)
-    copied = copy_network(network)
+    copied = copy.deepcopy(network)
     with torch.no_grad():
         copied.output.bias += 1
     assert (copied.output.bias != network.output.bias).all()

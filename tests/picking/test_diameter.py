@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from deeppicker.config import PREPARATIONS, DiameterConfig
+from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
 from deeppicker.networks.base import SIZE_BIN_WIDTH, SIZE_BINS
@@ -78,4 +78,4 @@ def test_the_paper_network_cannot_tell_sizes():
     model = new_model(0)
     assert not can_estimate(model)
     with pytest.raises(InputError, match="set --diameter"):
-        estimate_diameter(Model(model.network, PREPARATIONS["paper"]), [])
+        estimate_diameter(Model(model.network, model.prepare), [])

@@ -15,8 +15,9 @@ import json, sys
 from pathlib import Path
 import torch
 from deeppicker.config import TrainConfig
+from deeppicker.training.window_feed import WindowFeed
 from deeppicker.training.windows import new_examples, open_examples
-from deeppicker.networks.base import new_network
+from deeppicker.networks.kinds import new_network
 from deeppicker.training.loop import Training, train
 
 def anonymous():
@@ -39,7 +40,8 @@ new_examples(folder, number, 64).labels[::2] = 1
 examples = open_examples(folder)
 before = anonymous()
 try:
-    train(Counted(new_network(0), TrainConfig(batch_size=64)), examples, examples)
+    training = Counted(new_network(0), TrainConfig(batch_size=64))
+    train(training, WindowFeed(examples, examples, training.settings, training.ranks))
 except EnoughError:
     pass
 print(json.dumps([before, max(peaks), len(peaks)]))

@@ -22,6 +22,7 @@ from deeppicker.core import Ctf, Microscope
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats import read_picks
 from deeppicker.formats.star_table import read_tables
+from deeppicker.networks.dense import DenseNetwork
 from deeppicker.simulate import contamination
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.contamination import Specimen
@@ -436,13 +437,11 @@ def test_bad_options_are_one_line(words: list[str], part: str, tmp_path: Path, c
 
 
 def test_the_map_of_centres_peaks_on_the_particles_of_a_crop(simulated: Path):
-    from deeppicker.config import PREPARATIONS
-
     dataset = load_dataset(simulated / "ball one" / "particles.star")
-    plates = list(load_plates(dataset, PREPARATIONS["dense"]))
+    plates = list(load_plates(dataset, DenseNetwork.preparation))
     config = CropConfig(crop=128, wide=0.0, size_jitter=0.0, noisy=0.0, graded=0.0, blurred=0.0, on_particles=1.0)
     batch = draw_batch(
-        [p for p in plates if len(p.centres)], 12, config, PREPARATIONS["dense"], np.random.default_rng(0)
+        [p for p in plates if len(p.centres)], 12, config, DenseNetwork.preparation, np.random.default_rng(0)
     )
     assert batch.images.shape == (12, 128, 128)
     assert batch.centres.shape == (12, 64, 64)

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from deeppicker.core import Picks
-from deeppicker.networks.model import Calibration, confidence
+from deeppicker.networks.calibration import Calibration, confidence
 from deeppicker.training.calibrate import calibrate, fit, particles_among, reliability
 from scenes import DIAMETER, dataset, scene, uncertain
 

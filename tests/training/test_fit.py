@@ -9,16 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scenes
-from deeppicker.config import CropConfig, ExampleConfig, PickConfig, PrepareConfig, TrainConfig
+from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, PickConfig, PrepareConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.evaluation.matching import match
-from deeppicker.networks.base import new_network
+from deeppicker.networks.kinds import new_network
 from deeppicker.networks.model import Model, load_model, new_model
 from deeppicker.training.adapt import adapt_model, best_picks, pick_again
 from deeppicker.training.data import Dataset, Labelled, split
-from deeppicker.training.fit import LearnConfig, fill_windows, train_model
+from deeppicker.training.feed import Lesson
+from deeppicker.training.fit import train_model
 from deeppicker.training.loop import Training
+from deeppicker.training.window_feed import fill_windows
 from deeppicker.training.windows import open_examples
 from scenes import BOX, DIAMETER
 
@@ -91,7 +93,7 @@ def test_a_run_that_is_continued_reads_no_micrograph_again(tmp_path: Path, monke
     def stop(_: Training) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deeppicker.training.dense.EPOCH_STEPS", 2)
+    monkeypatch.setattr("deeppicker.training.crop_feed.EPOCH_STEPS", 2)
     config = replace(TINY, crops=CropConfig(crop=64))
     model = start() if kind == "paper" else new_model(5, "dense")
     data = scenes.dataset(*(scenes.scene(seed, number=8) for seed in (60, 61)))
@@ -150,7 +152,7 @@ def test_data_sets_contribute_equally_whatever_their_size(tmp_path: Path):
     small = scenes.dataset(scenes.scene(60, number=3), scenes.scene(61, number=3))
     large = scenes.dataset(*(scenes.scene(seed, number=12) for seed in (62, 63, 64)))
     halves = [split(data, 1 / 9, np.random.default_rng(0)) for data in (small, large)]
-    fill_windows(halves, start(), TINY, tmp_path)
+    fill_windows(Lesson(start(), halves, TINY), tmp_path)
     training, validation = (open_examples(tmp_path / name) for name in ("training", "validation"))
     assert training.labels.tolist() == 2 * (12 * [1.0] + 12 * [0.0])
     assert len(validation) == 2 * 2 * round(12 / 9)

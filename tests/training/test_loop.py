@@ -1,5 +1,6 @@
 """The training loop: it learns, repeats itself, and continues where it was interrupted."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,18 +10,11 @@ import torch
 
 import scenes  # noqa: F401 - limits the number of threads
 from deeppicker.config import TrainConfig
-from deeppicker.networks.base import new_network
-from deeppicker.training.loop import (
-    Epoch,
-    Training,
-    _learning_rate,
-    _turn,
-    _ways,
-    measure,
-    resume_checkpoint,
-    save_checkpoint,
-    train,
-)
+from deeppicker.networks.batches import WindowBatch
+from deeppicker.networks.kinds import new_network
+from deeppicker.training.checkpoint import resume_checkpoint, save_checkpoint
+from deeppicker.training.loop import Epoch, Training, learning_rate, measure, train
+from deeppicker.training.window_feed import WindowFeed, _turn, _ways
 from deeppicker.training.windows import Examples, new_examples, open_examples
 
 CONFIG = TrainConfig(epochs=4, batch_size=8, learning_rate=0.02, seed=3)
@@ -34,6 +28,22 @@ def easy_examples(number: int, seed: int) -> Examples:
     labels = (np.arange(number) % 2).astype(np.float32)
     windows = rng.normal(size=(number, 64, 64)) - 3 * disc * labels[:, None, None]
     return Examples(windows.astype(np.float16), labels)
+
+
+def fit(
+    training: Training,
+    examples: Examples,
+    validation: Examples,
+    after_epoch: Callable[[Training], None] = lambda _: None,
+) -> Training:
+    return train(training, WindowFeed(examples, validation, training.settings, training.ranks), after_epoch)
+
+
+def measured(network, examples: Examples, at_once: int = 1024) -> tuple[float, float]:
+    training = Training(network, CONFIG)
+    (batch,) = WindowFeed(examples, examples, training.settings, training.ranks).held()
+    parts = zip(batch.images.split(at_once), batch.labels.split(at_once), strict=True)
+    return measure(network, [WindowBatch(*part) for part in parts])
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +66,13 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 
 @pytest.fixture(scope="module")
 def finished(examples: Examples, validation: Examples) -> Training:
-    return train(Training(new_network(3), CONFIG), examples, validation)
+    return fit(Training(new_network(3), CONFIG), examples, validation)
 
 
 def test_an_easy_problem_is_learnt(finished: Training, validation: Examples):
     losses = [epoch.train_loss for epoch in finished.history]
     assert losses[-1] < 0.3 * losses[0]
-    assert measure(finished.network, validation)[1] > 0.9
+    assert measured(finished.network, validation)[1] > 0.9
 
 
 def test_the_history_counts_epochs_and_the_learning_rate_falls(finished: Training):
@@ -72,27 +82,43 @@ def test_the_history_counts_epochs_and_the_learning_rate_falls(finished: Trainin
 
 
 def test_the_learning_rate_falls_from_its_start_to_zero():
-    rates = [_learning_rate(CONFIG.resolved("paper"), step, 50) for step in range(51)]
+    training = Training(new_network(3), replace(CONFIG, epochs=5))
+    schedule, rates = learning_rate(training, 10), [training.optimizer.param_groups[0]["lr"]]
+    for _ in range(50):
+        training.optimizer.step()
+        schedule.step()
+        rates.append(training.optimizer.param_groups[0]["lr"])
     assert rates[0] == 0.02
     assert rates[-1] == pytest.approx(0, abs=1e-12)
     assert (np.diff(rates) < 0).all()
 
 
+def test_the_rate_of_the_dense_network_rises_first():
+    training = Training(new_network(3, "dense"), TrainConfig(epochs=4, learning_rate=0.5))
+    schedule, rates = learning_rate(training, 100), []
+    for _ in range(400):
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        training.optimizer.step()
+        schedule.step()
+    expected = [0.5 * min(1, (i + 1) / 100) * 0.5 * (1 + np.cos(np.pi * i / 400)) for i in range(400)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_same_seed_gives_the_same_weights(finished: Training, examples: Examples, validation: Examples):
     torch.manual_seed(99)  # what else is random must not matter
-    again = train(Training(new_network(3), CONFIG), examples, validation)
+    again = fit(Training(new_network(3), CONFIG), examples, validation)
     assert same(weights_of(again), weights_of(finished))
     assert again.history == finished.history
 
 
 def test_another_seed_gives_other_weights(finished: Training, examples: Examples, validation: Examples):
-    other = train(Training(new_network(3), replace(CONFIG, seed=4)), examples, validation)
+    other = fit(Training(new_network(3), replace(CONFIG, seed=4)), examples, validation)
     assert not same(weights_of(other), weights_of(finished))
 
 
 def test_training_leaves_the_random_state_of_the_program_alone(examples: Examples, validation: Examples):
     before = torch.random.get_rng_state()
-    train(Training(new_network(3), replace(CONFIG, epochs=1)), examples, validation)
+    fit(Training(new_network(3), replace(CONFIG, epochs=1)), examples, validation)
     assert (torch.random.get_rng_state() == before).all()
 
 
@@ -113,13 +139,13 @@ def test_an_interrupted_run_that_is_continued_equals_an_uninterrupted_one(
         if len(state.history) == epochs:
             raise StopTrainingError
 
-    whole = train(Training(new_network(3), config, "mine"), examples, validation)
+    whole = fit(Training(new_network(3), config, "mine"), examples, validation)
     with pytest.raises(StopTrainingError):
-        train(Training(new_network(3), config, "mine"), examples, validation, stop)
+        fit(Training(new_network(3), config, "mine"), examples, validation, stop)
     resumed = Training(new_network(8), config, "mine")
     assert resume_checkpoint(resumed, path)
     assert len(resumed.history) == epochs
-    train(resumed, examples, validation)
+    fit(resumed, examples, validation)
     assert same(weights_of(resumed), weights_of(whole))
     assert resumed.history == whole.history
 
@@ -165,12 +191,12 @@ def test_the_weights_of_the_best_epoch_are_kept(examples: Examples, validation: 
         seen.append((weights_of(state), state.history[-1].validation_loss))
 
     config = replace(CONFIG, learning_rate=0.1, epochs=5)
-    training = train(Training(new_network(3), config), examples, validation, note)
+    training = fit(Training(new_network(3), config), examples, validation, note)
     losses = [loss for _, loss in seen]
     best = int(np.argmin(losses))
     assert training.best_epoch.epoch == best + 1
     assert same(weights_of(training), seen[best][0])
-    assert measure(training.network, validation)[0] == pytest.approx(losses[best])
+    assert measured(training.network, validation)[0] == pytest.approx(losses[best])
 
 
 def test_a_later_epoch_that_is_worse_does_not_replace_the_best(examples: Examples, validation: Examples):
@@ -178,7 +204,7 @@ def test_a_later_epoch_that_is_worse_does_not_replace_the_best(examples: Example
     wrong = replace(validation, labels=1 - validation.labels)
     seen = []
     config = replace(CONFIG, epochs=3)
-    training = train(Training(new_network(3), config), examples, wrong, lambda state: seen.append(weights_of(state)))
+    training = fit(Training(new_network(3), config), examples, wrong, lambda state: seen.append(weights_of(state)))
     assert training.best_epoch.epoch == 1
     assert same(weights_of(training), seen[0])
     assert not same(seen[0], seen[-1])
@@ -196,7 +222,7 @@ def test_measuring_gives_cross_entropy_and_accuracy_whatever_the_batches(finishe
     loss = np.logaddexp(0, np.where(validation.labels == 1, -odds, odds)).mean()
     accuracy = ((odds > 0) == (validation.labels == 1)).mean()
     for size in (1, 7, 24, 1000):
-        assert measure(finished.network, validation, size) == pytest.approx((loss, accuracy), rel=1e-4)
+        assert measured(finished.network, validation, size) == pytest.approx((loss, accuracy), rel=1e-4)
 
 
 def test_windows_are_turned_and_mirrored_in_all_eight_ways():
@@ -231,11 +257,11 @@ def test_windows_in_a_file_are_learnt_like_those_in_memory(
         blank = new_examples(tmp_path / name, len(part), 64)
         blank.windows[:], blank.labels[:] = part.windows, part.labels
         stored.append(open_examples(tmp_path / name))
-    again = train(Training(new_network(3), CONFIG), *stored)
+    again = fit(Training(new_network(3), CONFIG), *stored)
     assert same(weights_of(again), weights_of(finished))
 
 
 def test_the_labels_stay_with_their_windows(finished: Training):
     """A network that is trained on shuffled, turned windows would know nothing if labels were mixed up."""
     fresh = easy_examples(60, 9)
-    assert measure(finished.network, fresh)[1] > 0.9
+    assert measured(finished.network, fresh)[1] > 0.9

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 import scenes
 from deeppicker.config import TrainConfig
 from deeppicker.errors import InputError
-from deeppicker.networks.base import PaperNetwork, new_network
+from deeppicker.networks.kinds import new_network
 from deeppicker.networks.model import load_model
+from deeppicker.networks.paper import PaperNetwork
 from deeppicker.training.loop import Training, measure, train
 from deeppicker.training.ranks import Ranks, current, joined
+from deeppicker.training.window_feed import WindowFeed
 from deeppicker.training.windows import Examples, new_examples, open_examples
 
 # 83 windows in batches of 10: shares are unequal, and of the last batch, of 3, one process has a single window.
@@ -32,8 +34,9 @@ import torch
 from deeppicker.config import TrainConfig
 from deeppicker.training.ranks import current, joined
 from deeppicker.training.windows import open_examples
-from deeppicker.networks.base import new_network
+from deeppicker.networks.kinds import new_network
 from deeppicker.training.loop import Training, train
+from deeppicker.training.window_feed import WindowFeed
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
@@ -44,7 +47,8 @@ network.dropout.p = 0.0  # whose choices differ between the processes
 config = TrainConfig(epochs=3, batch_size=10, learning_rate=0.02, seed=3)
 with joined():
     training = Training(network, config, "", current())
-    train(training, *(open_examples(folder / name) for name in ("training", "validation")))
+    parts = [open_examples(folder / name) for name in ("training", "validation")]
+    train(training, WindowFeed(*parts, training.settings, training.ranks))
 history = [[e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy] for e in training.history]
 weights = {name: value.flatten().tolist() for name, value in training.best.items()}
 name = f"{training.ranks.rank} of {training.ranks.size}"
@@ -54,10 +58,10 @@ name = f"{training.ranks.rank} of {training.ranks.size}"
 COMMAND = """
 import torch
 from deeppicker.cli.main import main
-from deeppicker.training import dense
+from deeppicker.training import crop_feed
 
 torch.set_num_threads(1)
-dense.EPOCH_STEPS = 5
+crop_feed.EPOCH_STEPS = 5
 raise SystemExit(main())
 """
 
@@ -163,7 +167,7 @@ def test_more_processes_than_windows_in_a_step_are_refused():
     nothing = Examples(np.zeros((8, 64, 64), np.float16), np.zeros(8, np.float32))
     training = Training(new_network(0), TrainConfig(batch_size=4), "", Ranks(0, 5))
     with pytest.raises(InputError, match="--batch-size 4 is too few for 5 processes"):
-        train(training, nothing, nothing)
+        train(training, WindowFeed(nothing, nothing, training.settings, training.ranks))
 
 
 def test_the_shares_of_a_measurement_add_up_to_the_whole(tmp_path: Path):
@@ -173,7 +177,11 @@ def test_the_shares_of_a_measurement_add_up_to_the_whole(tmp_path: Path):
 
     write_examples(tmp_path)
     validation = open_examples(tmp_path / "validation")
-    network = new_network(3)
-    assert isinstance(network, PaperNetwork)
-    parts = [measure(network, validation, ranks=Alone(rank, 3)) for rank in range(3)]
-    assert np.sum(parts, axis=0) == pytest.approx(measure(network, validation))
+    network, settings = new_network(3), TrainConfig().resolved(PaperNetwork.defaults)
+    number = len(validation)
+    parts = np.zeros(2)
+    for ranks in (Alone(rank, 3) for rank in range(3)):
+        share = ranks.share(number)
+        held = WindowFeed(validation, validation, settings, ranks).held()
+        parts += np.array(measure(network, held, ranks)) * (share.stop - share.start) / number
+    assert parts == pytest.approx(measure(network, WindowFeed(validation, validation, settings, Ranks()).held()))

@@ -9,10 +9,10 @@ from pathlib import Path
 from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import Length, SettingsFile, Where
 from deeppicker.config import (
-    ADAPT_EPOCHS,
     DEFAULT_MODEL,
     CropConfig,
     ExampleConfig,
+    LearnConfig,
     PickConfig,
     SelectConfig,
     TrainConfig,
@@ -82,12 +82,10 @@ def run(options: Options) -> int:
 
 
 def _adapt(options: Options) -> int:
-    from deeppicker.cli._shared.training import Report
-    from deeppicker.networks.base import kind_of
+    from deeppicker.cli._shared.training import TrainingLog
     from deeppicker.networks.model import load_model
     from deeppicker.training.adapt import adapt_model, pick_again
     from deeppicker.training.data import load_dataset
-    from deeppicker.training.fit import LearnConfig
 
     dataset = load_dataset(
         options.picks,
@@ -100,9 +98,9 @@ def _adapt(options: Options) -> int:
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
     model = load_model(options.model)
-    epochs = options.train.epochs or ADAPT_EPOCHS[kind_of(model.network)]
+    epochs = options.train.epochs or model.network.adapt_epochs
     config = LearnConfig(examples=options.examples, crops=options.crops, train=replace(options.train, epochs=epochs))
-    report = Report(options.output, epochs)
+    log = TrainingLog(options.output, epochs)
     for number in range(options.rounds):
         if number:
             renewed = [
@@ -110,7 +108,7 @@ def _adapt(options: Options) -> int:
                 for item in track(dataset.micrographs, "picking again")
             ]
             dataset = replace(dataset, micrographs=renewed)
-        report.begin([dataset])
-        model = adapt_model(model, dataset, config, options.output, report.epoch)
-        report.end(model)
+        log.begin([dataset])
+        model = adapt_model(model, dataset, config, options.output, log.epoch)
+        log.end(model)
     return 0

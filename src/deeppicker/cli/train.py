@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from deeppicker.cli._shared.types import Length, SettingsFile, Where
-from deeppicker.config import CropConfig, ExampleConfig, TrainConfig
+from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, TrainConfig
 from deeppicker.errors import InputError
 
 EVERYDAY = (
@@ -59,8 +59,8 @@ class Options:
     model: str | None = None
     """Model to start from; default: a new one."""
 
-    network: Literal["dense", "paper"] = "dense"
-    """Kind of a new network: the dense one draws a map of centres, the paper's judges windows."""
+    network: str = "dense"
+    """Kind of a new network: ``dense`` draws a map of centres, ``paper`` judges windows."""
 
     settings: SettingsFile = None
     examples: ExampleConfig = ExampleConfig()
@@ -79,11 +79,11 @@ def run(options: Options) -> int:
 
 def _train(options: Options) -> int:
     """Train; the best model is kept whatever ends the run."""
-    from deeppicker.cli._shared.training import Report
-    from deeppicker.networks.base import kind_of
+    from deeppicker.cli._shared.training import TrainingLog
+    from deeppicker.networks.batches import CropBatch
     from deeppicker.networks.model import load_model, new_model
     from deeppicker.training.data import load_background, load_dataset
-    from deeppicker.training.fit import LearnConfig, train_model
+    from deeppicker.training.fit import train_model
 
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
@@ -99,13 +99,13 @@ def _train(options: Options) -> int:
     ]
     start = load_model(options.model) if options.model else new_model(options.train.seed, options.network)
     if options.background:
-        if kind_of(start.network) != "dense":
+        if start.network.learns_from is not CropBatch:
             raise InputError("only the dense network learns from --background; leave it out, or set --network dense")
         datasets += load_background(options.background, invert=options.invert)
-    report = Report(options.output, options.train.resolved(kind_of(start.network)).epochs)
-    report.begin(datasets)
+    log = TrainingLog(options.output, options.train.resolved(start.network.defaults).epochs)
+    log.begin(datasets)
     config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
-    report.end(train_model(start, datasets, config, options.output, report.epoch))
+    log.end(train_model(start, datasets, config, options.output, log.epoch))
     return 0
 
 

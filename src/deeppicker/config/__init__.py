@@ -13,7 +13,6 @@ from deeppicker.config.particles import (
 from deeppicker.config.picking import (
     DEFAULT_MODEL,
     LEAST_COVERAGE,
-    PREPARATIONS,
     STEPS,
     CleanConfig,
     DiameterConfig,
@@ -29,11 +28,10 @@ from deeppicker.config.run import (
     Subject,
 )
 from deeppicker.config.training import (
-    ADAPT_EPOCHS,
     EPOCH_STEPS,
-    TRAIN_DEFAULTS,
     CropConfig,
     ExampleConfig,
+    LearnConfig,
     TrainConfig,
     TrainSettings,
 )
@@ -43,13 +41,10 @@ from deeppicker.config.work import (
 )
 
 __all__ = [
-    "ADAPT_EPOCHS",
     "DEFAULT_MODEL",
     "EPOCH_STEPS",
     "LEAST_COVERAGE",
-    "PREPARATIONS",
     "STEPS",
-    "TRAIN_DEFAULTS",
     "ArrivalConfig",
     "ClassifyConfig",
     "CleanConfig",
@@ -59,6 +54,7 @@ __all__ = [
     "DiameterConfig",
     "ExampleConfig",
     "ExtractConfig",
+    "LearnConfig",
     "PeaksConfig",
     "PickConfig",
     "PrepareConfig",

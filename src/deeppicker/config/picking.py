@@ -45,11 +45,6 @@ class PrepareConfig:
         return self.window / self.box_diameters
 
 
-PREPARATIONS = {"paper": PrepareConfig(), "dense": PrepareConfig(window=36, lowpass=0.0, background=1.5)}
-"""Preparation by kind of network. The dense one sees particles 24 pixels across, so nothing finer than a twelfth of the
-diameter: that is the same for all micrographs, whatever their pixel size and filters, and it is fast."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
     """How the network is swept over a prepared micrograph."""

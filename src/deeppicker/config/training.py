@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from deeppicker.config.limits import within
@@ -103,12 +103,6 @@ class CropConfig:
             raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")
 
 
-TRAIN_DEFAULTS = {
-    "paper": {"epochs": 15, "batch_size": 64, "learning_rate": 0.01, "weight_decay": 5e-4},
-    "dense": {"epochs": 40, "batch_size": 8, "learning_rate": 1.5e-3, "weight_decay": 0.01},
-}
-"""Settings of training by kind of network, where none are given."""
-
 EPOCH_STEPS = 100
 """Steps of an epoch of the dense network, whose crops are drawn at random without end."""
 
@@ -143,20 +137,9 @@ class TrainConfig:
                 within(self, **{name: (low, high)})
         within(self, momentum=(0, 0.9999), seed=(0, 2**31))
 
-    def resolved(self, kind: str) -> TrainSettings:
-        """Return all settings for a kind of network."""
-        given = {name: getattr(self, name) for name in TRAIN_DEFAULTS[kind]}
-        chosen = {
-            name: default if given[name] is None else given[name] for name, default in TRAIN_DEFAULTS[kind].items()
-        }
-        return TrainSettings(
-            epochs=int(chosen["epochs"]),
-            batch_size=int(chosen["batch_size"]),
-            learning_rate=float(chosen["learning_rate"]),
-            weight_decay=float(chosen["weight_decay"]),
-            momentum=self.momentum,
-            seed=self.seed,
-        )
+    def resolved(self, defaults: TrainSettings) -> TrainSettings:
+        """Return all settings, given those of a network where none are set."""
+        return defaults._replace(**{name: value for name, value in asdict(self).items() if value is not None})
 
 
 class TrainSettings(NamedTuple):
@@ -169,6 +152,15 @@ class TrainSettings(NamedTuple):
     weight_decay: float
     seed: int
 
+    def seed_of(self, epoch: int) -> int:
+        """Return the seed of what PyTorch chooses in an epoch, counted from 0."""
+        return self.seed * 1_000_003 + epoch
 
-ADAPT_EPOCHS = {"paper": 10, "dense": 5}
-"""Epochs when a trained model is adapted, by kind of network: fewer than for a new one."""
+
+@dataclass(frozen=True, kw_only=True)
+class LearnConfig:
+    """What decides the result of training, besides the data."""
+
+    examples: ExampleConfig = ExampleConfig()
+    crops: CropConfig = CropConfig()
+    train: TrainConfig = TrainConfig()

@@ -5,61 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from scipy.special import expit, logit
 
-from deeppicker.config import DEFAULT_MODEL, PREPARATIONS, PrepareConfig
+from deeppicker.config import DEFAULT_MODEL, PrepareConfig
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
-from deeppicker.networks.base import NETWORKS, Network, kind_of, new_network
+from deeppicker.networks.base import Network
+from deeppicker.networks.calibration import Calibration
+from deeppicker.networks.kinds import NETWORKS, new_network
 
 _METADATA_KEY = "deeppicker"
-_LEAST = 1e-7  # closest that a score comes to 0 and 1 before its log-odds are taken
-_FLATTEST = 0.2  # least slope on the log-odds
-_FEW, _DOUBTFUL = 2.0, 0.1  # number and score of the candidates that the confidence starts from
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What turns the scores of a network into probabilities, given the micrograph that they come from.
-
-    With ``x``, the network's log-odds, and ``z``, those of the micrograph's `confidence`, the probability is that of
-    the micrograph to hold particles at all, ``presence_slope·z + presence_offset``, times that of the candidate to be
-    one of them, ``(slope + interaction·z)·x + offset + context·z``; both as log-odds. Where nothing in a micrograph
-    convinces, weak candidates are noise; where much does, they are particles too. The network itself sees only a few
-    diameters around.
-    """
-
-    slope: float = 1.0
-    offset: float = 0.0
-    context: float = 0.0
-    interaction: float = 0.0
-    presence_slope: float = 0.0
-    presence_offset: float = 30.0  # certain
-
-    def __call__(self, scores: Float[np.ndarray, " n"], confidence: float) -> Float[np.ndarray, " n"]:
-        """Return probabilities for the scores (0-1) of a network in a micrograph of some confidence."""
-        z = float(logit(confidence))
-        x = logit(np.clip(scores, _LEAST, 1 - _LEAST))
-        steepness = max(self.slope + self.interaction * z, _FLATTEST)  # the order of the candidates stays
-        one = expit(steepness * x + self.offset + self.context * z)
-        return np.asarray(one * expit(self.presence_slope * z + self.presence_offset))
-
-
-def confidence(scores: Float[np.ndarray, " n"]) -> float:
-    """Return how convincing the candidates of a micrograph are on average, weighted by their scores; 0-1.
-
-    It starts from that of two doubtful candidates, so that a few do not say much.
-    """
-    return float(((scores**2).sum() + _DOUBTFUL * _FEW) / (scores.sum() + _FEW))
 
 
 @dataclass(frozen=True)
@@ -86,10 +48,16 @@ class Model:
     info: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration = Calibration()
 
+    @cached_property
+    def for_picking(self) -> Network:
+        """The network as picking uses it; see `Network.fused`."""
+        return self.network.fused()
+
 
 def new_model(seed: int, kind: str = "paper") -> Model:
     """Return a model with an untrained network of a kind, and the preparation that the kind works with."""
-    return Model(new_network(seed, kind), PREPARATIONS[kind])
+    network = new_network(seed, kind)
+    return Model(network, network.preparation)
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -101,7 +69,8 @@ def save_model(model: Model, path: Path) -> None:
         If the file cannot be written.
     """
     description = {
-        "network": kind_of(model.network),
+        "network": model.network.kind,
+        "arguments": dict(model.network.arguments),
         "prepare": asdict(model.prepare),
         "diameter": model.diameter,
         "info": dict(model.info),
@@ -147,7 +116,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def _describe(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Model:
-    network = NETWORKS[description["network"]]()
+    network = NETWORKS[description["network"]](**description.get("arguments", {}))
     network.load_state_dict(weights)
     network.train(False)
     return Model(

@@ -1,4 +1,4 @@
-"""Estimate the particle diameter from micrographs: what the dense network says of it at several assumed diameters."""
+"""Estimate the particle diameter from micrographs: what the network says of it at several assumed diameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
-from deeppicker.networks.base import SIZE_BIN_WIDTH, SIZE_BINS, DenseNetwork
+from deeppicker.networks.base import SIZE_BIN_WIDTH, SIZE_BINS, TellsDiameter
 from deeppicker.networks.model import Model
 from deeppicker.picking.prepare import prepare_image
 
@@ -67,19 +67,17 @@ class Evidence:
 
 def gather(model: Model, micrograph: Micrograph, config: DiameterConfig) -> Evidence:
     """Let the network look at a micrograph at every diameter that it could have."""
-    assert isinstance(model.network, DenseNetwork)
+    network = model.for_picking
+    assert isinstance(network, TellsDiameter)
     assumed = candidates(micrograph, config)
     coverage, likelihood = [], []
     for diameter in assumed:
         part = _central(micrograph, diameter, model, config)
-        image = torch.from_numpy(prepare_image(part, diameter, model.prepare)[0])
+        image = torch.from_numpy(prepare_image(part, diameter, model.prepare)[0]).to(network.device)
         with torch.inference_mode():
-            rows, columns = (side // model.network.coarse for side in image.shape)
-            sizes = model.network.sizes(model.network.extended(image)[None])[0, :, :rows, :columns].double()
-            present = torch.sigmoid(sizes[0]) * (1 - torch.sigmoid(sizes[1]))
-            logs = torch.log_softmax(sizes[2:], dim=0)
+            present, logs = network.sizes(image)
             weight = present / present.sum().clamp_min(1e-9)
-            likelihood.append((logs * weight).sum(dim=(1, 2)).numpy())
+            likelihood.append((logs * weight).sum(dim=(1, 2)).cpu().numpy())
             coverage.append(float(present.mean()))
     return Evidence(assumed, np.array(coverage), np.array(likelihood).reshape(len(assumed), SIZE_BINS))
 
@@ -149,8 +147,8 @@ def estimate_diameter(
 
 
 def can_estimate(model: Model) -> bool:
-    """Return whether a model can tell sizes: only the dense network can."""
-    return isinstance(model.network, DenseNetwork)
+    """Return whether a model can tell sizes."""
+    return isinstance(model.network, TellsDiameter)
 
 
 def _central(micrograph: Micrograph, diameter: float, model: Model, config: DiameterConfig) -> Micrograph:

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from deeppicker.config import PickConfig
 from deeppicker.core import Found, Micrograph, Picks, Prepared, ScoreMap
-from deeppicker.networks.model import Model, confidence
+from deeppicker.networks.calibration import confidence
+from deeppicker.networks.model import Model
 from deeppicker.picking.clean import oversized, smooth
 from deeppicker.picking.peaks import extreme_fraction, find_peaks, unusual, within_edge
 from deeppicker.picking.prepare import box_pixels, prepare

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deeppicker.config import PickConfig
+from deeppicker.config import LearnConfig, PickConfig
 from deeppicker.errors import InputError
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.training.data import Dataset, Labelled
-from deeppicker.training.fit import LearnConfig, train_model
+from deeppicker.training.fit import train_model
 from deeppicker.training.loop import Training
 
 

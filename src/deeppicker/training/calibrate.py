@@ -12,7 +12,8 @@ from scipy.special import expit, log_expit, logit
 
 from deeppicker.core import Picks
 from deeppicker.evaluation.matching import greedy_hits, partners_of
-from deeppicker.networks.model import Calibration, Model, confidence
+from deeppicker.networks.calibration import Calibration, confidence
+from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.training.data import Labelled
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from deeppicker.config import CropConfig, PrepareConfig
 from deeppicker.imaging.noise import coloured_noise
 from deeppicker.imaging.normalise import flatten
 from deeppicker.networks.base import SIZE_BIN_WIDTH, SIZE_BINS
+from deeppicker.networks.batches import CropBatch
 from deeppicker.training.plates import Plate
 
 _CONTEXT = 32  # working pixels around a crop that normalisation sees, and that are then cut off
@@ -26,47 +26,13 @@ _FAR = 1e6
 _NOISE_POWER = 0.7  # largest power of the spectrum that noise takes over: at 1 it would have the texture of particles
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Crops and what the network should make of them.
-
-    Parameters
-    ----------
-    images : float32 tensor, (n, side, side)
-        Prepared as for picking.
-    centres : float32 tensor, (n, side/2, side/2)
-        1 at a particle's centre, falling off around it; NaN where nothing is known.
-    presence : float32 tensor, (n, side/8, side/8)
-        1 where a particle covers the place, NaN where nothing is known.
-    junk : float32 tensor, (n, side/8, side/8)
-        1 where contamination covers the place, NaN where nothing is known.
-    sizes : int64 tensor, (n,)
-        Bin of the logarithm of true over assumed diameter; -1 for crops from which sizes are not learnt.
-    """
-
-    images: torch.Tensor
-    centres: torch.Tensor
-    presence: torch.Tensor
-    junk: torch.Tensor
-    sizes: torch.Tensor
-
-    @classmethod
-    def join(cls, parts: Sequence[Batch]) -> Batch:
-        """Return all crops in one batch."""
-        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
-        return Batch(*(getattr(self, item.name).to(device) for item in fields(self)))
-
-
 def draw_batch(
     plates: Sequence[Plate], size: int, config: CropConfig, prepare: PrepareConfig, rng: np.random.Generator
-) -> Batch:
+) -> CropBatch:
     """Return ``size`` random crops of ``config.crop`` working pixels, from plates that are all equally likely."""
     crops = [_crop(plates[int(rng.integers(len(plates)))], config, prepare, rng) for _ in range(size)]
     images, centres, presence, junk, sizes = zip(*crops, strict=True)
-    return Batch(
+    return CropBatch(
         torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack(centres)),
         torch.from_numpy(np.stack(presence)),

@@ -69,6 +69,11 @@ class Dataset:
     def __len__(self) -> int:
         return sum(len(item.picks) for item in self.micrographs)
 
+    @property
+    def simulated(self) -> bool:
+        """Whether all is known about the micrographs, which is so of simulated ones only."""
+        return len(self) > 0 and all(item.mask is not None for item in self.micrographs)
+
 
 def load_dataset(
     picks: Path,

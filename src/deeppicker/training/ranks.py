@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import distributed, nn
+import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from deeppicker.errors import DeepPickerError
@@ -49,14 +50,14 @@ class Ranks:
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum of a tensor over all processes."""
         if self.size > 1:
-            distributed.all_reduce(values)
+            dist.all_reduce(values)
         return values
 
     def agree(self, network: nn.Module) -> None:
         """Give the statistics of the first process to all; the weights are the same anyway."""
         if self.size > 1:
             for statistic in network.buffers():
-                distributed.broadcast(statistic, 0)
+                dist.broadcast(statistic, 0)
 
     def once(self, action: Callable[[], object]) -> None:
         """Let the first process do something while the others wait."""
@@ -64,18 +65,18 @@ class Ranks:
             action()
         if self.size > 1:
             try:
-                distributed.barrier()
+                dist.barrier()
             except RuntimeError as error:
                 raise DeepPickerError("another process of this training has ended; its message says why") from error
 
 
 def current() -> Ranks:
     """Return the place of this process among those that `joined` has brought together."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not (dist.is_available() and dist.is_initialized()):
         return Ranks()
-    cuda = distributed.get_backend() == "nccl"
+    cuda = dist.get_backend() == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-    return Ranks(distributed.get_rank(), distributed.get_world_size(), device)
+    return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
 @contextlib.contextmanager
@@ -90,12 +91,12 @@ def joined() -> Iterator[None]:
     cuda = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         with contextlib.ExitStack() as stack:
-            if distributed.get_rank():
+            if dist.get_rank():
                 silence = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
                 stack.enter_context(contextlib.redirect_stdout(silence))
             yield
     finally:
-        distributed.destroy_process_group()
+        dist.destroy_process_group()

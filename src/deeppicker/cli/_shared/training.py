@@ -14,7 +14,7 @@ from deeppicker.training.data import Dataset
 from deeppicker.training.loop import Training
 
 
-class Report:
+class TrainingLog:
     """Follows one training run and writes its history beside the model.
 
     Parameters
