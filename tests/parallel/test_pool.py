@@ -138,7 +138,7 @@ def test_slurm_is_refused_where_there_is_none(project: Path, monkeypatch, capsys
 
 
 def test_a_cluster_that_is_none_is_refused():
-    with pytest.raises(InputError, match="--cluster pbs is none; choose local, slurm or an address"):
+    with pytest.raises(InputError, match="--cluster pbs is not a cluster; choose local, slurm or an address"):
         ClusterConfig(cluster="pbs")
 
 

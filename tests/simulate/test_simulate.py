@@ -422,7 +422,7 @@ def test_a_folder_that_a_worker_cannot_write_is_one_line(tmp_path: Path, capsys:
     [
         (["--shapes", "0"], "no structure is given"),
         (["--shapes", "1", "--micrographs", "0"], "--micrographs"),
-        (["--shapes", "1", "--defocus", "3", "1"], "--defocus 3 1 is no range"),
+        (["--shapes", "1", "--defocus", "3", "1"], "--defocus 3 1 is not a range"),
         (["--shapes", "1", "--empty", "1.5"], "--empty 1.5 is out of range"),
         (["--shapes", "1", "--voltage", "250"], "--voltage 250"),
         (["--shapes", "1", "--size", "10", "10"], "--size 10 10"),

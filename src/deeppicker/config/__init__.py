@@ -1,8 +1,8 @@
-"""Every setting and its default, with its unit, meaning and source. The command line is generated from these.
+"""Every setting with its default, unit, meaning and source. The command line is generated from these.
 
-"Section" refers to Wang et al. (2016), "DeepPicker: a deep learning approach for fully automated particle picking
-in cryo-EM". A *box* is the square window that holds one particle; a *working pixel* is a pixel of the prepared
-micrograph, which is scaled so that one box spans ``PrepareConfig.window`` of them.
+"Section" refers to Wang et al. (2016), "DeepPicker: a deep learning approach for fully automated particle picking in
+cryo-EM". A *box* is the square window that holds one particle; a *working pixel* is a pixel of the prepared micrograph,
+which is scaled so that one box spans ``PrepareConfig.window`` of them.
 """
 
 from deeppicker.config.particles import (

@@ -1,4 +1,4 @@
-"""Refuse values that cannot be used, naming their option. What is not set (None) is not judged."""
+"""Refuse unusable values, naming their option. Unset values (None) pass."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from deeppicker.errors import out_of_range
 
 
 def within(config: object, **limits: tuple[int | float, int | float]) -> None:
-    """Check that fields lie within limits, both inclusive; NaN does not.
+    """Check that fields lie within limits, both inclusive; NaN fails.
 
     Raises
     ------
     InputError
-        If one does not.
+        If one lies outside.
     """
     for name, (low, high) in limits.items():
         value = getattr(config, name)

@@ -1,4 +1,4 @@
-"""What is made of picked particles: stacks, class averages, contrast transfer."""
+"""Settings for picked particles: stacks, class averages, contrast transfer."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from deeppicker.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """How the images of particles are made, in RELION's words and with its arithmetic."""
+    """Making of particle images, in RELION's terms and with its arithmetic."""
 
     box_size: int
     """Side of the windows in pixels of the micrograph, even."""
 
     scale: int | None = None
-    """Side of the images in pixels, even, to which the windows are scaled down by Fourier cropping. Default: as
-    they are."""
+    """Side of the images in pixels, even, to which the windows are scaled down by Fourier cropping. Default: not
+    scaled."""
 
     normalise: bool = True
     """Subtract a plane fitted to the background, and divide by the background's standard deviation."""
 
     background_radius: int | None = None
-    """Radius in pixels of the images; what lies outside this circle is background. Default: 3/8 of their side, as in
-    RELION's window."""
+    """Radius in pixels of the images; outside this circle is background. Default: 3/8 of their side, as in RELION's
+    window."""
 
     invert_contrast: bool = False
-    """Make dark particles bright, as RELION and most other programs want them."""
+    """Make dark particles bright, as RELION and most other programs expect."""
 
     def __post_init__(self) -> None:
         within(self, box_size=(2, 65536), scale=(2, self.box_size))
@@ -50,30 +50,30 @@ class ExtractConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CtfConfig:
-    """How the defocus of a micrograph is searched."""
+    """Search for the defocus of a micrograph."""
 
     defocus: tuple[float, float] = (0.3, 5.0)
-    """Least and largest mean underfocus in µm."""
+    """Smallest and largest mean underfocus in µm."""
 
     step: float = 0.01
-    """Distance in µm of the values that are tried first."""
+    """Step in µm of the first search."""
 
     lowest: float = 30.0
-    """Å; coarser rings are not used, as particles and ice shape the spectrum there. As in CTFFIND4."""
+    """Å; coarser rings are ignored, because particles and ice shape the spectrum there. As in CTFFIND4."""
 
     highest: float = 4.0
-    """Å; finer rings are not used. Large pixels end them earlier."""
+    """Å; finer rings are ignored. Large pixels set a coarser limit."""
 
     def __post_init__(self) -> None:
         low, high = self.defocus
         if not 0.05 <= low < high <= 20:
-            raise InputError(f"--defocus {low:g} {high:g} is no range of underfocus in µm; choose 0.05 to 20")
+            raise InputError(f"--defocus {low:g} {high:g} is not a range of underfocus in µm; choose 0.05 to 20")
         within(self, step=(0.001, 1), lowest=(5, 1000), highest=(1, 50))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyConfig:
-    """How particles are aligned and averaged in classes."""
+    """Alignment and averaging of particles in classes."""
 
     classes: int = 50
     """Number of classes."""
@@ -85,19 +85,19 @@ class ClassifyConfig:
     """Iterations of expectation-maximisation."""
 
     rotations: int = 36
-    """Rotations that are compared."""
+    """Number of rotations to compare."""
 
     shift: float = 0.1
-    """Largest shift that is compared, in particle diameters."""
+    """Largest shift to compare, in particle diameters."""
 
     shift_step: float = 0.047
-    """Distance of neighbouring shifts, in particle diameters; two pixels of a window of 64."""
+    """Step between shifts, in particle diameters; two pixels of a window of 64."""
 
     rings: int = 12
     """Highest frequency of the expectation-maximisation, in 1/window: 12 is an eighth of the diameter."""
 
     learn_from: int = 10_000
-    """Particles, drawn anew each time, of which an iteration makes the averages; all take part in the last two."""
+    """Particles per iteration, drawn anew each time; the last two iterations use all."""
 
     least: float = 0.5
     """Quality, 0-1, below which a class is junk."""

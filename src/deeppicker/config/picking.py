@@ -1,4 +1,4 @@
-"""What picking consists of: preparation, scores, cleaning, peaks, selection, diameter."""
+"""Settings of picking: preparation, scores, cleaning, peaks, selection, diameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deeppicker.config.limits import within
 from deeppicker.errors import InputError
 
 DEFAULT_MODEL = "general"
-"""The model in the package that is used unless another is named."""
+"""The model in the package that is used by default."""
 
 STEPS = (1, 2, 4, 8, 16)
 """Distances of scored positions: the network pools by 16 in all, and powers of two up to that are subsets."""
@@ -17,7 +17,7 @@ STEPS = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """How a micrograph is brought to a network's working scale. Stored in every model file."""
+    """Preparation of a micrograph at a network's working scale. Stored in every model file."""
 
     box_diameters: float = 1.5
     """Side of the box in particle diameters. The window is "slightly larger than the particle" (Section 2.1)."""
@@ -47,20 +47,19 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """How the network is swept over a prepared micrograph."""
+    """The network's sweep over a prepared micrograph."""
 
     step: int | None = None
-    """Distance of neighbouring scored positions in working pixels, a power of two up to 16. Default: that of the
-    network; 4 for the paper's (Section 4.5), 2 for the dense one, which has no finer one."""
+    """Distance between scored positions in working pixels, a power of two up to 16. Default: that of the network; 4 for
+    the paper's (Section 4.5), 2 for the dense one, which has no finer one."""
 
     tile: int | None = None
-    """Side of the tiles that are scored one after the other, in working pixels; bounds memory. Default: that of the
-    network."""
+    """Side of the tiles scored one after the other, in working pixels; limits memory. Default: that of the network."""
 
     def __post_init__(self) -> None:
         within(self, tile=(1, 1_000_000))
         if self.step is not None and self.step not in STEPS:
-            raise InputError(f"--step {self.step} cannot be scored; choose one of {', '.join(map(str, STEPS))}")
+            raise InputError(f"--step {self.step} is not possible; choose one of {', '.join(map(str, STEPS))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +82,9 @@ class PeaksConfig:
     """Choice of particle centres from the score map."""
 
     peak_window: float | None = None
-    """Side of the window in which a pick has the highest score, in boxes; the minimum distance of two picks is
-    half of it. Default: that of the network; 0.8 for the paper's (Section 4.5), 0.6 for the dense one, whose peaks
-    are sharp enough to tell close neighbours."""
+    """Side of the window in which a pick has the highest score, in boxes; the minimum distance between picks is half of
+    it. Default: that of the network; 0.8 for the paper's (Section 4.5), 0.6 for the dense one, whose peaks are sharp
+    enough to separate close neighbours."""
 
     floor: float = 0.01
     """Candidates below this score are dropped; those between it and the threshold go to the side file."""
@@ -99,8 +98,8 @@ class PeaksConfig:
     0.05, and hardly a window on an ice crystal less than 0.4."""
 
     edge: float = 0.5
-    """Picks closer than this to the micrograph's edge are dropped, in particle diameters. Our choice: a particle
-    that is cut by the edge cannot be used."""
+    """Picks closer than this to the micrograph's edge are dropped, in particle diameters. Our choice: a particle cut by
+    the edge is useless."""
 
     def __post_init__(self) -> None:
         within(self, peak_window=(0.01, 10), floor=(0, 1), edge=(0, 100))
@@ -126,49 +125,49 @@ class PickConfig:
 
 
 LEAST_COVERAGE = 0.01
-"""Fraction of the area that particles must seem to cover for their diameter to be believed."""
+"""Fraction of the area that particles must seem to cover for a credible diameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiameterConfig:
-    """How the particle diameter is estimated where none is given. All choices are ours."""
+    """Estimation of the particle diameter if none is given. All choices are ours."""
 
     search: tuple[float, float] = (50.0, 700.0)
-    """Å; least and largest diameter that is looked for."""
+    """Å; smallest and largest diameter to look for."""
 
     looked_at: int = 8
-    """Number of micrographs that are looked at, evenly spread over those that are given."""
+    """Number of micrographs to examine, evenly spread over the input."""
 
     factor: float = 1.3
-    """Ratio of two successive diameters that are assumed in turn."""
+    """Ratio between successive assumed diameters."""
 
     side: int = 448
-    """Working pixels of a micrograph's middle that are looked at, along each side."""
+    """Side, in working pixels, of the examined middle of a micrograph."""
 
     least_pixels: float = 8.0
-    """Particles smaller than this many pixels of the micrograph are not looked for."""
+    """Smallest particle to look for, in pixels of the micrograph."""
 
     trust: float = 20.0
-    """By how much the mean log-probability of a place is multiplied; places and micrographs are not independent."""
+    """Factor on the mean log-probability of a place, because places and micrographs are not independent."""
 
     def __post_init__(self) -> None:
         within(self, looked_at=(1, 10_000), factor=(1.01, 4), side=(128, 8192), least_pixels=(4, 1000), trust=(0, 1e6))
         if not 0 < self.search[0] < self.search[1] < math.inf:
             raise InputError(
-                f"--search {self.search[0]:g} {self.search[1]:g} is no range of diameters; give the lower first"
+                f"--search {self.search[0]:g} {self.search[1]:g} is not a range of diameters; give the lower one first"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectConfig:
-    """Which candidates become picks (Section 2.1, sorting). Can be changed without scoring again."""
+    """Selection of picks among the candidates (Section 2.1, sorting). Can be changed without scoring again."""
 
     threshold: float | None = None
-    """Picks are the candidates with at least this score, 0-1. Default: chosen for the data set from its scores, so that
-    the expected F1 is highest."""
+    """Least score of a pick, 0-1; default: chosen for all micrographs of the run from their scores, for the highest
+    expected F1."""
 
     num_particles: int | None = None
-    """Keep only so many picks with the highest scores, over all micrographs of the run."""
+    """Keep only this many picks, those with the highest scores of all micrographs of the run."""
 
     def __post_init__(self) -> None:
         within(self, threshold=(0, 1), num_particles=(1, math.inf))

@@ -1,4 +1,4 @@
-"""A whole run: what is picked, how micrographs arrive, and all settings together."""
+"""Settings of a whole run: its subject, how micrographs arrive, and all others together."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deeppicker.config.work import ClusterConfig, WorkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is picked, and how."""
+    """The particles to pick, and the model."""
 
     diameter: float | None = None
-    """Particle diameter in Å. Default: that of the model, if it was trained on one molecule, or of the picks in the
-    output folder; else it is estimated from some of the micrographs."""
+    """Particle diameter in Å; default: estimated from some micrographs, unless the model was trained on one molecule or
+    the output folder holds picks, whose diameter is then used."""
 
     pixel_size: float | None = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    """Å per pixel; default: from the STAR file or the image header."""
 
     model: str = DEFAULT_MODEL
     """Name of a model in the package, or a model file."""
@@ -30,19 +30,19 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrivalConfig:
-    """How micrographs are followed as they arrive, and when that ends."""
+    """How to follow arriving micrographs, and when to stop."""
 
     settle: float | int = 5
-    """Seconds for which a file must stay unchanged before it is taken for complete."""
+    """Seconds without change after which a file counts as complete."""
 
     interval: float | int = 10
-    """Seconds after which the folders are looked at again, whether the system has notified of a new file or not."""
+    """Seconds between two looks into the folders, even without a notice from the system."""
 
     stop_file: Path | None = None
-    """File whose appearance ends the command; default: STOP in the output folder."""
+    """File whose appearance stops the command; default: STOP in the output folder."""
 
     idle: float | int | None = None
-    """Minutes without a new micrograph after which the command ends; default: never."""
+    """Minutes without a new micrograph after which the command stops; default: never."""
 
     def __post_init__(self) -> None:
         positive(self, "settle", "interval", "idle")
@@ -50,7 +50,7 @@ class ArrivalConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """All settings of a run but its micrographs and its folder."""
+    """All settings of a run except its micrographs and its folder."""
 
     subject: Subject = Subject()
     select: SelectConfig = SelectConfig()
@@ -61,8 +61,8 @@ class RunConfig:
     arrivals: ArrivalConfig = ArrivalConfig()
 
     overwrite: bool = False
-    """Start again although the output folder holds picks made with other settings."""
+    """Start again even if the output folder holds picks made with other settings."""
 
     shard: str | None = None
-    """``3/16``: pick only the third of 16 parts of the micrographs, for job arrays. All parts have the same output
-    folder; the last one that ends chooses the threshold for all."""
+    """``3/16``: pick only the third of 16 parts of the micrographs, for job arrays. All parts share the output folder;
+    the last one to finish chooses the threshold for all."""

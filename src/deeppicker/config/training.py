@@ -1,4 +1,4 @@
-"""How models are trained."""
+"""Settings of training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deeppicker.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleConfig:
-    """How labelled windows are drawn from micrographs with known particles."""
+    """Labelled windows from micrographs with known particles."""
 
     num_particles: int = 10_000
     """Positive windows in all, shared equally among the data sets; as many negatives are added (Section 4.3)."""
@@ -45,7 +45,7 @@ class ExampleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """How training images of the dense network are drawn. All choices are ours."""
+    """Training images of the dense network. All choices are ours."""
 
     crop: int = 224
     """Side of a crop in working pixels, a multiple of 16."""
@@ -57,14 +57,14 @@ class CropConfig:
     """Fraction of the crops that are laid on a particle; the others lie anywhere."""
 
     size_jitter: float = 0.25
-    """The diameter that picking assumes is wrong by up to this fraction."""
+    """Largest error of the diameter that picking assumes, as a fraction."""
 
     wide: float = 0.25
     """Fraction of the crops whose diameter is assumed wrong by up to ``wide_factor``; from them the network learns to
     tell sizes, not to find centres."""
 
     wide_factor: float = 3.5
-    """Largest factor by which the diameter is wrong in these."""
+    """Largest factor of error of the diameter in these crops."""
 
     blurred: float = 0.4
     """Fraction of the crops that are low-passed ..."""
@@ -79,20 +79,20 @@ class CropConfig:
     """... of up to this many times their own deviation."""
 
     graded: float = 0.3
-    """Fraction of the crops whose grey values are bent."""
+    """Fraction of the crops whose grey values are distorted by a smooth curve."""
 
     real: float = 0.3
-    """Fraction of the crops that come from real micrographs, where simulated ones are given too."""
+    """Fraction of the crops from real micrographs, if simulated ones are given too."""
 
     empty_crops: float = 0.15
-    """Fraction of the crops that come from micrographs known to hold no particle, where there are such."""
+    """Fraction of the crops from micrographs known to hold no particle, if there are any."""
 
     noise_crops: float = 0.1
     """Fraction of the crops that are noise with a spectrum between white and that of the crop, without particles."""
 
     doubt: float = 0.5
-    """Labels of real micrographs are never complete. What the model that training starts from scores higher than this,
-    but carries no label, is taken for unknown; a new model has no such opinion."""
+    """Labels of real micrographs are never complete. Unlabelled places that the starting model scores higher than this
+    count as unknown. Without a starting model, none do."""
 
     def __post_init__(self) -> None:
         within(self, crop=(64, 4096), target_sigma=(0.01, 1), size_jitter=(0, 0.9), wide=(0, 1), wide_factor=(1, 10))
@@ -100,11 +100,11 @@ class CropConfig:
         within(self, empty_crops=(0, 1), noise_crops=(0, 1))
         within(self, max_blur=(0, 100), max_noise=(0, 100))
         if self.crop % 16:
-            raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")
+            raise InputError(f"--crop {self.crop} is not a multiple of 16; choose one such as 224")
 
 
 EPOCH_STEPS = 100
-"""Steps of an epoch of the dense network, whose crops are drawn at random without end."""
+"""Steps per epoch of the dense network, which draws random crops without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +118,14 @@ class TrainConfig:
     """Windows or crops per step; 64 for the paper's network, 8 for the dense one."""
 
     learning_rate: float | None = None
-    """Learning rate at the start; it falls to zero along a half cosine. 0.01 for the paper's network (Section 4.5),
-    0.0015 for the dense one, after a short rise."""
+    """Initial learning rate; it falls to zero along a half cosine. 0.01 for the paper's network (Section 4.5), 0.0015
+    for the dense one, after a short rise."""
 
     momentum: float = 0.9
     """Momentum of the gradient descent; the dense network's optimizer has its own."""
 
     weight_decay: float | None = None
-    """Penalty on the weights; 0.0005 for the paper's network, 0.01 for the dense one."""
+    """Weight decay; 0.0005 for the paper's network, 0.01 for the dense one."""
 
     seed: int = 0
     """Seed of every random choice: the same seed and data give the same model."""

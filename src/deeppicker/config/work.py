@@ -1,4 +1,4 @@
-"""Who does the work, and where."""
+"""Settings of the workers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from deeppicker.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class WorkConfig:
-    """Who does the work, and what becomes of what fails. The result does not depend on it."""
+    """Workers, and how often to retry failures. The result does not depend on these settings."""
 
     workers: int | None = None
-    """Processes on this machine (or of a local cluster). Default: one for each core, if there is memory for them. 0: no
+    """Processes on this machine (or of a local cluster); default: one for each core, as far as memory allows. 0: no
     other process, and no time limit."""
 
     time_limit: float | int = 600
-    """Seconds after which a micrograph is given up, for example because the file system hangs."""
+    """Seconds after which to give up a micrograph, for example because the file system hangs."""
 
     retries: int = 2
-    """How often a micrograph that cannot be read or written, whose worker is lost or whose time is up is tried again,
-    after all others."""
+    """How often to retry a micrograph, after all others, if it cannot be read or written, its worker is lost or its
+    time is up."""
 
     def __post_init__(self) -> None:
         within(self, workers=(0, 4096), time_limit=(0.001, math.inf), retries=(0, 100))
@@ -30,23 +30,23 @@ class WorkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """Work on several machines, by Dask (needs ``pip install deeppicker[cluster]``). All must see the same files."""
+    """Work on several machines, with Dask (needs ``pip install deeppicker[cluster]``). All must see the same files."""
 
     cluster: str | None = None
-    """``local``: a Dask cluster on this machine; ``tcp://HOST:PORT``: one that runs already; ``slurm``: workers are
-    started as SLURM jobs, as many as there is work for. Default: no cluster."""
+    """``local``: a Dask cluster on this machine; ``tcp://HOST:PORT``: an existing one; ``slurm``: workers in SLURM
+    jobs, as many as there is work for. Default: no cluster."""
 
     jobs: int = 10
-    """Largest number of SLURM jobs at a time."""
+    """Largest number of SLURM jobs at one time."""
 
     job_cores: int = 4
     """Cores of a SLURM job; it runs one worker on each."""
 
     job_memory: str = "8GB"
-    """Memory of a SLURM job; 2 GB a core are enough for all cameras."""
+    """Memory of a SLURM job; 2 GB per core are enough for all cameras."""
 
     job_time: str = "02:00:00"
-    """Wall time of a SLURM job, ``HH:MM:SS``; when it is over, another job takes its place."""
+    """Wall time of a SLURM job, ``HH:MM:SS``; when it ends, another job takes its place."""
 
     partition: str | None = None
     """SLURM partition; default: that of your site, or of Dask's configuration file ``jobqueue.yaml``."""
@@ -58,7 +58,7 @@ class ClusterConfig:
     """More lines for ``#SBATCH``, such as ``--qos=normal``."""
 
     job_setup: tuple[str, ...] = ()
-    """Shell commands that a job runs first, such as ``module load python``."""
+    """Shell commands that each job runs first, such as ``module load python``."""
 
     interface: str | None = None
     """Network interface by which the jobs reach this machine, such as ``ib0``; default: the usual one."""
@@ -68,5 +68,5 @@ class ClusterConfig:
         kinds = self.cluster in (None, "local", "slurm") or "://" in self.cluster
         if not kinds:
             raise InputError(
-                f"--cluster {self.cluster} is none; choose local, slurm or an address such as tcp://HOST:8786"
+                f"--cluster {self.cluster} is not a cluster; choose local, slurm or an address such as tcp://HOST:8786"
             )

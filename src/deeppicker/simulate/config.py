@@ -117,7 +117,7 @@ class SimulateConfig:
         low, high = getattr(self, name)
         if not least <= low <= high < math.inf:
             option = name.replace("_", "-")
-            raise InputError(f"--{option} {low:g} {high:g} is no range; give the lower value first, from {least:g}")
+            raise InputError(f"--{option} {low:g} {high:g} is not a range; give the lower value first, from {least:g}")
 
 
 def between(rng: object, limits: Range) -> float:
