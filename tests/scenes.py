@@ -18,8 +18,7 @@ from deeppicker.config import ExampleConfig, PrepareConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.formats import write_picks
 from deeppicker.networks.base import Network
-from deeppicker.networks.kinds import new_network
-from deeppicker.networks.model import Model
+from deeppicker.networks.model import Model, new_network
 from deeppicker.training.data import Dataset, Labelled
 from deeppicker.training.loop import Training, train
 from deeppicker.training.window_feed import WindowFeed

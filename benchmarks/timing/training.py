@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from deeppicker.config import ExampleConfig, TrainConfig
-from deeppicker.networks.kinds import new_network
+from deeppicker.networks.model import new_network
 from deeppicker.training.loop import Training, train
 from deeppicker.training.window_feed import WindowFeed
 from deeppicker.training.windows import Examples

@@ -486,7 +486,7 @@ def test_training_that_is_interrupted_keeps_a_model_and_is_continued(
     assert deeppicker("train", "particles.star", "--output", "whole", *PAPER) == 0
     with monkeypatch.context() as patch:
         patch.setattr(
-            "deeppicker.cli._shared.training.Report.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "deeppicker.cli._shared.training.TrainingLog.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         assert deeppicker("train", "particles.star", "--output", "cut", *PAPER) == 130
     check_one_line(capsys.readouterr().err, "interrupted")

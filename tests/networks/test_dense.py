@@ -14,8 +14,7 @@ from deeppicker.evaluation.matching import match
 from deeppicker.networks.batches import CropBatch
 from deeppicker.networks.calibration import Calibration
 from deeppicker.networks.dense import DenseNetwork, losses
-from deeppicker.networks.kinds import new_network
-from deeppicker.networks.model import Model, load_model, new_model, save_model
+from deeppicker.networks.model import Model, load_model, new_model, new_network, save_model
 from deeppicker.picking.pipeline import EDGE, REGION, find, pick_micrograph
 from deeppicker.picking.score import score
 from deeppicker.training.crops import draw_batch, size_bin

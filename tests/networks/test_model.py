@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 from deeppicker.config import PrepareConfig
 from deeppicker.errors import FormatError, InputError, OutputError
-from deeppicker.networks.kinds import new_network
-from deeppicker.networks.model import Model, load_model, save_model, shipped_models
+from deeppicker.networks.model import Model, load_model, new_network, save_model, shipped_models
 from deeppicker.networks.paper import PaperNetwork
 
 

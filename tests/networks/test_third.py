@@ -67,7 +67,7 @@ class Template(Network):
 
 @pytest.mark.slow
 def test_a_third_network_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(kinds.NETWORKS, Template.kind, Template)
+    monkeypatch.setitem(kinds.NETWORKS, Template.kind, f"{__name__}:Template")
     config = LearnConfig(crops=CropConfig(crop=64, wide=0.0, noise_crops=0.0), train=TrainConfig(epochs=2))
     data = scenes.dataset(*(scenes.scene(seed) for seed in range(100, 104)))
     losses = []
@@ -84,6 +84,11 @@ def test_a_third_network_is_one_class_and_one_entry(tmp_path: Path, monkeypatch:
     right = len(match(best, scene.positions, 0.2 * scenes.BOX)[0])
     assert right >= 0.9 * len(scene.positions)
     assert np.isfinite(picks.scores).all()
+
+
+@pytest.mark.parametrize("kind", kinds.NETWORKS)
+def test_every_network_is_entered_under_its_own_name(kind: str):
+    assert new_model(0, kind).network.kind == kind
 
 
 def test_a_network_that_nobody_knows_is_refused():

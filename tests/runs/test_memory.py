@@ -17,7 +17,7 @@ import torch
 from deeppicker.config import TrainConfig
 from deeppicker.training.window_feed import WindowFeed
 from deeppicker.training.windows import new_examples, open_examples
-from deeppicker.networks.kinds import new_network
+from deeppicker.networks.model import new_network
 from deeppicker.training.loop import Training, train
 
 def anonymous():

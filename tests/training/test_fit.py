@@ -13,8 +13,7 @@ from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, PickConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.evaluation.matching import match
-from deeppicker.networks.kinds import new_network
-from deeppicker.networks.model import Model, load_model, new_model
+from deeppicker.networks.model import Model, load_model, new_model, new_network
 from deeppicker.training.adapt import adapt_model, best_picks, pick_again
 from deeppicker.training.data import Dataset, Labelled, split
 from deeppicker.training.feed import Lesson

@@ -11,7 +11,7 @@ import torch
 import scenes  # noqa: F401 - limits the number of threads
 from deeppicker.config import TrainConfig
 from deeppicker.networks.batches import WindowBatch
-from deeppicker.networks.kinds import new_network
+from deeppicker.networks.model import new_network
 from deeppicker.training.checkpoint import resume_checkpoint, save_checkpoint
 from deeppicker.training.loop import Epoch, Training, learning_rate, measure, train
 from deeppicker.training.window_feed import WindowFeed, _turn, _ways

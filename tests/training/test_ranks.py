@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 import scenes
 from deeppicker.config import TrainConfig
 from deeppicker.errors import InputError
-from deeppicker.networks.kinds import new_network
-from deeppicker.networks.model import load_model
+from deeppicker.networks.model import load_model, new_network
 from deeppicker.networks.paper import PaperNetwork
 from deeppicker.training.loop import Training, measure, train
 from deeppicker.training.ranks import Ranks, current, joined
@@ -34,7 +33,7 @@ import torch
 from deeppicker.config import TrainConfig
 from deeppicker.training.ranks import current, joined
 from deeppicker.training.windows import open_examples
-from deeppicker.networks.kinds import new_network
+from deeppicker.networks.model import new_network
 from deeppicker.training.loop import Training, train
 from deeppicker.training.window_feed import WindowFeed
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from deeppicker.cli._shared.types import Length, SettingsFile, Where
+from deeppicker.cli._shared.types import Length, NetworkKind, SettingsFile, Where
 from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, TrainConfig
 from deeppicker.errors import InputError
 
@@ -59,7 +59,7 @@ class Options:
     model: str | None = None
     """Model to start from; default: a new one."""
 
-    network: str = "dense"
+    network: NetworkKind = "dense"
     """Kind of a new network: ``dense`` draws a map of centres, ``paper`` judges windows."""
 
     settings: SettingsFile = None

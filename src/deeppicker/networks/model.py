@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.networks.base import Network
 from deeppicker.networks.calibration import Calibration
-from deeppicker.networks.kinds import NETWORKS, new_network
+from deeppicker.networks.kinds import NETWORKS
 
 _METADATA_KEY = "deeppicker"
 
@@ -52,6 +53,26 @@ class Model:
     def for_picking(self) -> Network:
         """The network as picking uses it; see `Network.fused`."""
         return self.network.fused()
+
+
+def new_network(seed: int, kind: str = "paper", arguments: Mapping[str, Any] | None = None) -> Network:
+    """Return an untrained network whose weights depend on ``seed`` only, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind.
+    """
+    if kind not in NETWORKS:
+        raise InputError(f"no network is called {kind!r}; set --network to {' or '.join(sorted(NETWORKS))}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _network_class(kind)(**(arguments or {})).train(False)
+
+
+def _network_class(kind: str) -> type[Network]:
+    found: type[Network] = pkgutil.resolve_name(NETWORKS[kind])
+    return found
 
 
 def new_model(seed: int, kind: str = "paper") -> Model:
@@ -116,7 +137,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def _describe(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Model:
-    network = NETWORKS[description["network"]](**description.get("arguments", {}))
+    network = _network_class(description["network"])(**description.get("arguments", {}))
     network.load_state_dict(weights)
     network.train(False)
     return Model(

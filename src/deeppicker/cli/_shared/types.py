@@ -1,9 +1,11 @@
 """Types of options, with the names under which `--help` shows their values."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from deeppicker.networks.kinds import NETWORKS
 
 Length = Annotated[float | None, tyro.conf.arg(metavar="A")]
 """A length in Å, or Å per pixel."""
@@ -16,6 +18,12 @@ OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 Where = Annotated[str | None, tyro.conf.arg(metavar="WHERE")]
 """A folder, a pattern, a file or a STAR file."""
+
+if TYPE_CHECKING:
+    NetworkKind = str
+else:
+    NetworkKind = tyro.extras.literal_type_from_choices(sorted(NETWORKS))
+    """The name of a network."""
 
 SettingsFile = Annotated[
     Path | None,
