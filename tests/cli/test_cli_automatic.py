@@ -84,7 +84,7 @@ def test_without_particles_the_files_are_empty_and_valid_and_one_line_says_so(
     assert pick() == 2
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
-    assert "no particles are in sight" in shown.err
+    assert "no particles were found" in shown.err
     for number in range(3):
         assert len(star.read(Path(f"out/{number}_autopick.star"))[0]) == 0
     assert [len(found) for found in read_picks("out/autopick.star")] == [0, 0, 0]

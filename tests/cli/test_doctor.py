@@ -24,7 +24,7 @@ def test_the_doctor_tells_what_there_is_and_how_fast_it_picks(capsys: pytest.Cap
         "memory",
         "disk",
         "device     ",
-        " an hour",
+        " per hour",
         "no problem was found",
     ):
         assert part in shown

@@ -172,7 +172,7 @@ def test_input_that_is_none_fails_the_job(project: Path, model: Path, capsys: py
     assert job(model, "--in_mics", "none.star") == 2
     assert marks(project) == {FAILURE}
     assert job(model, "--in_mics", "a.mrc") == 2
-    assert "--in_mics a.mrc is no STAR file" in capsys.readouterr().err
+    assert "--in_mics a.mrc is not a STAR file" in capsys.readouterr().err
     assert job(model, "--j", "0") == 2
 
 

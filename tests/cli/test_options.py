@@ -150,9 +150,9 @@ def test_the_command_line_takes_precedence_over_the_file_and_the_file_over_the_d
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("treshold = 0.5", r"treshold is no setting of pick \(did you mean threshold\?\)"),
-        ("settings = 'x'", "settings is no setting of pick"),
-        ("[select]\nthreshold = 0.5", "select is no setting of pick"),
+        ("treshold = 0.5", r"treshold is not a setting of pick \(did you mean threshold\?\)"),
+        ("settings = 'x'", "settings is not a setting of pick"),
+        ("[select]\nthreshold = 0.5", "select is not a setting of pick"),
         ("threshold = 'high'", "threshold = high is not a number"),
         ("threshold = true", "threshold = true is not a number"),
         ("threshold = {a = 1}", r"threshold = .* is not a number"),
@@ -161,7 +161,7 @@ def test_the_command_line_takes_precedence_over_the_file_and_the_file_over_the_d
         ("retries = 1.5", "retries = 1.5 is not a whole number"),
         ("search = 50", "search = 50 is not 2 numbers"),
         ("invert = 1", "invert = 1 is not one of true, false"),
-        ("threshold 3", r"is no TOML file: .*line 1.* deeppicker settings pick"),
+        ("threshold 3", r"is not a TOML file: .*line 1.* deeppicker settings pick"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_file_and_the_remedy(tmp_path: Path, content: str, message: str):

@@ -195,7 +195,7 @@ def test_pixel_sizes_come_from_the_images_too(project, capsys):
         (["a.star"], "at least two files"),
         ([*SETS], "set --diameter, --radius"),
         ([*SETS, "--radius", "5", "--radius-pixels", "5"], "exclude each other"),
-        (["b.tsv", "b.tsv", "--radius", "5"], "no pixel size of m is known"),
+        (["b.tsv", "b.tsv", "--radius", "5"], "the pixel size of m is not known"),
         ([*SETS, "--radius", "0"], "--radius 0 is out of range; choose a positive number"),
         ([*SETS, "--radius", "5", "--at-least", "4"], "--at-least 4 is out of range; choose 1 to 3"),
         ([*SETS, "--radius", "5", "--names", "x", "y"], "2 names for 3 sets"),

@@ -145,7 +145,7 @@ def test_a_cluster_that_is_none_is_refused():
 @pytest.mark.slow
 def test_shards_together_give_what_one_run_gives_and_the_last_one_chooses_the_threshold(project: Path):
     shown = run(project, "other", "--shard", "2/3", "--workers", "0")
-    assert f"{NUMBER - NUMBER // 3} of all {NUMBER} micrographs are not done yet" in shown
+    assert f"{NUMBER - NUMBER // 3} of all {NUMBER} micrographs are not finished yet" in shown
     assert json.loads((project / "other" / "run.json").read_text())["threshold"] is None
     both = [
         subprocess.Popen(command("other", "--shard", shard, "--workers", "0"), cwd=project, stdout=subprocess.DEVNULL)

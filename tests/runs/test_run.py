@@ -64,7 +64,7 @@ def test_a_run_that_is_stopped_and_continued_leaves_what_one_run_leaves(project:
     events: list[RunEvent] = []
     stopped = run_picking(["in"], "out", settings(), events.append, lambda: len(of(Picked, events)) == 2)
     assert (len(stopped.rows), stopped.before) == (2, 0)
-    assert of(Warned, events) == [Warned("told to stop; the same command continues where this one stopped")]
+    assert of(Warned, events) == [Warned("told to stop; repeat the command to continue")]
     assert run_picking(["in"], "out", settings()).before == 2
     assert files_of_run(project / "out") == files_of_run(project / "whole")
 

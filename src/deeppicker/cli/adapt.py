@@ -49,19 +49,19 @@ class Options:
     """Model to start from: a name in the package, or a file."""
 
     diameter: Length = None
-    """Particle diameter in Å; default: that of the run which made the picks."""
+    """Particle diameter in Å; default: that of the run that made the picks."""
 
     pixel_size: Length = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    """Å per pixel; default: from the STAR file or the image header."""
 
     invert: bool = False
     """The particles are bright on a darker background."""
 
     micrographs: Where = None
-    """Folder, glob or STAR file of the micrographs, if the picks do not say where they are."""
+    """Folder, pattern or STAR file of the micrographs, if the picks do not name them."""
 
     rounds: int = 1
-    """Training rounds; from the second on, the micrographs are picked again with the model of the round before."""
+    """Training rounds; each further round starts from new picks by the model of the previous round."""
 
     settings: SettingsFile = None
     examples: ExampleConfig = ExampleConfig()
@@ -69,7 +69,7 @@ class Options:
     train: TrainConfig = TrainConfig()
     steps: PickConfig = PickConfig()
     threshold: float = 0.5
-    """Least score, 0-1, of the picks that a further round starts from."""
+    """Least score, 0-1, of the picks at the start of a further round."""
 
 
 def run(options: Options) -> int:

@@ -25,7 +25,7 @@ from deeppicker.particles.orientation import Contrasts, Verdict, contrasts, judg
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Compare the eight flips and swaps of coordinates by what the micrographs show at the picks.
+    """Compare the eight flips and swaps of coordinates by the contrast of the micrographs at the picks.
 
     Programs count x and y from different corners, and some exchange them. The right orientation has contrast at its
     picks, the others have as little as random positions. Exit status 1 if another one fits clearly better than the
@@ -36,16 +36,16 @@ class Options:
     """Coordinate file, or a folder of them."""
 
     micrographs: Annotated[str, arg(metavar="WHERE")]
-    """Images that the coordinates belong to: a file, a folder, a quoted pattern or a STAR file."""
+    """Images of the coordinates: a file, a folder, a quoted pattern or a STAR file."""
 
     diameter: float | int
     """Particle diameter in Å; it may be a third too large, or a fifth too small."""
 
     pixel_size: Length = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    """Å per pixel; default: from the STAR file or the image header."""
 
     most: int = 20
-    """Look at so many micrographs at most, spread over all."""
+    """Largest number of micrographs to examine, spread over all."""
 
 
 def run(options: Options) -> int:
@@ -102,7 +102,7 @@ def _conclude(verdict: Verdict, micrographs: int) -> int:
         )
         return 1
     if not verdict.certain:
-        print(f"nothing can be told: no orientation has clearly more contrast than random positions ({seen})")
+        print(f"cannot tell: no orientation has clearly more contrast than random positions ({seen})")
     elif verdict.best:
         print(f"no orientation fits clearly better than the given one ({seen})")
     else:

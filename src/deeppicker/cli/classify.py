@@ -26,29 +26,29 @@ class Options:
     """Picks: an output folder or autopick.star of `deeppicker pick`, or coordinates in any format."""
 
     output: Path
-    """Folder for the class averages; written whole at the end, or not at all."""
+    """Folder for the class averages, written whole at the end or not at all."""
 
     reject: bool = False
     """Also write the picks of good classes, as coordinates for RELION and for `deeppicker adapt`."""
 
     ctf: OptionalFile = None
-    """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text (or folder of texts) of
-    CTFFIND4. Default: what the STAR file of the picks or micrographs says, if anything."""
+    """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text file (or folder of them) of
+    CTFFIND4. Default: from the STAR file of the picks or micrographs, if it holds one."""
 
     diameter: Length = None
-    """Particle diameter in Å; default: that of the run which made the picks."""
+    """Particle diameter in Å; default: that of the run that made the picks."""
 
     pixel_size: Length = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    """Å per pixel; default: from the STAR file or the image header."""
 
     invert: bool = False
     """The particles are bright on a darker background."""
 
     micrographs: Where = None
-    """Folder, glob or STAR file of the micrographs, if the picks do not say where they are."""
+    """Folder, pattern or STAR file of the micrographs, if the picks do not name them."""
 
     relion: bool = False
-    """Let relion_refine align and average, where RELION is installed; the quality is judged as otherwise."""
+    """Let RELION's relion_refine align and average; the quality is judged as usual."""
 
     overwrite: bool = False
     """Replace an output folder of this command."""

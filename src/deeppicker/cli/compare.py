@@ -39,33 +39,34 @@ OptionalPath = Annotated[Path | None, arg(metavar="OUT")]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Show how far any number of sets of picks agree, one to one, and write what several of them found.
+    """Show how far several sets of picks agree, one to one, and write their consensus.
 
-    Reads anybody's picks, in any format the program reads. Two picks agree when their centres lie within 0.3
+    The picks may come from any program, in any supported format. Two picks agree when their centres lie within 0.3
     diameters of each other.
     """
 
     sets: Annotated[Positional[tuple[Path, ...]], arg(metavar="PICKS")]
     """Two or more files or folders of picks."""
     diameter: Length = None
-    """Particle diameter in Å. By default that which is recorded beside one of the sets."""
+    """Particle diameter in Å; default: as recorded beside one of the sets."""
     radius: Length = None
-    """Largest distance of picks that agree, in Å. By default 0.3 diameters."""
+    """Largest distance of picks that agree, in Å; default: 0.3 diameters."""
     radius_pixels: Annotated[float | None, arg(metavar="PIXELS")] = None
-    """The same in pixels of the micrographs, in place of --radius; needs no pixel size."""
+    """The same in pixels of the micrographs, instead of --radius; needs no pixel size."""
     pixel_size: Length = None
-    """Å per pixel, for all micrographs. By default that of STAR and .cs files or of the micrographs."""
+    """Å per pixel, for all micrographs; default: from STAR and .cs files or the micrographs."""
     micrographs: Where = None
     """Folder, pattern, file, STAR or .cs file of the micrographs, for their pixel sizes."""
     names: tuple[str, ...] = ()
-    """What to call the sets in tables and pictures. By default their files."""
+    """Names of the sets in tables and pictures; default: those of their files."""
     common: bool = False
-    """Compare only micrographs that all sets name. Otherwise a micrograph that a set does not name has no picks."""
+    """Compare only micrographs that all sets name. Otherwise a micrograph missing from a set counts as one without
+    picks."""
     consensus: OptionalPath = None
-    """Write what --at-least sets found, at the mean of their positions, scored by the part of the sets that found it:
-    a .star, .csv, .tsv or .txt file, or a folder with RELION's files."""
+    """Write the picks that --at-least sets share, at their mean positions, scored by the fraction of the sets: a .star,
+    .csv, .tsv or .txt file, or a folder with RELION's files."""
     at_least: int = 2
-    """Number of sets that must agree on a pick of the consensus."""
+    """Number of sets that must share a pick of the consensus."""
     json: OptionalFile = None
     """Write all numbers, also those of each micrograph, to this JSON file."""
     csv: OptionalFile = None
@@ -123,7 +124,7 @@ def _check(options: Options) -> None:
     positive(options, "diameter", "radius", "radius_pixels", "pixel_size")
     if options.consensus is not None and options.consensus.suffix.lower() not in _CONSENSUS_KINDS:
         raise InputError(
-            one_line(f"--consensus {options.consensus} is no .star, .csv, .tsv or .txt file; write one and convert it")
+            one_line(f"--consensus {options.consensus} is not a .star, .csv, .tsv or .txt file; write one of these")
         )
 
 
@@ -161,8 +162,8 @@ def _keys(sets: Sequence[PickSet], options: Options) -> list[str]:
         return shared
     if len(shared) < len(every):
         warnings.warn(
-            f"{len(every) - len(shared)} of {len(every)} micrographs are not named by all sets and count as without "
-            "picks there; --common leaves them out",
+            f"{len(every) - len(shared)} of {len(every)} micrographs are not named by all sets and count as "
+            "empty there; --common leaves them out",
             stacklevel=2,
         )
     return every
@@ -185,7 +186,7 @@ def _radius(options: Options) -> tuple[float, str]:
 def _known(key: str, pixel_size: float | None) -> float:
     if pixel_size is None:
         raise InputError(
-            one_line(f"no pixel size of {key} is known; set --pixel-size, --micrographs or --radius-pixels")
+            one_line(f"the pixel size of {key} is not known; set --pixel-size, --micrographs or --radius-pixels")
         )
     return pixel_size
 
@@ -212,7 +213,7 @@ def _entries(options: Options, sets: Sequence[PickSet]) -> list[MicrographEntry]
 def _print(comparison: Comparison, radius: str, console: Console) -> None:
     console.print(
         f"Match radius {radius}, {len(comparison.micrographs)} micrographs. "
-        "Part of the picks of a row's set that the column's set has too:"
+        "Fraction of a row's picks that the column shares:"
     )
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", justify="right")

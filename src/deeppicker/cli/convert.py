@@ -35,7 +35,7 @@ from deeppicker.formats.text import is_file, one_line
 class Options:
     """Convert particle coordinates between RELION, cryoSPARC, crYOLO, EMAN, Topaz, Gautomatch, Scipion and CSV.
 
-    The extensions tell the formats: .star (RELION; Gautomatch if the name ends in _automatch.star), .cs (cryoSPARC),
+    Extensions determine the formats: .star (RELION; Gautomatch if the name ends in _automatch.star), .cs (cryoSPARC),
     .cbox (crYOLO), .box (EMAN), _info.json (EMAN2), .pos (Scipion), .csv, .tsv or .txt (Topaz).
     """
 
@@ -43,24 +43,24 @@ class Options:
     """Coordinate file, or a folder of them (its autopick.star if it has one)."""
 
     output: Annotated[Positional[Path], arg(metavar="OUTPUT")]
-    """File to write; without an extension, a folder with one file a micrograph (see --folder-format)."""
+    """File to write; without an extension, a folder with one file per micrograph (see --folder-format)."""
 
     pixel_size: Length = None
-    """Å per pixel, for the optics table of a RELION particles file. Default: as in INPUT or --micrographs."""
+    """Å per pixel, for the optics table of a RELION particle file; default: from INPUT or --micrographs."""
 
     box_size: int | None = None
     """Width of the boxes in pixels; .box and .cbox files need it."""
 
     micrographs: Where = None
-    """Images that the coordinates belong to: a file, a folder, a quoted pattern, a STAR file, or cryoSPARC's .cs file
-    of its micrographs. OUTPUT takes their names, --flip-y their heights, and a .cs file their sizes."""
+    """Images of the coordinates: a file, a folder, a quoted pattern, a STAR file, or cryoSPARC's .cs file of its
+    micrographs. They provide the names in OUTPUT, the heights for --flip-y and the sizes for a .cs file."""
 
     flip_y: FlagCreatePairsOff[bool] = False
     """Count y from the other end of the image (CryoPPP counts from the bottom); needs --micrographs.
     y becomes height - 1 - y."""
 
     keep_y: FlagCreatePairsOff[bool] = False
-    """Take y as it is although the columns are CryoPPP's."""
+    """Keep y even if the columns are CryoPPP's."""
 
     flip_x: FlagCreatePairsOff[bool] = False
     """Count x from the other end of the image; needs --micrographs. x becomes width - 1 - x."""
@@ -69,18 +69,19 @@ class Options:
     """Exchange x and y, before anything is flipped."""
 
     min_score: Probability = None
-    """Leave out picks with a lower score, and those without any."""
+    """Leave out picks with a lower score or none."""
 
     folder_format: FolderFormat = "star"
-    """What to fill a folder with: RELION's autopick.star and its coordinate files, EMAN's .box files, crYOLO's .cbox,
-    EMAN2's _info.json, Scipion's .pos, or Gautomatch's _automatch.star."""
+    """Files in the folder: RELION's autopick.star and its coordinate files, EMAN's .box files, crYOLO's .cbox, EMAN2's
+    _info.json, Scipion's .pos, or Gautomatch's _automatch.star."""
 
     uid_prefix: Literal["keep", "strip"] = "keep"
-    """Names that cryoSPARC has made begin with 21 digits and an underscore: keep these in OUTPUT, as cryoSPARC's own
-    import needs them, or strip them, for other programs. With --micrographs, names with and without them agree."""
+    """cryoSPARC's own names begin with 21 digits and an underscore: keep this prefix for cryoSPARC's import, or strip
+    it for other programs. With --micrographs, names with and without them agree."""
 
     relion: Literal["3.0", "3.1"] = "3.1"
-    """Version of a particles table in a .star file: 3.1, which later versions read, or 3.0, without optics groups."""
+    """RELION version of a particle table in a .star file: 3.1, which later versions read, or 3.0, without optics
+    groups."""
 
 
 def run(options: Options) -> int:
@@ -129,7 +130,7 @@ def _check(options: Options) -> None:
         raise InputError("--flip-x needs the widths of the images; set --micrographs")
     positive(options, "pixel_size", "box_size")
     if options.relion == "3.0" and options.output.suffix.lower() != ".star":
-        raise InputError(one_line(f"--relion 3.0 is for a particles table; {options.output} is no .star file"))
+        raise InputError(one_line(f"--relion 3.0 is for a particle table; {options.output} is not a .star file"))
 
 
 def _new_name(picks: Picks, matched: Mapping[str, MicrographEntry], uid_prefix: str) -> str:
@@ -177,7 +178,7 @@ def _pixel_sizes(
         size = _pixel_size_of(matched.get(item.micrograph)) or given.get(item.micrograph)
         if size is None:
             print(
-                f"No pixel size of {item.micrograph} is known, so {options.output} has no optics table; "
+                f"The pixel size of {item.micrograph} is not known, so {options.output} has no optics table; "
                 "set --pixel-size if RELION 3.1 or later is to read it",
                 file=sys.stderr,
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deeppicker.core import Ctf, MicrographEntry, Microscope
 
 POOR_FIT = 0.4
-"""Correlation of rings and estimate below which an estimate is not to be trusted (docs/classification.md)."""
+"""Correlation of rings and estimate below which an estimate is unreliable (docs/classification.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,28 +27,28 @@ class Options:
     """Options of `deeppicker ctf`."""
 
     micrographs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MICROGRAPHS..."), tyro.conf.Positional]
-    """Image files, folders, patterns in quotes, or STAR files; a defocus that a STAR file holds is taken over."""
+    """Image files, folders, patterns in quotes, or STAR files; a defocus in a STAR file is kept."""
 
     output: Path
-    """The STAR file of micrographs with their contrast transfer, for RELION and for `deeppicker classify --ctf`."""
+    """Output STAR file of the micrographs with their defocus, for RELION and for `deeppicker classify --ctf`."""
 
     known: OptionalFile = None
-    """More that is known: a STAR file, or a text (or folder of texts) of CTFFIND4."""
+    """Known defocus values: a STAR file, or a text file (or folder of them) of CTFFIND4."""
 
     again: bool = False
-    """Estimate also what is known."""
+    """Estimate the defocus even where it is known."""
 
     pixel_size: Length = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    """Å per pixel; default: from the STAR file or the image header."""
 
     voltage: float = 300.0
-    """kV, where no STAR file says it."""
+    """kV, if no STAR file gives it."""
 
     spherical_aberration: float = 2.7
-    """mm, where no STAR file says it."""
+    """mm, if no STAR file gives it."""
 
     amplitude_contrast: float = 0.1
-    """Fraction, 0-1, where no STAR file says it."""
+    """Fraction, 0-1, if no STAR file gives it."""
 
     phase_shift: float = 0.0
     """Degrees, of a phase plate; it is not estimated."""
@@ -94,7 +94,7 @@ def run(options: Options) -> int:
         print(f"{entry.name}: {found.defocus_u:.3f} and {found.defocus_v:.3f} µm at {found.angle:.0f}°, {source}")
         if source != "known" and found.fit < POOR_FIT:
             print(
-                f"deeppicker: warning: {entry.name}: its rings are hardly seen (fit {found.fit:.2f}); "
+                f"deeppicker: warning: {entry.name}: its rings are hardly visible (fit {found.fit:.2f}); "
                 "do not rely on this defocus",
                 file=sys.stderr,
             )
@@ -113,7 +113,7 @@ def _one(entry: MicrographEntry, known: Ctf | None, microscope: Microscope, opti
     if known is not None:
         size = size if size is not None else read_header(entry.path).pixel_size
         if size is None:
-            raise InputError(f"{entry.name} carries no pixel size; set --pixel-size")
+            raise InputError(f"{entry.name} has no pixel size; set --pixel-size")
         return size, known
     from deeppicker.particles.ctf import estimate
 

@@ -1,4 +1,4 @@
-"""Tell what this computer offers, which device is used and why, and how fast it picks."""
+"""Show what this computer offers, which device is used and why, and how fast it picks."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Options:
     """Folder on the disk to which results would be written."""
 
     no_speed: bool = False
-    """Leave out the measurement of speed, which takes some seconds."""
+    """Skip the measurement of speed, which takes some seconds."""
 
 
 def run(options: Options) -> int:
-    """Print what is there; return 1 if something stands in the way of picking."""
+    """Print what was found; return 1 if something prevents picking."""
     print(f"DeepPicker {version('deeppicker')}, Python {platform.python_version()}, {platform.platform()}")
     print("packages   " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     problems = [*_memory(), *_disk(options.folder), *_device()]
@@ -62,7 +62,7 @@ def _memory() -> list[str]:
     memory = psutil.virtual_memory()
     cores = usable_cores()
     print(
-        f"processor  {cores} cores of {psutil.cpu_count()} may be used; `pick` starts {sensible_workers(cores)} workers"
+        f"processor  {cores} of {psutil.cpu_count()} cores are usable; `pick` starts {sensible_workers(cores)} workers"
     )
     print(f"memory     {memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free; a worker takes up to 1.5")
     return [] if memory.available > _LITTLE else [f"only {memory.available / 1e9:.1f} GB of memory are free"]
@@ -95,8 +95,8 @@ def _device() -> list[str]:
             problems.append(f"the graphics card cannot be used ({str(error).splitlines()[0]}); update its driver")
     elif build and cards:
         problems.append(
-            f"PyTorch is built for CUDA {build} but finds no card, though there is a driver; install the PyTorch that "
-            "fits the driver (picking on the processor works all the same)"
+            f"PyTorch is built for CUDA {build} but finds no card, although a driver is installed; install "
+            "the PyTorch that fits the driver (picking runs on the processor and works anyway)"
         )
     print("device     processor")
     return problems
@@ -125,6 +125,6 @@ def _speed(model_name: str) -> None:
     seconds = min(times)
     print(
         f"speed      {seconds:.2f} s for a micrograph of {_SIDE}x{_SIDE} pixels with particles of {_DIAMETER:g} Å "
-        f"(model {model_name}, {usable_cores()} threads): {3600 / seconds:,.0f} an hour"
+        f"(model {model_name}, {usable_cores()} threads): {3600 / seconds:,.0f} per hour"
     )
     sys.stdout.flush()

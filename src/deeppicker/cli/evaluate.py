@@ -37,31 +37,31 @@ _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ b
 class Options:
     """Compare picks with reference particles: precision, recall, F1, average precision, centre error.
 
-    Scores anybody's picks, in any format the program reads. A pick agrees with a reference particle when
-    their centres lie within 0.2 box (0.3 diameters) of each other, one to one.
+    The picks may come from any program, in any supported format. A pick agrees with a reference particle when their
+    centres lie within 0.2 box (0.3 diameters) of each other, one to one.
     """
 
     picks: Path
     """File or folder of the picks to judge."""
     reference: Path
-    """File or folder of the reference particles. Only the micrographs named here are judged."""
+    """File or folder of the reference particles. Only micrographs named here count."""
     diameter: Length = None
-    """Particle diameter in Å. By default that of the reference's dataset.json, or of the picks' run.json."""
+    """Particle diameter in Å; default: from the reference's dataset.json or the picks' run.json."""
     pixel_size: Length = None
-    """Å per pixel, for all micrographs. By default that of the STAR files or of the micrographs."""
+    """Å per pixel, for all micrographs; default: from the STAR files or the micrographs."""
     micrographs: Where = None
-    """Folder, pattern, file or STAR file of the micrographs: for their size and for overlays. By default as
-    the STAR files name them."""
+    """Folder, pattern, file or STAR file of the micrographs: for their size and for overlays; default: as named in the
+    STAR files."""
     threshold: Probability = None
-    """Judge only picks scored at least this; curves and average precision still look at all."""
+    """Least score of the picks to judge; curves and average precision still use all."""
     border: Length = None
-    """Leave out picks and references closer than this to the edge, in Å. By default half a diameter."""
+    """Leave out picks and references closer than this to the edge, in Å; default: half a diameter."""
     json: OptionalFile = None
     """Write all numbers to this JSON file."""
     plots: OptionalFolder = None
     """Draw curves, a histogram of the scores and overlays as PNG files in this folder (made if needed)."""
     overlays: int = 6
-    """How many micrographs to draw among the plots, evenly from the lowest F1 to the highest."""
+    """Number of micrographs to draw among the plots, evenly from the lowest F1 to the highest."""
 
     def __post_init__(self) -> None:
         positive(self, "diameter", "pixel_size")
@@ -171,7 +171,7 @@ def _print(evaluation: Evaluation, console: Console) -> None:
         best = evaluation.best
         console.print(
             f"Best threshold {best.threshold:.4g}: F1 {best.f1:.3f}, precision {_number(best.precision)}, "
-            f"recall {_number(best.recall)} (optimistic: chosen with the reference in hand)"
+            f"recall {_number(best.recall)} (optimistic: chosen with the reference)"
         )
     for note in evaluation.notes:
         console.print(f"Note: {note}", markup=False)

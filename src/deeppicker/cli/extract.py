@@ -28,21 +28,21 @@ _TABLE = "particles.star"
 class Options:
     """Cut the particles out of their micrographs, as stacks of images for RELION and cryoSPARC.
 
-    Run it in the project folder of RELION: the table names stacks and micrographs from there.
+    Run it in RELION's project folder: the table names stacks and micrographs relative to it.
     """
 
     coordinates: Annotated[Positional[Path], arg(metavar="COORDINATES")]
     """Output folder of `deeppicker pick`, or a file or folder of coordinates in any supported format."""
 
     output: Path
-    """Folder for the stacks and particles.star; a second run completes what is missing or has changed."""
+    """Folder for the stacks and particles.star; a second run makes only missing or outdated stacks."""
 
     micrographs: Where = None
-    """Where the micrographs are: a file, a folder, a quoted pattern or a STAR file, whose optics groups and CTF
-    parameters are taken over. Default: as the coordinates name them."""
+    """The micrographs: a file, a folder, a quoted pattern or a STAR file, whose optics groups and CTF parameters are
+    kept. Default: as named by the coordinates."""
 
     pixel_size: Length = None
-    """Å per pixel of the micrographs; default: what the STAR file or the image header says."""
+    """Å per pixel of the micrographs; default: from the STAR file or the image header."""
 
     images: ExtractConfig
     work: WorkConfig = WorkConfig()
@@ -94,7 +94,7 @@ def _items(options: Options) -> tuple[list[ExtractItem], dict[str, Acquisition]]
     if lost:
         raise InputError(
             f"{len(lost):,} of {len(picks):,} micrographs with particles are not in {where}, such as {lost[0]}; "
-            "set --micrographs to where all are"
+            "set --micrographs to a place that holds all"
         )
     named = [(matched[item.micrograph], item) for item in picks]
     return [
@@ -106,7 +106,7 @@ def _named_in(coordinates: Path) -> Path:
     """Return the file that names the micrographs of coordinates."""
     path = list_of(coordinates)
     if path.suffix.lower() not in (".star", ".cs") or not path.is_file():
-        raise InputError(f"{coordinates} does not tell where the micrographs are; set --micrographs")
+        raise InputError(f"{coordinates} does not name its micrographs; set --micrographs")
     return path
 
 

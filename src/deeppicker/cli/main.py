@@ -23,13 +23,13 @@ VERBS = {
     "compare": "show how far several sets of picks agree, and write their consensus",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
-    "check": "tell whether coordinates are flipped or swapped against their micrographs",
+    "check": "check whether coordinates are flipped or swapped against their micrographs",
     "extract": "cut the particles out as stacks of images for RELION and cryoSPARC",
     "relion": "run as a RELION External job",
-    "simulate": "make micrographs with known truth from structures",
+    "simulate": "simulate micrographs with known particles from structures",
     "classify": "align and average picks in classes, and drop the junk",
     "ctf": "read or estimate the defocus of micrographs",
-    "doctor": "tell what this computer offers, and how fast it picks",
+    "doctor": "show what this computer offers, and how fast it picks",
     "settings": "write all settings of a command as a file for its --settings",
     "completion": "print a script that completes commands and options in bash, zsh or fish",
 }
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         if debug:
             raise
-        print("deeppicker: interrupted; the same command continues where this one stopped", file=sys.stderr)
+        print("deeppicker: interrupted; repeat the command to continue", file=sys.stderr)
         return TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED
     except BrokenPipeError:  # `deeppicker ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -126,7 +126,7 @@ def _usage() -> str:
             "commands:",
             *lines,
             "",
-            "`deeppicker COMMAND --help` lists the options of a command, --help-all also those for experts;",
+            "`deeppicker COMMAND --help` lists the everyday options of a command, --help-all all of them;",
             "--debug shows the traceback of an error.",
         ]
     )

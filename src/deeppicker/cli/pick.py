@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deeppicker.runs.run import RunResult
 
 _NOTHING = (
-    "no particles are in sight, so the coordinate files are empty; if there are some, set --diameter (in Å), "
+    "no particles were found, so the coordinate files are empty; if there are some, set --diameter (in Å), "
     "and --invert if they are bright"
 )
 _MOST_ROWS = 30  # a longer table on the screen helps nobody; summary.csv has all
@@ -49,17 +49,17 @@ class Options:
     """Options of `deeppicker pick`."""
 
     input: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT..."), tyro.conf.Positional]
-    """Micrographs: files, folders, globs, or a RELION micrographs STAR file."""
+    """Micrographs: files, folders, patterns in quotes, or a RELION STAR file."""
 
     output: Path
-    """Folder for the results; a second run completes what is missing."""
+    """Folder for the results; a second run skips finished micrographs."""
 
     overwrite: bool = False
-    """Start again although the output folder holds picks made with other settings."""
+    """Start again even if the output folder holds picks made with other settings."""
 
     shard: str | None = None
-    """``3/16``: pick only the third of 16 parts of the micrographs, for job arrays. All parts have the same output
-    folder; the last one that ends chooses the threshold for all."""
+    """``3/16``: pick only the third of 16 parts of the micrographs, for job arrays. All parts share the output folder;
+    the last one to finish chooses the threshold for all."""
 
     settings: SettingsFile = None
     subject: Subject = Subject()
@@ -72,7 +72,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Pick all micrographs that are not done yet; return 1 if some failed, 2 if all did or no particle is in sight."""
+    """Pick all unfinished micrographs; return 1 if some failed, 2 if all did or no particles were found."""
     return pick(options, lambda: False)
 
 

@@ -1,4 +1,4 @@
-"""Pick as an External job of RELION 3.1 to 5; docs/relion.md tells how to set it up."""
+"""Pick as an External job of RELION 3.1 to 5; docs/relion.md describes the setup."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Options:
     """STAR file of the micrographs."""
 
     o: str
-    """Folder of the job. The job continues what an earlier one left unfinished in it."""
+    """Folder of the job, which continues unfinished work in it."""
 
     j: int = 1
-    """Processes, unless --workers is given."""
+    """Number of processes, unless --workers is given."""
 
     pipeline_control: str = ""
     """Folder of the job again; RELION adds it to some commands."""
 
     overwrite: bool = False
-    """Start again although the folder holds picks made with other settings."""
+    """Start again even if the folder holds picks made with other settings."""
 
     settings: SettingsFile = None
     subject: Subject = Subject()
@@ -77,7 +77,7 @@ def run(options: Options) -> int:
 
 def _as_pick(options: Options) -> pick.Options:
     if options.in_mics.suffix.lower() != ".star":
-        raise InputError(f"--in_mics {options.in_mics} is no STAR file; choose the micrographs of a job of RELION")
+        raise InputError(f"--in_mics {options.in_mics} is not a STAR file; choose the micrographs of a RELION job")
     within(options, j=(1, math.inf))
     workers = options.j if options.work.workers is None else options.work.workers
     return pick.Options(
@@ -96,7 +96,7 @@ def _lay_out(options: Options, folder: Path) -> None:
     left_out = lay_out(folder, str(options.in_mics))
     if left_out:
         raise DeepPickerError(
-            f"{left_out[0]} lies outside of the project folder, where RELION finds no coordinates; "
+            f"{left_out[0]} lies outside the project folder, where RELION finds no coordinates; "
             "import the micrographs by a link in the project folder"
         )
     write_output_nodes(os.path.join(options.o, ""), relion_of(Path()))  # noqa: PTH118 - keeps RELION's text

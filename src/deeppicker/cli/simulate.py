@@ -1,4 +1,4 @@
-"""Simulate micrographs with known truth from density maps, atomic models and invented shapes."""
+"""Simulate micrographs with known particles from density maps, atomic models and invented shapes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Options:
     """Density maps (MRC, CCP4), atomic models (PDB, mmCIF), or folders of them; also compressed."""
 
     output: Path
-    """Folder for the results, with a folder for each particle; a second run completes what is missing."""
+    """Folder for the results, with a folder for each particle; a second run makes only missing files."""
 
     shapes: int = 0
-    """Number of invented particles in addition: shells, rings, barrels, rods, discs, domains."""
+    """Number of additional invented particles: shells, rings, barrels, rods, discs, domains."""
 
     micrographs: int = 10
     """Number of micrographs of each particle."""
@@ -33,7 +33,7 @@ class Options:
     """Seed of every random choice: the same seed and structures give the same files."""
 
     workers: int = 1
-    """Number of particles that are simulated at the same time."""
+    """Number of particles to simulate at the same time."""
 
     simulate: SimulateConfig = SimulateConfig()
 

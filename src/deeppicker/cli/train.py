@@ -41,20 +41,20 @@ class Options:
     """The model file (.safetensors). Beside it: .curves.png and .history.json."""
 
     diameter: tuple[float, ...] = ()
-    """Particle diameters in Å, one for each data set or one for all; default: what a dataset.json or run.json beside
-    the STAR file says."""
+    """Particle diameters in Å, one for each data set or one for all; default: from a dataset.json or run.json beside
+    the STAR file."""
 
     pixel_size: Length = None
-    """Å per pixel; default: what the STAR file or the image header says."""
+    """Å per pixel; default: from the STAR file or the image header."""
 
     invert: bool = False
     """The particles are bright on a darker background."""
 
     micrographs: Where = None
-    """Folder, glob or STAR file of the micrographs, if the data set does not say where they are."""
+    """Folder, pattern or STAR file of the micrographs, if the data set does not name them."""
 
     background: tuple[str, ...] = ()
-    """Micrographs without any particle (files, folders, patterns), from which a dense network learns what is none."""
+    """Micrographs without particles (files, folders, patterns), as negatives for a dense network."""
 
     model: str | None = None
     """Model to start from; default: a new one."""

@@ -25,22 +25,22 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Draw picks over their micrograph as a PNG file; with a reference, show what agrees and what not."""
+    """Draw picks over their micrograph as a PNG file; with a reference, show right, false and missed picks."""
 
     micrograph: tyro.conf.Positional[Path]
     """The micrograph's image."""
     picks: Path
-    """File or folder of picks, in any format the program reads."""
+    """File or folder of picks, in any supported format."""
     overlay: Path
     """The PNG file to write."""
     reference: OptionalFile = None
     """File or folder of reference particles."""
     diameter: Length = None
-    """Particle diameter in Å. By default that of the picks' run.json, or of the reference's dataset.json."""
+    """Particle diameter in Å; default: from the picks' run.json or the reference's dataset.json."""
     pixel_size: Length = None
-    """Å per pixel. By default that of the STAR files or of the image."""
+    """Å per pixel; default: from the STAR files or the image."""
     threshold: Probability = None
-    """Draw only picks scored at least this."""
+    """Least score of the picks to draw."""
 
     def __post_init__(self) -> None:
         positive(self, "diameter", "pixel_size")
@@ -83,7 +83,7 @@ def _of(key: str, content: Sequence[Picks], path: Path) -> Picks:
         return entry
     names = [item.key for item in content]
     shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-    raise InputError(one_line(f"{path} has nothing about micrograph '{key}'; it names {shown or 'none'}"))
+    raise InputError(one_line(f"{path} does not hold micrograph '{key}'; it names {shown or 'none'}"))
 
 
 def _scored_above(picks: Picks, threshold: float | None, path: Path) -> Picks:

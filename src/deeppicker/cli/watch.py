@@ -62,10 +62,10 @@ class Options:
     """Options of `deeppicker watch`."""
 
     input: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOLDER..."), tyro.conf.Positional]
-    """Where micrographs will arrive: folders, patterns in quotes, or a STAR file that grows."""
+    """Where micrographs arrive: folders, patterns in quotes, or a growing STAR file."""
 
     output: Path
-    """Folder for the results, as that of `deeppicker pick`; status.json in it has the running totals."""
+    """Folder for the results, as in `deeppicker pick`; its status.json has the running totals."""
 
     settings: SettingsFile = None
     arrivals: ArrivalConfig = ArrivalConfig()
@@ -86,7 +86,7 @@ def run(options: Options) -> int:
         with _stopping() as stop, telling(show) as shown, _Live(show, shown) as listener:
             result = watch_picking(options.input, options.output, _config(options), listener, stop)
         if result is None:
-            show.warn("nothing was picked: too few micrographs have arrived; `deeppicker pick` takes them as they are")
+            show.warn("nothing was picked: too few micrographs have arrived; use `deeppicker pick` for these")
             return 2
         _report(result, show)
         if not result.totals.failed:
@@ -167,7 +167,7 @@ def _table(rows: Iterable[Row], totals: Totals) -> Table:
     table.caption = (
         f"{totals.micrographs:,} micrographs, {totals.failed:,} failed, {totals.waiting:,} waiting, "
         f"{totals.picks:,} picks, {totals.picks_per_micrograph} each, "
-        f"{totals.micrographs_per_hour:,} micrographs an hour"
+        f"{totals.micrographs_per_hour:,} micrographs per hour"
     )
     return table
 

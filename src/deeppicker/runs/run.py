@@ -167,7 +167,7 @@ def _pick(picking: Picking, missing: Sequence[MicrographEntry], stop: Callable[[
         listener(Progressed(PICKING, done, len(missing)))
         failed += bool(row.error)
         if stop():
-            listener(Warned("told to stop; the same command continues where this one stopped"))
+            listener(Warned("told to stop; repeat the command to continue"))
             break
     return failed
 

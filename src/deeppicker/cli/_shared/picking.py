@@ -1,4 +1,4 @@
-"""How the commands that pick show the events of a run: text and a bar for people, lines of JSON for programs."""
+"""Display of a run's events by the commands that pick: text and a bar for people, lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _show_diameter(found: DiameterFound, show: Show) -> None:
 
 def _show_shard(ended: ShardEnded, show: Show) -> None:
     show.say(
-        f"shard {ended.shard}: {ended.left:,} of all {ended.total:,} micrographs are not done yet; the last shard "
+        f"shard {ended.shard}: {ended.left:,} of all {ended.total:,} micrographs are not finished yet; the last shard "
         "chooses the threshold",
         "waiting",
         left=ended.left,

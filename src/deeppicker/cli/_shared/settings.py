@@ -52,21 +52,23 @@ def read_settings(path: Path, verb: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file cannot be read, or holds what is no setting of the verb.
+        If the file cannot be read, or holds a key that is not a setting of the verb.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; write it by deeppicker settings {verb}") from error
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; write it with deeppicker settings {verb}"
+        ) from error
     except ValueError as error:  # neither UTF-8 nor TOML
-        raise InputError(f"{path} is no TOML file: {error}; write one by deeppicker settings {verb}") from error
+        raise InputError(f"{path} is not a TOML file: {error}; write one with deeppicker settings {verb}") from error
     options = {option.name: option for option in _settable(verb)}
     values = {}
     for key, value in content.items():
         name = key.replace("-", "_")
         if name not in options:
             hint = suggestion(name, options)
-            raise InputError(f"{path}: {key} is no setting of {verb}{hint}; deeppicker settings {verb} lists all")
+            raise InputError(f"{path}: {key} is not a setting of {verb}{hint}; deeppicker settings {verb} lists all")
         values[name] = _value(options[name], value, f"{path}: {key} =")
     return values
 

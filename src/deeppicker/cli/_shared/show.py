@@ -1,4 +1,4 @@
-"""What a run shows: text and a live bar for people, JSON lines for programs, a log file for later."""
+"""Output of a run: text and a live bar for people, JSON lines for programs, a log file for later."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class ShowConfig:
-    """What is shown while a run lasts."""
+    """Messages during a run."""
 
     quiet: bool = False
     """Print nothing but warnings and errors."""
 
     json: bool = False
-    """Print JSON in place of text: an object a line for the diameter, for each micrograph, and for the whole."""
+    """Print JSON instead of text: one object per line for the diameter, each micrograph and the whole run."""
 
     log_file: OptionalFile = None
-    """File to which all that happens is added, with the time."""
+    """File to which all messages are appended, with the time."""
 
 
 class Show:

@@ -1,4 +1,4 @@
-"""What training shows and leaves behind: a line and an updated picture for each epoch."""
+"""Progress of training: a line and an updated picture for each epoch."""
 
 from __future__ import annotations
 
