@@ -111,7 +111,7 @@ def test_watching_gives_what_picking_gives(project: Path, capsys: pytest.Capture
     assert main(words("watch", *QUICK, "--idle", "0.01", "--log-file", "log.txt")) == 0
     shown = capsys.readouterr().out
     assert "0: 12 picks, score 0.9" in shown
-    assert "nothing has arrived for 0.01 minutes" in shown
+    assert "no new micrograph for 0.01 minutes" in shown
     status = json.loads(Path("out/status.json").read_text(encoding="utf-8"))
     assert (status["state"], status["micrographs"], status["failed"], status["waiting"]) == ("stopped", 2, 0, 0)
     assert status["picks"] == sum(len(picks) for picks in read_picks("out/autopick.star")) > 20
@@ -124,7 +124,7 @@ def test_a_stop_file_ends_it_and_is_removed(project: Path, capsys: pytest.Captur
     Path("halt").write_text("")
     assert main(words("watch", *QUICK, "--stop-file", "halt")) == 2
     shown = capsys.readouterr()
-    assert "halt is there, so this ends" in shown.out
+    assert "halt; stopping" in shown.out
     assert "nothing was picked" in shown.err
     assert not (project / "halt").exists()
 

@@ -200,7 +200,7 @@ def test_pixel_sizes_come_from_the_images_too(project, capsys):
         ([*SETS, "--radius", "5", "--at-least", "4"], "--at-least 4 is out of range; choose 1 to 3"),
         ([*SETS, "--radius", "5", "--names", "x", "y"], "2 names for 3 sets"),
         ([*SETS, "--radius", "5", "--names", "x", "y", "x"], "a name twice"),
-        ([*SETS, "--radius", "5", "--consensus", "out.box"], r"out\.box is no \.star"),
+        ([*SETS, "--radius", "5", "--consensus", "out.box"], r"out\.box is not a \.star"),
         (["a.star", "gone.star", "--radius", "5"], r"gone\.star"),
         (["a.star", "other.csv", "--radius", "5", "--common"], "no micrograph is named by all"),
     ],

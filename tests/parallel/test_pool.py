@@ -110,7 +110,7 @@ def test_a_lost_worker_costs_nothing_and_a_lost_scheduler_only_time(project: Pat
     assert picking.returncode == status, errors
     assert "Traceback" not in errors
     if status:
-        assert "scheduler was lost; the same command continues" in errors
+        assert "scheduler was lost; repeat the command to continue" in errors
         done = subprocess.run(
             command("other", "--workers", "0"), cwd=project, capture_output=True, text=True, check=True
         )
@@ -166,14 +166,14 @@ def test_shards_are_parts_that_make_up_the_whole():
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
 def test_a_shard_that_does_not_exist_is_refused(shard: str):
-    with pytest.raises(InputError, match=r"--shard .* is no part; give two numbers such as 3/16"):
+    with pytest.raises(InputError, match=r"--shard .* is not a part; give two numbers such as 3/16"):
         part([], shard)
 
 
 def test_a_shard_may_not_delete_what_others_pick(project: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(project)
     assert main(["pick", "micrographs", "--output", "whole", "--shard", "1/2", "--overwrite"]) == 2
-    assert "--overwrite would delete what other shards pick" in capsys.readouterr().err
+    assert "--overwrite would delete the picks of other shards" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

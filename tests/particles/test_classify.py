@@ -218,7 +218,7 @@ def test_the_command_writes_classes_and_kept_picks_that_adapt_takes(tmp_path, ca
     assert kept.diameter == DISC
     assert (output / "classes.png").stat().st_size > 100
     assert main(words) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert not (output / "kept").exists()
 

@@ -92,10 +92,10 @@ def test_texts_of_ctffind_are_read(tmp_path):
 
 def test_files_without_defocus_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing\n")
-    with pytest.raises(FormatError, match="not what CTFFIND4 writes"):
+    with pytest.raises(FormatError, match="not CTFFIND4 output"):
         defocus.read(tmp_path / "notes.txt")
     (tmp_path / "empty.star").write_text("data_\nloop_\n_rlnMicrographName\na.mrc\n")
-    with pytest.raises(FormatError, match="tells no defocus"):
+    with pytest.raises(FormatError, match="holds no defocus"):
         defocus.read(tmp_path / "empty.star")
 
 

@@ -120,4 +120,4 @@ def test_watching_where_nothing_arrives_returns_nothing_and_says_why():
     events: list[RunEvent] = []
     arrivals = ArrivalConfig(settle=0.05, interval=0.05, idle=0.005)
     assert watch_picking(["later"], "out", settings(arrivals=arrivals), events.append) is None
-    assert of(Message, events) == [Message("nothing has arrived for 0.005 minutes, so this ends")]
+    assert of(Message, events) == [Message("no new micrograph for 0.005 minutes; stopping")]

@@ -111,11 +111,11 @@ def _check(
     info: Mapping[str, MicrographInfo],
 ) -> None:
     if not reference:
-        raise InputError("the reference names no micrograph; give a file with reference particles")
+        raise InputError("the reference names no micrographs; give a file with reference particles")
     if not set(picks) & set(reference):
         raise InputError(
             f"no micrograph of the picks ({_some(picks)}) is in the reference ({_some(reference)}); "
-            "names must agree up to folder and extension"
+            "names must agree except for folder and extension"
         )
     for key in reference:
         if key not in info or not info[key].pixel_size > 0:

@@ -116,7 +116,7 @@ def _file(path: Path, text: str) -> Iterator[MicrographEntry]:
     elif path.suffix.lower() == ".eer":
         raise InputError(one_line(f"{text} is a movie; motion-correct it and give the resulting micrograph"))
     else:
-        raise InputError(one_line(f"{text} is no supported image, STAR or .cs file; supported are {_EXTENSIONS}"))
+        raise InputError(one_line(f"{text} is not a supported image, STAR or .cs file; supported are {_EXTENSIONS}"))
 
 
 def _images(names: Sequence[str], problem: str) -> Iterator[MicrographEntry]:

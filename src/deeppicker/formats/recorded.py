@@ -87,7 +87,7 @@ class Recorded:
             return None
         value = self._run.get(THRESHOLD)  # that in ``select`` is None when it was chosen for the run
         if value is not None and not _is_number(value):
-            raise FormatError(f"{self.folder / RUN} has {THRESHOLD} {value!r}, which is no score; remove the file")
+            raise FormatError(f"{self.folder / RUN} has {THRESHOLD} {value!r}, which is not a score; remove the file")
         return value
 
     @cached_property
@@ -103,7 +103,9 @@ class Recorded:
         if value is None:
             return None
         if not _is_number(value) or not value > 0:
-            raise FormatError(f"{name} beside {self.coordinates} has {key} {value!r}, which is no length; set {option}")
+            raise FormatError(
+                f"{name} beside {self.coordinates} has {key} {value!r}, which is not a length; set {option}"
+            )
         return float(value)
 
 

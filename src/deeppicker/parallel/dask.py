@@ -82,7 +82,9 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
 def _slurm(config: ClusterConfig, output: Path) -> Any:
     """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is."""
     if shutil.which("sbatch") is None:
-        raise InputError("--cluster slurm needs the command sbatch, which is not on this machine; run it on another")
+        raise InputError(
+            "--cluster slurm needs the command sbatch, which this machine lacks; run it where SLURM is installed"
+        )
     from dask_jobqueue.slurm import SLURMCluster
 
     given = {"queue": config.partition, "account": config.account, "interface": config.interface}
@@ -156,7 +158,7 @@ def _map(client: Client, shared: Any, items: Iterable[Any], time_limit: float) -
                 outcome = future.result()
             except Exception as error:  # of Dask: our own come back as results
                 if client.status != "running":
-                    raise DeepPickerError("the scheduler was lost; the same command continues") from error
+                    raise DeepPickerError("the scheduler was lost; repeat the command to continue") from error
                 outcome = TransientError(f"its worker was lost ({type(error).__name__})")
             future.release()
             submit()

@@ -120,7 +120,7 @@ class _Worker:
             self._process.join(1)
             code = self._process.exitcode
             self.stop()
-            return TransientError(f"the process that worked on it was ended ({_how(code)}); is there enough memory?")
+            return TransientError(f"its worker process was ended ({_how(code)}); is there enough memory?")
         if time.monotonic() > self.assignment.deadline:
             self.stop()
             return TransientError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deeppicker.runs.results import Row
 
-LOOKING, PICKING = "looking for the particle diameter", "picking"
+LOOKING, PICKING = "estimating the particle diameter", "picking"
 """The steps of a run that take time."""
 
 

@@ -53,7 +53,7 @@ class Feed:
                 break
             if there > said:
                 said = there
-                self._say(f"{there} of {needed} micrographs are there by which the diameter is estimated")
+                self._say(f"{there} of the {needed} micrographs for estimating the diameter have arrived")
         return [] if self._told_to_stop() else list(self._backlog)
 
     def batches(self, size: int) -> Iterator[list[MicrographEntry]]:
@@ -76,13 +76,13 @@ class Feed:
             if len(self._backlog) > before:
                 latest = now
             elif now - latest > self._idle:
-                self._say(f"nothing has arrived for {self._idle / 60:g} minutes, so this ends")
+                self._say(f"no new micrograph for {self._idle / 60:g} minutes; stopping")
                 return
             yield len(self._backlog)
 
     def _told_to_stop(self) -> bool:
         if self._stop_file.exists():
-            self._say(f"{self._stop_file} is there, so this ends")
+            self._say(f"found {self._stop_file}; stopping")
             self._stop.set()
             with suppress(OSError):  # else the next run would end at once
                 self._stop_file.unlink()

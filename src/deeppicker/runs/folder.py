@@ -130,7 +130,7 @@ class RunFolder:
             before, now = Path(row.micrograph), Path(name)
             if before.is_file() and now.is_file() and not before.samefile(now):
                 raise InputError(
-                    f"{self.folder} holds the picks of {row.micrograph}, which would be taken for those of {name}; "
+                    f"{self.folder} holds the picks of {row.micrograph}, which would be mistaken for those of {name}; "
                     "choose another --output"
                 )
 

@@ -103,7 +103,7 @@ def run_picking(
     refuse_twins(entries)
     mine = part(entries, config.shard)
     if config.overwrite and config.shard:
-        raise InputError("--overwrite would delete what other shards pick; remove the folder before the first one")
+        raise InputError("--overwrite would delete the picks of other shards; remove the folder before the first one")
     with open_session(Path(output), config, len(mine), listener) as session:
         model = load_model(config.subject.model)
         size = settle_diameter(session, model, entries)
@@ -135,7 +135,7 @@ def part(entries: Sequence[MicrographEntry], shard: str | None) -> list[Microgra
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     index, number = (int(text) for text in match.groups()) if match else (0, 0)
     if not 1 <= index <= number:
-        raise InputError(f"--shard {shard} is no part; give two numbers such as 3/16, from 1/16 to 16/16")
+        raise InputError(f"--shard {shard} is not a part; give two numbers such as 3/16, from 1/16 to 16/16")
     return list(entries[index - 1 :: number])
 
 

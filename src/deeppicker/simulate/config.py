@@ -9,26 +9,26 @@ from deeppicker.config.limits import positive, within
 from deeppicker.errors import InputError
 
 Range = tuple[float, float]
-"""Least and largest value of a uniform distribution."""
+"""Smallest and largest value of a uniform distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig:
-    """What the simulated micrographs of a particle look like; each parameter is drawn anew for each micrograph."""
+    """Parameters of simulated micrographs, drawn anew for each micrograph."""
 
     size: tuple[int, int] = (1024, 1024)
     """Width and height of a micrograph in pixels."""
 
     pixel_size: float | None = None
-    """Å; by default each micrograph gets one at which the particle is ``pixels_across`` large."""
+    """Å per pixel; default: drawn so that the particle is ``pixels_across`` large."""
 
     pixels_across: Range = (30.0, 70.0)
     """Diameter of the particle in pixels, where no pixel size is given. Published micrographs have more, but are binned
     to less than this before a network sees them."""
 
     binning: int = 1
-    """Micrographs are imaged with so many times smaller pixels and binned by this factor; 1 is faster and, after the
-    reduction that picking begins with, hardly different."""
+    """Binning factor of micrographs that are imaged with correspondingly smaller pixels; 1 is faster and hardly
+    different after the reduction at the start of picking."""
 
     voltage: float = 300.0
     """kV; 300, 200 or 120."""
@@ -43,10 +43,10 @@ class SimulateConfig:
     """µm, underfocus."""
 
     astigmatism: float = 0.08
-    """µm; largest difference of the two defoci."""
+    """µm; largest difference between the two defoci."""
 
     phase_plates: float = 0.1
-    """Fraction of the micrographs that are taken with a phase plate."""
+    """Fraction of the micrographs with a phase plate."""
 
     b_factor: Range = (30.0, 300.0)
     """Å²; envelope of motion and incoherence."""
@@ -65,10 +65,10 @@ class SimulateConfig:
     """Structured noise of the ice, in relation to that of pure water; drawn on a logarithmic scale."""
 
     spacing: Range = (0.55, 1.3)
-    """Least distance of two particles in diameters."""
+    """Smallest distance between particles, in diameters."""
 
     coverage: Range = (0.03, 0.7)
-    """Fraction of the area that particles take, if there is room; drawn on a logarithmic scale."""
+    """Fraction of the area covered by particles, if there is room; drawn on a logarithmic scale."""
 
     crowded: float = 0.3
     """Fraction of the micrographs in which particles touch and overlap: their least distance is from 0.45 to 0.8
@@ -91,7 +91,7 @@ class SimulateConfig:
     """Fraction of the micrographs in which the particle sits in a nanodisc or micelle."""
 
     contamination: float = 0.5
-    """Probability of each kind of contamination to be looked for in a micrograph; none at 0."""
+    """Probability of each kind of contamination in a micrograph; 0 for none."""
 
     empty: float = 0.14
     """Fraction of micrographs without any particle: empty ice, vacuum, nothing but carbon or crystals."""

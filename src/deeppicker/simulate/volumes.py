@@ -66,7 +66,7 @@ def read_structure(path: Path) -> Volume:
     """
     lower = path.name.lower()
     if not path.is_file():
-        raise InputError(f"{path} is not there; give a density map or an atomic model")
+        raise InputError(f"{path} does not exist; give a density map or an atomic model")
     name = path.name
     for extension in sorted(STRUCTURE_EXTENSIONS, key=len, reverse=True):
         if lower.endswith(extension):
@@ -159,7 +159,7 @@ def _read_map(path: Path) -> tuple[Float32[np.ndarray, "z y x"], float]:
             f"{path} cannot be read as a density map ({_gist(error)}); give an MRC or CCP4 file"
         ) from error
     if density.ndim != 3 or min(density.shape) < 3:
-        raise FormatError(f"{path} has shape {density.shape}, which is no volume; give a three-dimensional map")
+        raise FormatError(f"{path} has shape {density.shape}, which is not a volume; give a three-dimensional map")
     if not all(math.isfinite(size) and size > 0 for size in sizes) or max(sizes) > 1.01 * min(sizes):
         raise FormatError(
             f"{path} has voxel sizes {sizes} Å; write a positive one, the same along all axes, to its header"

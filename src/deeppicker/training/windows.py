@@ -77,7 +77,7 @@ def fill(examples: Examples, dataset: Dataset, config: ExampleConfig, base: Prep
         If the data set holds no particle, or no room for negatives.
     """
     if len(dataset) == 0:
-        raise InputError(f"{dataset.name} holds too few particles to learn from; two are the least")
+        raise InputError(f"{dataset.name} holds too few particles to learn from; at least two are needed")
     rng = np.random.default_rng(seed)
     number = len(examples) // 2
     examples.labels[:number], examples.labels[number:] = 1, 0

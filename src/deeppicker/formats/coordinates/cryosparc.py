@@ -193,7 +193,7 @@ def _load(path: Path) -> Shaped[np.ndarray, " n"]:
         raise FormatError(one_line(f"{path} is not a cryoSPARC file: needs a list of records; export it again"))
     body = memoryview(content)[stream.tell() :]
     if shape[0] < 0 or len(body) < shape[0] * dtype.itemsize:
-        raise FormatError(one_line(f"{path} is cut short: its {shape[0]:,} records are not all there; copy it again"))
+        raise FormatError(one_line(f"{path} is cut short: its {shape[0]:,} records are incomplete; copy it again"))
     records: Shaped[np.ndarray, " n"] = np.frombuffer(body, dtype, count=shape[0])
     return records
 
@@ -240,7 +240,7 @@ def _texts(path: Path, records: Shaped[np.ndarray, " n"], label: str) -> list[st
 def _numbers(path: Path, records: Shaped[np.ndarray, " n"], label: str, width: int) -> Float64[np.ndarray, "n width"]:
     column = _column(path, records, label)
     if column.dtype.kind not in "iuf" or column.size != len(records) * width:
-        raise FormatError(one_line(f"{path}: {label} does not hold {width} numbers a record; export it again"))
+        raise FormatError(one_line(f"{path}: {label} does not hold {width} numbers per record; export it again"))
     with np.errstate(all="ignore"):
         values = np.asarray(column, dtype=np.float64).reshape(len(records), width)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1)) if label != _SCORE else np.empty(0)

@@ -129,7 +129,9 @@ def write_picks(
         case "":
             _write_folder(path, picks, box_size, folder_format)
         case _:
-            raise InputError(one_line(f"{path} has an unknown extension; write {_SUPPORTED}, or a folder without any"))
+            raise InputError(
+                one_line(f"{path} has an unknown extension; write {_SUPPORTED}, or a folder (no extension)")
+            )
 
 
 def _read_file(path: Path, y_direction_known: bool) -> list[Picks]:
@@ -147,7 +149,7 @@ def _read_file(path: Path, y_direction_known: bool) -> list[Picks]:
     if kind == ".csv":
         return csv_table.read(path, y_direction_known=y_direction_known)
     if kind not in readers:
-        raise FormatError(one_line(f"{path} is no known coordinate file; supported are {_SUPPORTED}"))
+        raise FormatError(one_line(f"{path} is not a known coordinate file; supported are {_SUPPORTED}"))
     return readers[kind](path)
 
 

@@ -233,7 +233,7 @@ def _with_byte_order(path: Path, raw: bytes) -> tuple[Any, str]:
             if order != stamped:
                 problems.append("a machine stamp of the other byte order")
             if problems:
-                warnings.warn(one_line(f"{path} has {' and '.join(problems)}; read all the same"), stacklevel=5)
+                warnings.warn(one_line(f"{path} has {' and '.join(problems)}; read anyway"), stacklevel=5)
             return fields, order
     return None, stamped
 

@@ -49,13 +49,13 @@ def read(path: Path, microscope: Microscope = Microscope()) -> dict[str, Ctf]:
     if path.is_dir():
         texts = [file for file in files_in(path) if file.suffix == ".txt" and not file.stem.endswith("_avrot")]
         if not texts:
-            raise FormatError(one_line(f"{path} holds no CTFFIND4 texts (.txt); give them, or a STAR file"))
+            raise FormatError(one_line(f"{path} holds no CTFFIND4 text files (.txt); give these, or a STAR file"))
         return dict(_read_text(file) for file in texts)
     if path.suffix.lower() == ".txt":
         return dict([_read_text(path)])
     found = _read_star(path, microscope)
     if not found:
-        raise FormatError(one_line(f"{path} tells no defocus: needs {_NAME}, {_U} and {_V}; estimate it"))
+        raise FormatError(one_line(f"{path} holds no defocus: needs {_NAME}, {_U} and {_V}; estimate it"))
     return found
 
 
@@ -146,7 +146,7 @@ def _read_text(path: Path) -> tuple[str, Ctf]:
         voltage, aberration, amplitude = (float(item[1]) for item in told if item is not None)
     except (IndexError, ValueError) as error:
         raise FormatError(
-            one_line(f"{path} is not what CTFFIND4 writes ({error}); give its text of one micrograph, or a STAR file")
+            one_line(f"{path} is not CTFFIND4 output ({error}); give its text of one micrograph, or a STAR file")
         ) from error
     given = re.search(r"Input file: *(.+?) *;", text)
     stem = re.sub(r"_(ctffind[34]|diagnostic|ctf)$", "", path.stem)

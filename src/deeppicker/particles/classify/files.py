@@ -101,7 +101,7 @@ def check(folder: Path, overwrite: bool) -> None:
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (overwrite and (folder / "classes.csv").is_file())):
         raise InputError(
-            one_line(f"{folder} exists already; choose another --output, or set --overwrite if it holds classes")
+            one_line(f"{folder} already exists; choose another --output, or set --overwrite if it holds classes")
         )
 
 
