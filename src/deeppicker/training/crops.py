@@ -1,4 +1,4 @@
-"""Training images of the dense network: random crops of micrographs with maps of what is to be found in them."""
+"""Training images of the dense network: random crops of micrographs, with maps of their particles and contamination."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deeppicker.networks.base import SIZE_BIN_WIDTH, SIZE_BINS
 from deeppicker.networks.batches import CropBatch
 from deeppicker.training.plates import Plate
 
-_CONTEXT = 32  # working pixels around a crop that normalisation sees, and that are then cut off
+_CONTEXT = 32  # working pixels around a crop, for normalisation only, then cut off
 _COARSE = 8  # the map of sizes is that much coarser than the image
 _FINE = 2  # the map of centres
 _FAR = 1e6
@@ -47,11 +47,12 @@ def _crop(
     """Return a crop, its maps of centres, of presence and of junk, and its bin of size."""
     wide = rng.random() < config.wide
     spread = config.wide_factor if wide else 1 + config.size_jitter
-    ratio = spread ** rng.uniform(-1, 1)  # of the true diameter and the one that is assumed
+    ratio = spread ** rng.uniform(-1, 1)  # of the true to the assumed diameter
     scale = prepare.diameter_pixels * ratio / plate.diameter
     side = config.crop
     full = side + 2 * _CONTEXT
     middle = _middle(plate, 0.5 * side / scale, config, rng)
+    # Cut whole pixels of the plate, and scale them to the crop with a margin for filters: ``exact`` is the true scale.
     reach = math.ceil(full / scale)
     corner = np.rint(middle - 0.5 * reach).astype(np.int64)
     region = _mirrored(plate.image, corner, reach)
@@ -62,24 +63,26 @@ def _crop(
         image = coloured_noise(image, _NOISE_POWER * rng.uniform(), rng)
     image = _degrade(image, config, prepare, rng)
     image = flatten(image, prepare.background * prepare.window, prepare.clip)[_CONTEXT:-_CONTEXT, _CONTEXT:-_CONTEXT]
+    # Pixel centres lie at whole numbers, edges at halves: scale from the edge, hence 0.5 on both sides.
     centres = (plate.centres - corner + 0.5) * exact - 0.5 - _CONTEXT
     known = _known(plate, corner, exact, side)
     diameter = plate.diameter * exact
     fine = _centre_map(centres, side, config.target_sigma * diameter)
-    fine[~known[::_FINE, ::_FINE]] = np.nan
+    fine[~known[::_FINE, ::_FINE]] = np.nan  # the loss skips NaN
     doubtful = (plate.doubtful - corner + 0.5) * exact - 0.5 - _CONTEXT
     unsure = (_presence_map(doubtful, side, _FINE, 0.4 * diameter) == 1) & (fine < 0.1)
     fine[unsure] = np.nan
-    if wide:
+    if wide:  # the assumed diameter is too wrong for centres to be learnt
         fine[:] = np.nan
     coarse = _presence_map(centres, side, _COARSE, 0.5 * diameter)
     coarse[(_presence_map(doubtful, side, _COARSE, 0.7 * diameter) == 1) & (coarse == 0)] = np.nan
     coarse[~known[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]] = np.nan
     junk = _junk_map(plate, corner, exact, side)
+    # Random turn and mirror, the same for the image and its maps.
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
     parts = [np.rot90(part.T if mirror else part, turns) for part in (image, fine, coarse, junk)]
     image, fine, coarse, junk = (np.ascontiguousarray(part, dtype=np.float32) for part in parts)
-    if noise:
+    if noise:  # no particle is left, so all maps are empty
         fine[:], coarse[:], junk[:] = 0, 0, 0
         wide = False
     size = size_bin(math.log(diameter / prepare.diameter_pixels)) if wide else -1
@@ -122,8 +125,8 @@ def _resized(
 ) -> Float32[np.ndarray, "full full"]:
     """Return the region scaled to ``full`` pixels.
 
-    Where that enlarges it, the fine noise that a finer image would have had is added, with the strength of the finest
-    that there is: else the network would tell sizes by what is missing.
+    Enlarging adds the fine noise that a finer image would have had, as strong as the finest noise in the region.
+    Otherwise the network would tell sizes by the missing noise.
     """
     tensor = torch.from_numpy(region)[None, None]
     scaled = functional.interpolate(tensor, size=(full, full), mode="bicubic", antialias=True)
@@ -132,7 +135,7 @@ def _resized(
         noise = torch.from_numpy(rng.standard_normal((1, 1, full, full), dtype=np.float32))
         coarse = functional.interpolate(noise, size=region.shape, mode="bicubic", antialias=True)
         noise -= functional.interpolate(coarse, size=(full, full), mode="bicubic")
-        scaled += noise * (1.06 * float(finest.std()) * scale)  # 1.06: what the mean of nine pixels takes away
+        scaled += noise * (1.06 * float(finest.std()) * scale)  # 1.06 makes up for the mean of nine pixels
     result: Float32[np.ndarray, "full full"] = scaled[0, 0].numpy()
     return result
 

@@ -92,6 +92,7 @@ def classify(
     number = len(windows)
     last = max(1, round(_GROWING * config.iterations))
     for iteration in range(config.iterations):
+        # The resolution grows with the iterations, and so does the number of particles.
         part = min(1.0, iteration / last)
         chosen = coefficients(side, round(_FIRST_RINGS + part * (config.rings - _FIRST_RINGS)))
         most = _SAMPLE * config.classes if iteration < _SAMPLED * config.iterations else config.learn_from
@@ -101,6 +102,7 @@ def classify(
         averages, share, alignment, noise = step.run(spectra[rows], transfer, group[rows])
         fair = len(rows) / config.classes
         if iteration < config.iterations - _SETTLED:
+            # A class with more than its fair share gets a handicap, and a starved one is made anew.
             handicap = (handicap + _BALANCE * torch.log(share / fair + 0.1)).clamp(-_HANDICAP, _HANDICAP)
             averages = _renewed(averages, share, fair, generator)
         after(iteration + 1)
@@ -123,8 +125,9 @@ class _Step:
         self.noise, self.chosen, self.mask = noise, chosen, mask
         self.angles = torch.arange(config.rotations) * (360.0 / config.rotations)
         self.shifts = shift_grid(config.shift * self.side / BOX, config.shift_step * self.side / BOX)
+        # Log-prior of the shifts: a Gaussian about the picked centre.
         self.prior = -self.shifts.square().sum(dim=1) / (2 * (0.7 * config.shift * self.side / BOX + 0.5) ** 2)
-        self.scale = noise[chosen.ring].rsqrt()
+        self.scale = noise[chosen.ring].rsqrt()  # coefficients in units of the noise
         turned = torch.stack([rotate(averages, float(angle)) for angle in self.angles], dim=1)
         flat = torch.fft.rfft2(torch.fft.ifftshift(turned, dim=(-2, -1))).flatten(-2)[..., chosen.index]
         self.references = (flat * self.scale).reshape(-1, len(chosen.index))
@@ -141,6 +144,7 @@ class _Step:
         phases = torch.exp(
             2j * math.pi / self.side * (self.shifts[:, :1] * self.chosen.x + self.shifts[:, 1:] * self.chosen.y)
         ).to(torch.complex64)
+        # A complex product becomes a real one of twice the length, so one matrix product compares everything.
         references = torch.view_as_real(self.references).flatten(1)
         power = self.references.abs().square() @ transfer.square()[:, ring].T  # (classes * rotations, groups)
         total = torch.zeros_like(references)
@@ -151,6 +155,7 @@ class _Step:
             rows = slice(start, start + chunk)
             data = spectra[rows].flatten(1)[:, self.chosen.index] * self.scale * transfer[group[rows]][:, ring]
             shifted = torch.view_as_real(data[:, None] * phases).reshape(-1, references.shape[1])
+            # Log-likelihood: -|data - reference|², without |data|², which is the same for all references.
             scores = (shifted @ references.T).reshape(len(data), count, -1)
             scores.mul_(2).sub_(power[:, group[rows]].T[:, None]).mul_(self.temper)
             scores.add_(self.prior[:, None]).sub_(self.handicap)
@@ -159,6 +164,7 @@ class _Step:
             probability = torch.softmax(flat, dim=1)
             member[rows] = probability.reshape(len(data), count, self.classes, rotations).sum(dim=(1, 3))
             total += probability.reshape(-1, len(references)).T @ shifted
+        # A flat index counts rotations fastest, then classes, then shifts.
         label = best // rotations % self.classes
         alignment = Alignment(
             label,
@@ -177,9 +183,11 @@ class _Step:
         flat[:, self.chosen.index] = torch.view_as_complex(total.reshape(len(total), -1, 2)) / self.scale
         images = torch.fft.fftshift(torch.fft.irfft2(flat.reshape(-1, side, half), s=(side, side)), dim=(-2, -1))
         images = images.reshape(self.classes, len(self.angles), side, side)
+        # The sum of each rotation is turned back before all are added.
         summed = torch.stack([rotate(images[:, i], -float(a)) for i, a in enumerate(self.angles)]).sum(dim=0)
         seen = member.T @ transfer.square()[group]
         averages, explained = filtered(summed, seen, self.noise)
+        # The noise is the power that the averages do not explain, but at least 0.3 of all.
         whole = ring_means(spectra.abs().square().mean(dim=0), side)
         signal = (member @ explained * transfer.square()[group]).mean(dim=0)
         return averages * self.mask, torch.maximum(whole - signal, 0.3 * whole)
@@ -204,6 +212,7 @@ def filtered(
     spectrum = torch.fft.rfft2(torch.fft.ifftshift(summed, dim=(-2, -1)))
     spectrum = spectrum / (seen[:, rings] + 1e-3)
     power = ring_means(spectrum.abs().square(), side)
+    # Power of the signal over that of the noise in the average; a Wiener filter follows from it.
     excess = (power * seen / noise - _DOUBT).clamp_min(0)
     weight = excess / (excess + 1)
     weight[:, 0] = 1
