@@ -163,7 +163,7 @@ def files_of_run(folder: Path) -> dict[str, object]:
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or path.name == ".lock" or name.startswith("slurm/"):
             continue
-        if path.suffix == ".png":
+        if path.suffix in (".png", ".safetensors"):
             files[name] = path.read_bytes()
         elif path.parent.name == "records":
             files[name] = json.loads(path.read_text(encoding="utf-8")) | {"seconds": 0}

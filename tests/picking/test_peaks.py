@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit
 
 from deeppicker.core import Grid, Prepared, ScoreMap
-from deeppicker.picking.peaks import extreme_fraction, find_peaks, local_maxima, unusual, within_edge
+from deeppicker.picking.peaks import extreme_fraction, find_peaks, local_maxima, unusual
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 14)).filter(lambda shape: shape[0] != shape[1])
 tied = arrays(np.float32, shapes, elements=st.sampled_from([0.0, 1.0, 2.0, 3.0]))  # many equal neighbours
@@ -121,19 +121,6 @@ def test_peaks_lie_where_the_smoothed_map_peaks_and_score_what_the_network_gave_
     picks = find_peaks(ScoreMap(places, Grid()), ScoreMap(logits, Grid()), 50.0, 0.0)
     assert picks.positions.tolist() == [[10, 4]]
     assert picks.scores == pytest.approx(expit([2.0]))
-
-
-@given(st.floats(0, 20), st.integers(0, 1000))
-def test_within_the_edge_means_that_far_from_all_four_sides(distance, seed):
-    height, width = 40, 70
-    positions = np.random.default_rng(seed).uniform((-5, -5), (width + 5, height + 5), size=(50, 2))
-    expected = [min(x - 0, y - 0, width - 1 - x, height - 1 - y) >= distance for x, y in positions.tolist()]
-    assert within_edge(positions, (height, width), distance).tolist() == expected
-
-
-def test_a_position_exactly_at_the_edge_distance_is_kept():
-    positions = np.array([[5.0, 5.0], [24.0, 14.0], [4.9, 5.0], [24.0, 14.1]])
-    assert within_edge(positions, (20, 30), 5.0).tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("window", [8, 9])

@@ -14,7 +14,16 @@ from rich.table import Table
 from deeppicker.cli._shared.picking import telling
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import SettingsFile
-from deeppicker.config import ClusterConfig, DiameterConfig, PickConfig, RunConfig, SelectConfig, Subject, WorkConfig
+from deeppicker.config import (
+    ClusterConfig,
+    DiameterConfig,
+    LearnFirstConfig,
+    PickConfig,
+    RunConfig,
+    SelectConfig,
+    Subject,
+    WorkConfig,
+)
 from deeppicker.core import micrograph_key
 from deeppicker.formats.recorded import AUTOPICK
 
@@ -36,6 +45,7 @@ EVERYDAY = (
     "pixel_size",
     "model",
     "invert",
+    "learn",
     "threshold",
     "num_particles",
     "workers",
@@ -63,6 +73,7 @@ class Options:
 
     settings: SettingsFile = None
     subject: Subject = Subject()
+    learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -95,6 +106,7 @@ def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
 def _config(options: Options) -> RunConfig:
     return RunConfig(
         subject=options.subject,
+        learning=options.learning,
         select=options.select,
         work=options.work,
         cluster=options.cluster,

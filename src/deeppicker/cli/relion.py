@@ -10,7 +10,7 @@ from pathlib import Path
 from deeppicker.cli import pick
 from deeppicker.cli._shared.show import ShowConfig
 from deeppicker.cli._shared.types import SettingsFile
-from deeppicker.config import ClusterConfig, SelectConfig, Subject, WorkConfig
+from deeppicker.config import ClusterConfig, LearnFirstConfig, SelectConfig, Subject, WorkConfig
 from deeppicker.config.limits import within
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import make_folder
@@ -47,6 +47,7 @@ class Options:
 
     settings: SettingsFile = None
     subject: Subject = Subject()
+    learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -85,6 +86,7 @@ def _as_pick(options: Options) -> pick.Options:
         output=Path(options.o),
         overwrite=options.overwrite,
         subject=options.subject,
+        learning=options.learning,
         select=options.select,
         work=replace(options.work, workers=workers),
         cluster=options.cluster,

@@ -23,6 +23,7 @@ from deeppicker.config import (
     ArrivalConfig,
     ClusterConfig,
     DiameterConfig,
+    LearnFirstConfig,
     PickConfig,
     RunConfig,
     SelectConfig,
@@ -49,6 +50,7 @@ EVERYDAY = (
     "pixel_size",
     "model",
     "invert",
+    "learn",
     "threshold",
     "num_particles",
     "workers",
@@ -70,6 +72,7 @@ class Options:
     settings: SettingsFile = None
     arrivals: ArrivalConfig = ArrivalConfig()
     subject: Subject = Subject()
+    learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -97,6 +100,7 @@ def run(options: Options) -> int:
 def _config(options: Options) -> RunConfig:
     return RunConfig(
         subject=options.subject,
+        learning=options.learning,
         select=options.select,
         work=options.work,
         cluster=options.cluster,

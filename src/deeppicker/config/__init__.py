@@ -5,12 +5,14 @@ cryo-EM". A *box* is the square window that holds one particle; a *working pixel
 which is scaled so that one box spans ``PrepareConfig.window`` of them.
 """
 
+from deeppicker.config.learning import LearnFirstConfig, SelfTrainConfig
 from deeppicker.config.particles import (
     ClassifyConfig,
     CtfConfig,
     ExtractConfig,
 )
 from deeppicker.config.picking import (
+    CAUTION,
     DEFAULT_MODEL,
     LEAST_COVERAGE,
     STEPS,
@@ -41,6 +43,7 @@ from deeppicker.config.work import (
 )
 
 __all__ = [
+    "CAUTION",
     "DEFAULT_MODEL",
     "EPOCH_STEPS",
     "LEAST_COVERAGE",
@@ -55,12 +58,14 @@ __all__ = [
     "ExampleConfig",
     "ExtractConfig",
     "LearnConfig",
+    "LearnFirstConfig",
     "PeaksConfig",
     "PickConfig",
     "PrepareConfig",
     "RunConfig",
     "ScoreConfig",
     "SelectConfig",
+    "SelfTrainConfig",
     "Subject",
     "TrainConfig",
     "TrainSettings",

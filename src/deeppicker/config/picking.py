@@ -98,8 +98,8 @@ class PeaksConfig:
     0.05, and hardly a window on an ice crystal less than 0.4."""
 
     edge: float = 0.5
-    """Picks closer than this to the micrograph's edge are dropped, in particle diameters. Our choice: a particle cut by
-    the edge is useless."""
+    """Picks closer than this to the micrograph's edge, or to a blank border that motion correction left there, are
+    dropped, in particle diameters. Our choice: a particle cut by the edge is useless."""
 
     def __post_init__(self) -> None:
         within(self, peak_window=(0.01, 10), floor=(0, 1), edge=(0, 100))
@@ -156,6 +156,12 @@ class DiameterConfig:
             raise InputError(
                 f"--search {self.search[0]:g} {self.search[1]:g} is not a range of diameters; give the lower one first"
             )
+
+
+CAUTION = 0.6
+"""Part of the threshold of highest expected F1 that is taken. The scores of molecules that a network finds hard are too
+low, so the threshold that their scores ask for is too high: of 1, 0.8, 0.6, 0.5, 0.4 and 0.3 this loses least F1 on
+simulated micrographs that were held out of training (0.061 on average, and 1 loses 0.078; docs/decisions/0002)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from deeppicker.config.learning import LearnFirstConfig
 from deeppicker.config.limits import positive
 from deeppicker.config.picking import DEFAULT_MODEL, DiameterConfig, PickConfig, SelectConfig
 from deeppicker.config.work import ClusterConfig, WorkConfig
@@ -53,6 +54,7 @@ class RunConfig:
     """All settings of a run except its micrographs and its folder."""
 
     subject: Subject = Subject()
+    learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -17,6 +17,7 @@ from deeppicker.errors import FormatError
 
 RUN, DATASET = "run.json", "dataset.json"
 AUTOPICK, SUMMARY, STATUS = "autopick.star", "summary.csv", "status.json"
+LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
 PICKS_SUFFIX = "_autopick.star"
 PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
     f"{{}}{PICKS_SUFFIX}",

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, logit
 
+from deeppicker.config import CAUTION
+
 _LEAST = 1e-7  # closest that a score comes to 0 and 1 before its log-odds are taken
 _FLATTEST = 0.2  # least slope on the log-odds
 _FEW, _DOUBTFUL = 2.0, 0.1  # number and score of the candidates that the confidence starts from
@@ -21,7 +23,7 @@ class Calibration:
     the micrograph to hold particles at all, ``presence_slope·z + presence_offset``, times that of the candidate to be
     one of them, ``(slope + interaction·z)·x + offset + context·z``; both as log-odds. Where nothing in a micrograph
     convinces, weak candidates are noise; where much does, they are particles too. The network itself sees only a few
-    diameters around.
+    diameters around. ``caution`` is the part of the threshold of highest expected F1 that suits the scores.
     """
 
     slope: float = 1.0
@@ -30,6 +32,7 @@ class Calibration:
     interaction: float = 0.0
     presence_slope: float = 0.0
     presence_offset: float = 30.0  # certain
+    caution: float = CAUTION
 
     def __call__(self, scores: Float[np.ndarray, " n"], confidence: float) -> Float[np.ndarray, " n"]:
         """Return probabilities for the scores (0-1) of a network in a micrograph of some confidence."""

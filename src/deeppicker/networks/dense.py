@@ -139,11 +139,11 @@ class DenseNetwork(Network, TellsDiameter):
 
         2 is the finest step; of a coarser one, the value is that of the first block of 2 pixels in it.
         """
-        centres, sizes = self.forward(self._extended(image)[None])
+        centres, sizes = self.forward(self.extended(image)[None])
         every = step // self.stride
         return centres[0, ::every, ::every], sizes[0, 1]
 
-    def _extended(self, image: Float[torch.Tensor, "height width"]) -> Float[torch.Tensor, "rows columns"]:
+    def extended(self, image: Float[torch.Tensor, "height width"]) -> Float[torch.Tensor, "rows columns"]:
         """Return the image with zeros beyond its right and its lower edge, to multiples of ``multiple``."""
         height, width = image.shape
         return functional.pad(image, (0, -width % self.multiple, 0, -height % self.multiple))
@@ -166,7 +166,7 @@ class DenseNetwork(Network, TellsDiameter):
     ) -> tuple[Float[torch.Tensor, "rows columns"], Float[torch.Tensor, "bins rows columns"]]:
         """Return where particles are and no contamination, and how large; in half the time of all maps."""
         rows, columns = (side // self.coarse for side in image.shape)
-        coarse = self.size(self._encode(self._extended(image)[None])[-1])[0, :, :rows, :columns].double()
+        coarse = self.size(self._encode(self.extended(image)[None])[-1])[0, :, :rows, :columns].double()
         present = torch.sigmoid(coarse[0]) * (1 - torch.sigmoid(coarse[1]))
         return present, torch.log_softmax(coarse[2:], dim=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pkgutil
 from collections.abc import Mapping
@@ -73,6 +74,14 @@ def new_network(seed: int, kind: str = "paper", arguments: Mapping[str, Any] | N
 def _network_class(kind: str) -> type[Network]:
     found: type[Network] = pkgutil.resolve_name(NETWORKS[kind])
     return found
+
+
+def weights_digest(model: Model) -> str:
+    """Return a short checksum by which the weights of a model are recognised."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.network.state_dict().items()):
+        digest.update(name.encode() + weight.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def new_model(seed: int, kind: str = "paper") -> Model:

@@ -78,12 +78,6 @@ def local_maxima(values: Float32[np.ndarray, "height width"], radius: float, flo
     return candidates[survivors]
 
 
-def within_edge(positions: Float[np.ndarray, "n 2"], shape: tuple[int, int], distance: float) -> Bool[np.ndarray, " n"]:
-    """Return which positions are at least ``distance`` pixels inside an image of ``shape`` (height, width)."""
-    upper = np.array([shape[1] - 1, shape[0] - 1]) - distance
-    return np.asarray(((positions >= distance) & (positions <= upper)).all(axis=1))
-
-
 def extreme_fraction(
     prepared: Prepared, positions: Float[np.ndarray, "n 2"], window: int, sigmas: float
 ) -> Float[np.ndarray, " n"]:

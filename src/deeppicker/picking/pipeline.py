@@ -12,8 +12,9 @@ from deeppicker.config import PickConfig
 from deeppicker.core import Found, Micrograph, Picks, Prepared, ScoreMap
 from deeppicker.networks.calibration import confidence
 from deeppicker.networks.model import Model
+from deeppicker.picking.borders import find_borders
 from deeppicker.picking.clean import oversized, smooth
-from deeppicker.picking.peaks import extreme_fraction, find_peaks, unusual, within_edge
+from deeppicker.picking.peaks import extreme_fraction, find_peaks, unusual
 from deeppicker.picking.prepare import box_pixels, prepare
 from deeppicker.picking.score import score
 
@@ -60,7 +61,7 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     regions = oversized(places.logits, distance / places.grid.step, config.clean)
     margin = config.peaks.edge * diameter / micrograph.pixel_size
     tests = {
-        EDGE: ~within_edge(found.positions, micrograph.image.shape, margin),
+        EDGE: ~find_borders(micrograph.image).inside(found.positions, margin),
         JUNK: _under(contaminated, scores, found),
         REGION: _under(regions, scores, found),
     }

@@ -9,10 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-CAUTION = 0.6
-"""Part of the threshold of highest expected F1 that is taken. The scores of molecules that a network finds hard are too
-low, so the threshold that their scores ask for is too high: of 1, 0.8, 0.6, 0.5, 0.4 and 0.3 this loses least F1 on
-simulated micrographs that were held out of training (0.061 on average, and 1 loses 0.078; docs/decisions/0002)."""
+from deeppicker.config import CAUTION
 
 WORTHWHILE = 0.5
 """Least expected precision: where more of the picks would be wrong than right, the threshold is higher, so that of
@@ -23,19 +20,21 @@ LEAST, MOST = 0.15, 0.5
 al. 2014), so 0.5 at most. The lower limit keeps noise out of micrographs that hold little else."""
 
 
-def choose_threshold(scores: Float[np.ndarray, " n"]) -> float:
+def choose_threshold(scores: Float[np.ndarray, " n"], caution: float = CAUTION) -> float:
     """Return a threshold somewhat below that of the highest expected F1, within limits, at which picks are worthwhile.
 
     Parameters
     ----------
     scores : float array, (n,)
         Scores of all candidates of a data set, 0-1, those below any threshold too.
+    caution : float
+        That of the model's calibration: part of the threshold of highest expected F1 that is taken.
     """
     ordered = np.sort(scores)[::-1]
     if len(ordered) == 0:
         return MOST
     f1 = 2 * np.cumsum(ordered) / (np.arange(1, len(ordered) + 1) + ordered.sum())
-    chosen = float(np.clip(CAUTION * ordered[int(np.argmax(f1))], LEAST, MOST))
+    chosen = float(np.clip(caution * ordered[int(np.argmax(f1))], LEAST, MOST))
     means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)  # expected precision of the best 1, 2, ... candidates
     kept = int((ordered >= chosen).sum())
     if kept and means[kept - 1] < WORTHWHILE:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deeppicker.runs.results import Row
 
-LOOKING, PICKING = "estimating the particle diameter", "picking"
+LOOKING, LEARNING_STEP, PICKING = "estimating the particle diameter", "learning the data set", "picking"
 """The steps of a run that take time."""
 
 
@@ -60,6 +60,29 @@ class DiameterFound:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """The run learnt its micrographs before picking, or did not.
+
+    Parameters
+    ----------
+    summary : str
+        What was learnt, or why nothing was, in one line.
+    used : bool
+        Whether what was learnt is used.
+    before, after : int
+        Number of picks in the micrographs that were learnt from.
+    kept : float
+        Fraction of the picks before that are picks after.
+    """
+
+    summary: str
+    used: bool
+    before: int
+    after: int
+    kept: float
+
+
+@dataclass(frozen=True)
 class Picked:
     """A micrograph was picked, or failed."""
 
@@ -89,7 +112,7 @@ class Totals:
     micrographs_per_hour: float
 
 
-RunEvent = Message | Warned | Progressed | DiameterFound | Picked | ShardEnded | Totals
+RunEvent = Message | Warned | Progressed | DiameterFound | Learned | Picked | ShardEnded | Totals
 Listener = Callable[[RunEvent], None]
 
 

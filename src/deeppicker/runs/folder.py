@@ -33,7 +33,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from deeppicker.config import SelectConfig
+from deeppicker.config import CAUTION, SelectConfig
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
@@ -79,6 +79,7 @@ class RunFolder:
         self.results = Results(folder, f"DeepPicker {version('deeppicker')}, settings {digest}")
         self.results.make_folders()
         self._select = select
+        self._caution = float(self._settings.get("calibration", {}).get("caution", CAUTION))
         self._rows: dict[str, Row] = {}
         self._refreshed = time.monotonic()
         self.threshold = select.threshold  # None until it is chosen
@@ -207,8 +208,8 @@ class RunFolder:
         """Move candidates between picks and side files until they follow the present selection."""
         there = {name: self.results.read(name) for name in names}
         found = {name: candidates for name, (candidates, _) in there.items()}
-        self.threshold = threshold_of(found.values(), self._select)
-        for name, keep in select(found, self._select).items():
+        self.threshold = threshold_of(found.values(), self._select, self._caution)
+        for name, keep in select(found, self._select, self._caution).items():
             chosen, rest = found[name].where(keep), found[name].where(~keep)
             before = self._rows[micrograph_key(name)]
             row = replace(row_of(found[name], keep), seconds=before.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from deeppicker.config.limits import positive
 from deeppicker.core import Found, Micrograph, MicrographEntry
 from deeppicker.errors import DeepPickerError, OutputError
 from deeppicker.formats import read_micrograph
-from deeppicker.networks.model import Model
+from deeppicker.networks.model import Model, weights_digest
 from deeppicker.parallel.jobs import Mapper, with_retries
 from deeppicker.picking.diameter import Evidence, gather
 from deeppicker.picking.pipeline import find
@@ -76,13 +75,10 @@ class Picker:
 
     def settings(self) -> dict[str, Any]:
         """Return a description by which a run folder recognises picks made in the same way."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.model.network.state_dict().items()):
-            digest.update(name.encode() + weight.numpy().tobytes())
         return {
             "diameter": self.diameter,
             "pixel_size": self.source.pixel_size,
-            "weights": digest.hexdigest()[:16],
+            "weights": weights_digest(self.model),
             "calibration": asdict(self.model.calibration),
             "prepare": asdict(self.model.prepare),
             "invert": self.source.invert,

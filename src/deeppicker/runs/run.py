@@ -16,6 +16,7 @@ from deeppicker.networks.model import load_model
 from deeppicker.runs.diameter import settle_diameter
 from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
 from deeppicker.runs.folder import RunFolder
+from deeppicker.runs.learning import learn_first
 from deeppicker.runs.read_ahead import read_ahead
 from deeppicker.runs.results import Row
 from deeppicker.runs.session import Picking, open_session
@@ -107,6 +108,7 @@ def run_picking(
     with open_session(Path(output), config, len(mine), listener) as session:
         model = load_model(config.subject.model)
         size = settle_diameter(session, model, entries)
+        model = learn_first(session, model, size, entries)
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
         picking = session.begin(model, size.value, select)
         picking.folder.refuse_other_paths([entry.name for entry in entries])

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from deeppicker.config import SelectConfig
+from deeppicker.config import CAUTION, SelectConfig
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.picking.threshold import choose_threshold
 
 
-def select(found: Mapping[str, Picks], config: SelectConfig) -> dict[str, np.ndarray]:
+def select(found: Mapping[str, Picks], config: SelectConfig, caution: float = CAUTION) -> dict[str, np.ndarray]:
     """Return which candidates of each micrograph become picks.
 
     Candidates reach the threshold and, if a number of particles is set, are among that many best of all
     micrographs; of equal scores that of the micrograph first in the alphabet, then the earlier candidate is kept.
     """
-    threshold = threshold_of(found.values(), config)
+    threshold = threshold_of(found.values(), config, caution)
     keep = {name: picks.scores >= threshold for name, picks in found.items()}
     if config.num_particles is None or not keep:
         return keep
@@ -31,8 +31,8 @@ def select(found: Mapping[str, Picks], config: SelectConfig) -> dict[str, np.nda
     return dict(zip(names, np.split(reached & among, ends[:-1]), strict=True))
 
 
-def threshold_of(found: Iterable[Picks], config: SelectConfig) -> float:
-    """Return the threshold that is set, or that which suits all these candidates best."""
+def threshold_of(found: Iterable[Picks], config: SelectConfig, caution: float = CAUTION) -> float:
+    """Return the threshold that is set, or the one that suits all these candidates best; see `choose_threshold`."""
     if config.threshold is not None:
         return config.threshold
-    return choose_threshold(np.concatenate([np.zeros(0), *(picks.scores for picks in found)]))
+    return choose_threshold(np.concatenate([np.zeros(0), *(picks.scores for picks in found)]), caution)

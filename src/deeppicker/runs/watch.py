@@ -20,6 +20,7 @@ from deeppicker.parallel.processes import usable_cores
 from deeppicker.runs.diameter import micrographs_needed, settle_diameter
 from deeppicker.runs.events import Listener, Totals, ignore
 from deeppicker.runs.feed import Feed
+from deeppicker.runs.learning import learn_first
 from deeppicker.runs.results import Row
 from deeppicker.runs.session import Picking, open_session
 
@@ -90,6 +91,7 @@ def watch_picking(
         if not first:
             return None
         size = settle_diameter(session, model, first)
+        model = learn_first(session, model, size, first)
         return _Watching(session.begin(model, size.value, config.select), feed).run()
 
 

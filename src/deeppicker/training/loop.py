@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -117,13 +118,15 @@ def learning_rate(training: Training, steps: int) -> LambdaLR:
     settings, warm = training.settings, training.network.warm_up
     done, total = len(training.history) * steps, settings.epochs * steps
 
-    def factor(step: int) -> float:
-        rise = min(1.0, (step + 1) / warm) if warm else 1.0
-        return rise * 0.5 * (1 + math.cos(math.pi * step / total))
-
     for group in training.optimizer.param_groups:
         group["initial_lr"] = settings.learning_rate
-    return LambdaLR(training.optimizer, factor, last_epoch=done - 1)
+    return LambdaLR(training.optimizer, partial(warm_cosine, total=total, warm=warm), last_epoch=done - 1)
+
+
+def warm_cosine(step: int, total: int, warm: int) -> float:
+    """Return the learning rate over its peak at a step: a short rise, then down to zero along a half cosine."""
+    rise = min(1.0, (step + 1) / warm) if warm else 1.0
+    return rise * 0.5 * (1 + math.cos(math.pi * step / total))
 
 
 def _epoch(training: Training, shared: nn.Module, feed: Feed, schedule: LambdaLR) -> tuple[float, float]:

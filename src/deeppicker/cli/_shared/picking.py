@@ -14,6 +14,7 @@ from deeppicker.cli._shared.show import Show
 from deeppicker.runs.events import (
     PICKING,
     DiameterFound,
+    Learned,
     Message,
     Picked,
     Progressed,
@@ -46,6 +47,8 @@ class RunShow:
                 self._show.row(row)
             case DiameterFound():
                 _show_diameter(event, self._show)
+            case Learned():
+                _show_learned(event, self._show)
             case ShardEnded():
                 _show_shard(event, self._show)
             case Totals():
@@ -91,6 +94,17 @@ def _show_diameter(found: DiameterFound, show: Show) -> None:
         low=round(found.low, 1),
         high=round(found.high, 1),
         confidence=round(found.confidence, 3),
+    )
+
+
+def _show_learned(learned: Learned, show: Show) -> None:
+    show.say(
+        learned.summary,
+        "learning",
+        used=learned.used,
+        picks_before=learned.before,
+        picks_after=learned.after,
+        kept=round(learned.kept, 3),
     )
 
 

@@ -1,0 +1,203 @@
+"""The step of a run that learns its micrographs before they are picked; what it learnt stays in the run folder.
+
+``learning.json`` in the folder says what came of it, even if nothing was learnt. So a continued run, its shards and the
+micrographs that arrive later all use the same model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from deeppicker.config import SelfTrainConfig
+from deeppicker.core import Micrograph, MicrographEntry
+from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS
+from deeppicker.networks.model import Model, load_model, save_model, weights_digest
+from deeppicker.runs.diameter import Size
+from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Progressed
+from deeppicker.runs.pick_job import Source
+from deeppicker.runs.session import Session
+from deeppicker.training.self_train import Learnt, can_learn, learn_from_picks
+
+_STEPS = 100  # into which the progress is divided
+
+
+def learn_first(session: Session, model: Model, size: Size, entries: Sequence[MicrographEntry]) -> Model:
+    """Return the model with which a run picks: that which has learnt from its micrographs, or the one it starts with.
+
+    Parameters
+    ----------
+    session : Session
+        The run. Nothing is learnt if its settings say so, if its folder holds picks made without learning, or if the
+        model has learnt a data set already and no number of rounds is asked for.
+    model : Model
+        The model to start from.
+    size : Size
+        Particle diameter; where no particles are in sight, nothing is learnt.
+    entries : sequence of MicrographEntry
+        All micrographs that are there.
+    """
+    config = session.config.learning
+    if config.off or not size.seen or not can_learn(model):
+        return model
+    if config.learn == "auto" and (model.diameter is not None or "learnt" in model.info):
+        return model
+    make_folder(session.output)
+    with _alone(session):
+        start = {"start": weights_digest(model), "diameter": size.value, "method": asdict(config.method)}
+        if not session.config.overwrite:
+            known = _known(session.output, start, model)
+            if known is not None:
+                return known
+            if any(session.output.glob(PICKS.format("*"))):
+                return model
+        learnt = _learn(session, model, size.value, entries, config.method)
+        _keep(session.output, learnt, start)
+    session.listener(Learned(learnt.summary, learnt.refusal == "", learnt.before, learnt.after, learnt.kept))
+    return learnt.model
+
+
+@dataclass(frozen=True)
+class LearnJob:
+    """Learns some micrographs. May be sent to another process or machine that sees the same files.
+
+    Parameters
+    ----------
+    model : Model
+        The model to start from.
+    diameter : float
+        Å.
+    source : Source
+        How the micrographs are read.
+    method : SelfTrainConfig
+        Settings.
+    """
+
+    model: Model
+    diameter: float
+    source: Source
+    method: SelfTrainConfig
+
+    def __call__(
+        self, entries: tuple[MicrographEntry, ...], progress: Callable[[float], None] = lambda _: None
+    ) -> Learnt:
+        """Return what was learnt."""
+        micrographs = _Loaded(entries, self.source)
+        return learn_from_picks(self.model, micrographs, self.diameter, self.method, progress)
+
+
+class _Loaded(Sequence[Micrograph]):
+    """Micrographs that are read whenever they are asked for, so that one at a time is in memory."""
+
+    def __init__(self, entries: Sequence[MicrographEntry], source: Source) -> None:
+        self._entries, self._source = entries, source
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Micrograph: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Micrograph]: ...
+
+    def __getitem__(self, index: int | slice) -> Micrograph | Sequence[Micrograph]:
+        if isinstance(index, slice):
+            return _Loaded(self._entries[index], self._source)
+        return self._source.load(self._entries[index])
+
+
+def _learn(
+    session: Session, model: Model, diameter: float, entries: Sequence[MicrographEntry], method: SelfTrainConfig
+) -> Learnt:
+    """Learn from a sample of the micrographs, in this process or, where a cluster works, there."""
+    job = LearnJob(model, diameter, session.source, method)
+    sample = tuple(_readable(session.source, entries, method.micrographs))
+    if session.pool.local:
+        session.listener(Progressed(LEARNING_STEP, 0, _STEPS))
+        learnt = job(sample, lambda part: session.listener(Progressed(LEARNING_STEP, round(part * _STEPS), _STEPS)))
+        session.listener(Progressed(LEARNING_STEP, _STEPS, _STEPS))
+        return learnt
+    session.listener(Message("learning the data set"))
+    reachable = tuple(session.pool.reachable(sample))
+    for _, outcome in session.pool.mapper(job)([reachable]):
+        if isinstance(outcome, Learnt):
+            return outcome
+        raise outcome
+    raise AssertionError("a job that is given one item has one outcome")
+
+
+def _readable(source: Source, entries: Sequence[MicrographEntry], number: int) -> Iterator[MicrographEntry]:
+    """Yield micrographs that can be read, as many as asked for if there are so many, evenly spread over all."""
+    places = np.unique(np.linspace(0, len(entries) - 1, number).round().astype(int))
+    for place in places:
+        try:
+            source.load(entries[place])
+        except DeepPickerError:
+            continue
+        yield entries[place]
+
+
+def _known(folder: Path, start: dict[str, Any], model: Model) -> Model | None:
+    """Return the model that this run has used before, if it began in the same way.
+
+    Raises
+    ------
+    FormatError
+        If what was learnt cannot be read.
+    """
+    file = folder / LEARNING
+    if not file.is_file():
+        return None
+    try:
+        report = dict(json.loads(file.read_text(encoding="utf-8")))
+        same = all(report[key] == value for key, value in start.items())
+        refused = bool(report["refusal"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FormatError(f"{file} is damaged ({error}); remove it and the picks, or set --overwrite") from error
+    if not same:
+        return None
+    return model if refused else load_model(folder / LEARNT)
+
+
+def _keep(folder: Path, learnt: Learnt, start: dict[str, Any]) -> None:
+    """Write what was learnt, the report last."""
+    if learnt.refusal:
+        (folder / LEARNT).unlink(missing_ok=True)
+    else:
+        save_model(replace(learnt.model, info={**learnt.model.info, "learnt": start}), folder / LEARNT)
+    report = {
+        **start,
+        "refusal": learnt.refusal,
+        "picks_before": learnt.before,
+        "picks_after": learnt.after,
+        "kept": round(learnt.kept, 4),
+        "rounds": [asdict(item) for item in learnt.rounds],
+    }
+    atomic_write(folder / LEARNING, json.dumps(report, indent=1) + "\n")
+
+
+@contextmanager
+def _alone(session: Session) -> Iterator[None]:
+    """Let one process learn at a time, so that all shards use what the first one has learnt."""
+    lock = FileLock(session.output / ".learning.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        session.listener(Message("waiting for another command that learns this data set"))
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        pass  # a file system without locks; RunFolder warns of it
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,398 @@
+"""Learn the data set from the program's own picks, without labels: the paper's iteration, made safe (Section 2.1).
+
+Two networks, one for each half of the micrographs, learn from the better picks of their half as particles; lesser picks
+are taken for unknown, and places without any candidate for background. Each then judges the half that it has not seen,
+and its judgement makes the labels of the next round: no network confirms what it has learnt by heart. The result is the
+mean of both networks' weights after the last round in which the halves agree and the number of picks is plausible.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.spatial import cKDTree
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+
+from deeppicker.config import PeaksConfig, PickConfig, SelfTrainConfig
+from deeppicker.core import Micrograph, Picks
+from deeppicker.networks.calibration import Calibration, confidence
+from deeppicker.networks.dense import CENTRE_WEIGHT, JUNK_WEIGHT, SIZE_WEIGHT, DenseNetwork
+from deeppicker.networks.model import Model
+from deeppicker.picking.pipeline import find
+from deeppicker.picking.threshold import choose_threshold
+from deeppicker.training.loop import warm_cosine
+from deeppicker.training.prefetch import ahead
+from deeppicker.training.sheets import Crops, Sheet, draw_crops, load_sheet, target
+
+_ALL = PickConfig(peaks=PeaksConfig(floor=0.003))  # candidates that are looked at
+_RAW = Calibration()  # leaves the scores as the network gives them
+_WARM = 10  # steps in which the learning rate rises
+_GRADIENT_LIMIT = 3.0
+_WEIGHT_DECAY = 0.01
+_SLOPE, _OFFSET = 0.65, 1.0  # of the log-odds that a network which has learnt is right; see learnt_calibration
+_SETTLED = 1.0  # its scores are not too low any more, so the threshold that they ask for is taken as it is
+_SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
+_SAME = 0.3  # diameters; a pick this close to an earlier one is the same
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidates of a micrograph: with the scores that the network gave, and with calibrated ones."""
+
+    raw: Picks
+    picks: Picks
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is to be learnt in a micrograph: positions of particles, and of what may be particles or not."""
+
+    sure: Float[np.ndarray, "n 2"]
+    unknown: Float[np.ndarray, "m 2"]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round was taught and what came of it.
+
+    Parameters
+    ----------
+    sure, unknown : int
+        Number of picks that it learnt from, and of candidates that were left out of account.
+    picks : int
+        Number of picks that each network then makes of the half that it has not learnt from.
+    agreement : float
+        Fraction of the sure picks that are picked by the network of the other half.
+    """
+
+    sure: int
+    unknown: int
+    picks: int
+    agreement: float
+
+
+@dataclass(frozen=True)
+class State:
+    """How far learning has come after a round.
+
+    Parameters
+    ----------
+    model : Model
+        The mean of both networks.
+    found : sequence of Candidates
+        What each network finds in the micrographs that it has not learnt from, in their order.
+    round : Round
+        What was taught.
+    """
+
+    model: Model
+    found: Sequence[Candidates]
+    round: Round
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The outcome of self-training.
+
+    Parameters
+    ----------
+    model : Model
+        The model that has learnt, or else the one that it started from.
+    refusal : str
+        Why nothing was learnt; empty if something was.
+    before, after : int
+        Number of picks in the micrographs that were learnt from; after, by the network that has not learnt from them.
+    kept : float
+        Fraction of the picks before that are picks after.
+    rounds : tuple of Round
+        What happened in each, the last of which may have been discarded.
+    """
+
+    model: Model
+    refusal: str
+    before: int
+    after: int
+    kept: float = 1.0
+    rounds: tuple[Round, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for the user."""
+        if self.refusal:
+            return f"nothing was learnt from these micrographs: {self.refusal}"
+        return (
+            f"learnt from the best of {self.before:,} picks: they became {self.after:,}, {self.kept:.0%} of them stayed"
+        )
+
+
+def can_learn(model: Model) -> bool:
+    """Return whether a model can learn from its own picks: only one of the dense network can."""
+    return isinstance(model.network, DenseNetwork)
+
+
+def learn_from_picks(
+    model: Model,
+    micrographs: Sequence[Micrograph],
+    diameter: float,
+    config: SelfTrainConfig = SelfTrainConfig(),
+    progress: Callable[[float], None] = lambda _: None,
+    after_round: Callable[[State], None] = lambda _: None,
+) -> Learnt:
+    """Return a model that has learnt from its own picks in some micrographs, or why it has not.
+
+    The same micrographs in the same order give the same model.
+
+    Parameters
+    ----------
+    model : Model
+        Of the dense network.
+    micrographs : sequence of Micrograph
+        A sample of the data set; those at even and at odd places are the halves.
+    diameter : float
+        Of the particle, in Å.
+    config : SelfTrainConfig
+        Settings.
+    progress : callable
+        Told now and then which part, 0-1, is done.
+    after_round : callable
+        Told the state after each round, whether it is taken or not.
+    """
+    with _one_thread_each():
+        return _learn(model, micrographs, diameter, config, (progress, after_round))
+
+
+def _learn(
+    model: Model,
+    micrographs: Sequence[Micrograph],
+    diameter: float,
+    config: SelfTrainConfig,
+    tell: tuple[Callable[[float], None], Callable[[State], None]],
+) -> Learnt:
+    progress, after_round = tell
+    start = _find_all([model], micrographs, diameter)
+    before = _picked(start, model.calibration.caution)
+    number = sum(map(len, before))
+    refusal = _too_little(before, config)
+    if refusal:
+        return Learnt(model, refusal, number, number)
+    learnt, rounds, refusal = None, list[Round](), ""
+    for state in learn_rounds(model, micrographs, diameter, start, config, progress):
+        rounds.append(state.round)
+        after_round(state)
+        refusal = _unsafe(state.round, number, config)
+        if refusal:
+            break
+        learnt = state
+    if learnt is None:
+        return Learnt(model, refusal, number, number, rounds=tuple(rounds))
+    kept = _again(before, _picked(learnt.found), _radii(micrographs, diameter))
+    return Learnt(learnt.model, "", number, learnt.round.picks, kept, tuple(rounds))
+
+
+def learn_rounds(
+    model: Model,
+    micrographs: Sequence[Micrograph],
+    diameter: float,
+    found: Sequence[Candidates],
+    config: SelfTrainConfig = SelfTrainConfig(),
+    progress: Callable[[float], None] = lambda _: None,
+) -> Iterator[State]:
+    """Yield the state after each round, whether it helps or not; see `learn_from_picks`.
+
+    Parameters
+    ----------
+    found : sequence of Candidates
+        What the model finds in the micrographs, from which the labels of the first round are made.
+    """
+    sheets = [load_sheet(micrograph, model, diameter) for micrograph in micrographs]
+    judge = replace(model, calibration=learnt_calibration(model.calibration))
+    networks = _copied(model), _copied(model)
+    steps = itertools.count(1)
+
+    def tell() -> None:
+        progress(next(steps) / (2 * config.rounds * config.steps))
+
+    number = sum(map(len, _picked(found, model.calibration.caution)))
+    for index in range(config.rounds):
+        share, floor = (config.sure_later, config.unknown_later) if index else (config.sure, config.unknown)
+        labels = _labels(found, math.ceil(share * number), floor)
+        targets = [
+            target(sheet, label.sure, label.unknown, model.prepare.diameter_pixels)
+            for sheet, label in zip(sheets, labels, strict=True)
+        ]
+        lessons = [
+            (network, sheets[half::2], targets[half::2], (config.seed, index, half))
+            for half, network in enumerate(networks)
+        ]
+        list(ahead(lambda lesson: _train(*lesson, config, tell), lessons, _SIDE_BY_SIDE))
+        found = _find_all([replace(judge, network=network) for network in reversed(networks)], micrographs, diameter)
+        outcome = _round(labels, _picked(found), _radii(micrographs, diameter))
+        yield State(replace(judge, network=_mean(networks)), found, outcome)
+
+
+def learnt_calibration(start: Calibration) -> Calibration:
+    """Return the calibration of networks that have learnt from picks, given that of the network they started from.
+
+    All of them are taught 0 and 1 in the same way, in micrographs of the kind that they judge, so one line serves
+    all, and the average score of a micrograph says no more about each of its candidates. Whether there are particles
+    at all is judged as before.
+    """
+    return replace(start, slope=_SLOPE, offset=_OFFSET, context=0.0, interaction=0.0, caution=_SETTLED)
+
+
+def _radii(micrographs: Sequence[Micrograph], diameter: float) -> list[float]:
+    """Return in pixels of each micrograph how close two positions are of the same particle."""
+    return [_SAME * diameter / micrograph.pixel_size for micrograph in micrographs]
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let PyTorch use one thread for each of those that run side by side.
+
+    The steps are so small that more threads would mostly wait for each other; and so the result does not depend on the
+    number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _find_all(models: Sequence[Model], micrographs: Sequence[Micrograph], diameter: float) -> list[Candidates]:
+    """Return all candidates of the micrographs, which the models judge in turn."""
+
+    def look(place: int) -> Candidates:
+        return _find(models[place % len(models)], micrographs[place], diameter)
+
+    return list(ahead(look, range(len(micrographs)), _SIDE_BY_SIDE))
+
+
+def _find(model: Model, micrograph: Micrograph, diameter: float) -> Candidates:
+    """Return all candidates of a micrograph."""
+    found = find(micrograph, replace(model, calibration=_RAW), diameter, _ALL).candidates
+    scores = model.calibration(found.scores, confidence(found.scores))
+    return Candidates(found, replace(found, scores=scores))
+
+
+def _picked(found: Sequence[Candidates], caution: float = _SETTLED) -> list[Picks]:
+    """Return the picks: candidates above the threshold that is chosen for all of them."""
+    threshold = choose_threshold(np.concatenate([item.picks.scores for item in found]), caution)
+    return [item.picks.where(item.picks.scores >= threshold) for item in found]
+
+
+def _too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
+    """Return why these picks are not learnt from; empty if they are."""
+    halves = [sum(map(len, picks[half::2])) for half in (0, 1)]
+    if min(halves) < config.fewest:
+        return f"{sum(halves):,} picks in {len(picks):,} micrographs are too few"
+    scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
+    mean = float(scores[: math.ceil(config.sure * len(scores))].mean())
+    return f"the better picks score {mean:.2f} on average" if mean < config.convincing else ""
+
+
+def _unsafe(outcome: Round, before: int, config: SelfTrainConfig) -> str:
+    """Return why what was learnt in a round is not used; empty if it is."""
+    if outcome.agreement < config.agreement:
+        return f"the halves of the micrographs agree on {outcome.agreement:.0%} of the better picks only"
+    if not config.fewer * before <= outcome.picks <= config.more * before:
+        return f"{before:,} picks would become {outcome.picks:,}"
+    return ""
+
+
+def _round(labels: Sequence[Labels], picks: Sequence[Picks], radii: Sequence[float]) -> Round:
+    """Return the account of a round, given what the networks pick in micrographs that they have not learnt from."""
+    taught = [Picks.unscored("", label.sure) for label in labels]
+    sure, unknown = (sum(len(getattr(label, kind)) for label in labels) for kind in ("sure", "unknown"))
+    return Round(sure, unknown, sum(map(len, picks)), _again(taught, picks, radii))
+
+
+def _labels(found: Sequence[Candidates], number: int, unknown: float) -> list[Labels]:
+    """Return as labels so many of the best candidates of all micrographs as sure, and the others as unknown."""
+    scores = np.sort(np.concatenate([item.picks.scores for item in found]))[::-1]
+    cut = float(scores[min(number, len(scores)) - 1]) if number and len(scores) else math.inf
+    return [_divided(item.picks, cut, unknown) for item in found]
+
+
+def _divided(picks: Picks, cut: float, unknown: float) -> Labels:
+    good: Bool[np.ndarray, " n"] = picks.scores >= cut
+    return Labels(picks.positions[good], picks.positions[~good & (picks.scores >= unknown)])
+
+
+def _copied(model: Model) -> DenseNetwork:
+    network = copy.deepcopy(model.network)
+    assert isinstance(network, DenseNetwork)
+    return network
+
+
+def _train(
+    network: DenseNetwork,
+    sheets: Sequence[Sheet],
+    targets: Sequence[torch.Tensor],
+    seed: Sequence[int],
+    config: SelfTrainConfig,
+    after_step: Callable[[], None],
+) -> None:
+    """Train a network on its half for a round.
+
+    It stays in evaluation mode: the statistics of its normalisation are those with which it picks, and do not change.
+    """
+    rng = np.random.default_rng(seed)
+    weights = list(network.parameters())
+    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
+    schedule = LambdaLR(optimizer, partial(warm_cosine, total=config.steps, warm=_WARM))
+    for _ in range(config.steps):
+        loss = _loss(network, draw_crops(sheets, targets, config.crop, config.batch_size, rng))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(weights, _GRADIENT_LIMIT)
+        optimizer.step()
+        schedule.step()
+        after_step()
+    optimizer.zero_grad()
+
+
+def _loss(network: DenseNetwork, crops: Crops) -> torch.Tensor:
+    """Return the loss on centres, and what is lost where the coarse map differs from that at the start."""
+    centres, sizes = network(crops.images)
+    known = ~crops.centres.isnan()
+    each = functional.binary_cross_entropy_with_logits(centres, crops.centres.nan_to_num(0), reduction="none")
+    centre = (each * known).sum() / known.sum().clamp_min(1)
+    before = torch.sigmoid(crops.sizes[:, :2])
+    coarse = functional.binary_cross_entropy_with_logits(sizes[:, :2], before)
+    bins = -(torch.softmax(crops.sizes[:, 2:], dim=1) * torch.log_softmax(sizes[:, 2:], dim=1)).sum(dim=1).mean()
+    return CENTRE_WEIGHT * centre + JUNK_WEIGHT * coarse + SIZE_WEIGHT * bins
+
+
+def _mean(networks: Sequence[DenseNetwork]) -> DenseNetwork:
+    """Return the network whose weights are the means: as good as both together, and as fast as one."""
+    mean = copy.deepcopy(networks[0])
+    states = [network.state_dict() for network in networks]
+    mean.load_state_dict(
+        {
+            name: torch.stack([state[name] for state in states]).mean(dim=0) if value.is_floating_point() else value
+            for name, value in states[0].items()
+        }
+    )
+    assert isinstance(mean, DenseNetwork)
+    return mean
+
+
+def _again(earlier: Sequence[Picks], later: Sequence[Picks], radii: Sequence[float]) -> float:
+    """Return the fraction of earlier picks, over all micrographs, that have a later one close by."""
+    close = [
+        int((cKDTree(new.positions).query(old.positions)[0] <= radius).sum()) if len(new) and len(old) else 0
+        for old, new, radius in zip(earlier, later, radii, strict=True)
+    ]
+    return float(sum(close) / max(1, sum(map(len, earlier))))

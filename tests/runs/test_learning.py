@@ -1,0 +1,125 @@
+"""A run learns its micrographs before it picks them: once, with the same model for all that comes later."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import scenes
+from deeppicker import RunConfig, Subject, run_picking
+from deeppicker.config import LearnFirstConfig, SelfTrainConfig, WorkConfig
+from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.networks.model import load_model, weights_digest
+from deeppicker.runs.events import LEARNING_STEP, Learned, Progressed, RunEvent
+from scenes import DIAMETER, files_of_run, scene
+
+QUICK = SelfTrainConfig(rounds=1, steps=2, crop=96, fewest=5, more=10.0, fewer=0.1, agreement=0.1, convincing=0.1)
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Micrographs in the current folder, and a method that takes no time."""
+    for seed in range(4):
+        scenes.write_mrc(tmp_path / "in" / f"{seed}.mrc", scene(seed).micrograph.image)
+    monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: QUICK))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(learn: str = "auto", **more: object) -> RunConfig:
+    return RunConfig(
+        subject=Subject(diameter=DIAMETER),
+        learning=LearnFirstConfig(learn=learn),
+        work=WorkConfig(workers=0),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def learned(events: list[RunEvent]) -> list[Learned]:
+    return [event for event in events if isinstance(event, Learned)]
+
+
+def weights_of(folder: str) -> str:
+    return str(json.loads(Path(folder, "run.json").read_text(encoding="utf-8"))["weights"])
+
+
+def test_a_run_picks_with_what_it_has_learnt_and_keeps_it():
+    events: list[RunEvent] = []
+    run_picking(["in"], "out", settings(), events.append)
+    (told,) = learned(events)
+    assert told.used
+    steps = [event.done for event in events if isinstance(event, Progressed) and event.step == LEARNING_STEP]
+    assert steps[0] == 0
+    assert steps[-1] == 100
+    assert steps == sorted(steps)
+    assert weights_of("out") == weights_digest(load_model("out/learnt.safetensors")) != weights_digest(load_model())
+
+
+def test_a_run_that_goes_on_uses_what_it_has_learnt_before():
+    run_picking(["in/0.mrc", "in/1.mrc", "in/2.mrc"], "out", settings())
+    events: list[RunEvent] = []
+    result = run_picking(["in"], "out", settings(), events.append)
+    assert (len(result.good), result.before) == (4, 3)
+    assert not learned(events)
+
+
+def test_the_same_micrographs_give_the_same_picks():
+    run_picking(["in"], "one", settings())
+    run_picking(["in"], "two", settings())
+    assert files_of_run(Path("one")) == files_of_run(Path("two"))
+
+
+def test_shards_share_what_the_first_of_them_has_learnt():
+    run_picking(["in"], "whole", settings())
+    for shard in ("1/2", "2/2"):
+        run_picking(["in"], "parts", settings(shard=shard))
+    assert files_of_run(Path("parts")) == files_of_run(Path("whole"))
+
+
+def test_without_learning_the_model_stays():
+    run_picking(["in"], "out", settings("off"))
+    assert weights_of("out") == weights_digest(load_model())
+    assert not Path("out/learning.json").exists()
+
+
+def test_picks_made_without_learning_are_completed_without_it():
+    run_picking(["in/0.mrc", "in/1.mrc", "in/2.mrc"], "out", settings("off"))
+    assert len(run_picking(["in"], "out", settings()).good) == 4
+    assert weights_of("out") == weights_digest(load_model())
+
+
+def test_what_was_learnt_serves_another_data_set_as_it_is():
+    run_picking(["in"], "first", settings())
+    config = settings()
+    subject = replace(config.subject, model="first/learnt.safetensors")
+    run_picking(["in"], "second", replace(config, subject=subject))
+    assert weights_of("second") == weights_of("first")
+    assert not Path("second/learning.json").exists()
+
+
+def test_a_run_of_few_picks_says_that_it_learns_nothing_and_remembers_it(monkeypatch: pytest.MonkeyPatch):
+    strict = replace(QUICK, fewest=10_000)
+    monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: strict))
+    events: list[RunEvent] = []
+    run_picking(["in/0.mrc", "in/1.mrc"], "out", settings(), events.append)
+    (told,) = learned(events)
+    assert not told.used
+    assert "too few" in told.summary
+    again: list[RunEvent] = []
+    run_picking(["in"], "out", settings(), again.append)
+    assert not learned(again)
+    assert weights_of("out") == weights_digest(load_model())
+
+
+def test_a_damaged_report_is_refused_in_one_line():
+    run_picking(["in"], "out", settings())
+    Path("out/learning.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DeepPickerError, match=r"learning\.json is damaged"):
+        run_picking(["in"], "out", settings())
+
+
+@pytest.mark.parametrize("word", ["on", "-1", "1.5", ""])
+def test_other_words_for_learning_are_refused(word: str):
+    with pytest.raises(InputError, match="choose auto, off or a number"):
+        LearnFirstConfig(learn=word)

@@ -1,0 +1,189 @@
+"""Self-training: labels from one's own picks, what is learnt from them, and when nothing is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+import scenes
+from deeppicker.config import SelfTrainConfig
+from deeppicker.core import Micrograph, Picks
+from deeppicker.evaluation.matching import match
+from deeppicker.networks.model import Model, load_model
+from deeppicker.picking.pipeline import pick_micrograph
+from deeppicker.picking.prepare import prepare_image
+from deeppicker.training import self_train as selftrain
+from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
+from deeppicker.training.sheets import Sheet, draw_crops, load_sheet, target
+from scenes import BOX, DIAMETER
+
+QUICK = SelfTrainConfig(rounds=1, steps=2, crop=96, fewest=5)
+
+
+@cache
+def general() -> Model:
+    return load_model("general")
+
+
+def micrographs(number: int = 4) -> list[Micrograph]:
+    return [scenes.scene(seed).micrograph for seed in range(number)]
+
+
+def weights(model: Model) -> torch.Tensor:
+    return torch.cat([value.double().flatten() for value in model.network.state_dict().values()])
+
+
+def sheet(seed: int = 0) -> Sheet:
+    return load_sheet(scenes.scene(seed).micrograph, general(), DIAMETER)
+
+
+def picks(scores: Sequence[float]) -> Candidates:
+    found = Picks("m.mrc", np.arange(2.0 * len(scores)).reshape(-1, 2), np.array(scores, dtype=float))
+    return Candidates(found, found)
+
+
+def test_a_sheet_shows_what_picking_sees():
+    micrograph = scenes.scene(0).micrograph
+    image, grid = prepare_image(micrograph, DIAMETER, general().prepare)
+    shown = load_sheet(micrograph, general(), DIAMETER)
+    assert shown.grid == grid
+    assert np.array_equal(shown.image[: image.shape[0], : image.shape[1]].numpy(), image)
+    assert all(side % 16 == 0 for side in shown.image.shape)
+
+
+def test_sure_places_are_peaks_and_unknown_ones_are_left_out():
+    one = sheet()
+    points = one.grid.positions(np.array([[60.5, 40.5], [100.5, 80.5]]))
+    drawn = target(one, points[:1], points[1:], 24.0)
+    assert drawn[20, 30] == 1  # row, column at half the resolution
+    assert drawn[40, 50].isnan()
+    assert int(drawn.isnan().sum()) == pytest.approx(np.pi * (0.4 * 24 / 2) ** 2, rel=0.1)
+    assert drawn[60, 20] == 0
+
+
+def test_a_sure_place_next_to_an_unknown_one_stays():
+    one = sheet()
+    points = one.grid.positions(np.array([[60.5, 40.5], [64.5, 40.5]]))
+    drawn = target(one, points[:1], points[1:], 24.0)
+    assert drawn[20, 30] == 1
+    assert drawn[20, 34].isnan()
+
+
+def test_crops_are_turned_with_their_maps():
+    one = sheet()
+    rows, columns = torch.meshgrid(*(torch.arange(float(side)) for side in one.image.shape), indexing="ij")
+    places = columns + 1000 * rows
+    counted = Sheet(places, one.grid, places[None, ::8, ::8])
+    crops = draw_crops([counted], [places[::2, ::2]], 96, 16, np.random.default_rng(0))
+    assert crops.images.shape == (16, 96, 96)
+    for image, centres, sizes in zip(crops.images, crops.centres, crops.sizes, strict=True):
+        for part, step in ((centres, 2), (sizes[0], 8)):
+            blocks = image.unfold(0, step, step).unfold(1, step, step)
+            assert torch.equal(blocks.amin(dim=(2, 3)), part)
+    assert len({float(image[0, 0]) for image in crops.images}) > 8
+
+
+def test_the_best_candidates_of_all_micrographs_are_sure_and_the_others_unknown():
+    found = [picks([0.9, 0.8, 0.7, 0.3, 0.02]), picks([0.95, 0.6, 0.005])]
+    labels = _labels(found, 3, 0.01)
+    assert [len(label.sure) for label in labels] == [2, 1]
+    assert [len(label.unknown) for label in labels] == [3, 1]
+
+
+@pytest.mark.parametrize(("number", "sure"), [(0, 0), (1, 1), (2, 2), (9, 2)])
+def test_there_are_at_most_as_many_sure_places_as_candidates(number: int, sure: int):
+    (label,) = _labels([picks([0.02, 0.01])], number, 0.005)
+    assert (len(label.sure), len(label.unknown)) == (sure, 2 - sure)
+
+
+def test_learning_changes_the_network_only():
+    result = learn_from_picks(general(), micrographs(), DIAMETER, QUICK)
+    assert not result.refusal
+    assert result.model.prepare == general().prepare
+    assert not torch.equal(weights(result.model), weights(general()))
+    assert f"{result.before:,} picks: they became {result.after:,}" in result.summary
+    (only,) = result.rounds
+    assert 0 < only.sure <= 0.6 * result.before
+    assert only.agreement > 0.8
+
+
+def test_the_same_micrographs_and_seed_give_the_same_model():
+    first, second, other = (
+        learn_from_picks(general(), micrographs(), DIAMETER, config)
+        for config in (QUICK, QUICK, replace(QUICK, seed=1))
+    )
+    assert torch.equal(weights(first.model), weights(second.model))
+    assert not torch.equal(weights(first.model), weights(other.model))
+
+
+def test_the_model_that_learning_starts_from_stays_as_it_is():
+    before = weights(general()).clone()
+    learn_from_picks(general(), micrographs(), DIAMETER, QUICK)
+    assert torch.equal(weights(general()), before)
+    assert not any(weight.grad is not None for weight in general().network.parameters())
+
+
+def test_progress_runs_from_nothing_to_all():
+    parts: list[float] = []
+    config = replace(QUICK, rounds=2)
+    assert not learn_from_picks(general(), micrographs(), DIAMETER, config, parts.append).refusal
+    assert parts == pytest.approx(np.arange(1, 9) / 8)
+
+
+def test_nothing_is_learnt_from_noise():
+    rng = np.random.default_rng(0)
+    noise = [Micrograph(f"{i}.mrc", rng.normal(size=(230, 310)).astype(np.float32), 3.0) for i in range(4)]
+    result = learn_from_picks(general(), noise, DIAMETER, QUICK)
+    assert result.model is general()
+    assert "too few" in result.refusal
+    assert result.summary.startswith("nothing was learnt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"fewest": 1000}, "too few"),
+        ({"convincing": 1.0}, "score"),
+        ({"agreement": 1.0, "steps": 1}, "agree"),
+        ({"agreement": 0.0, "steps": 1, "fewer": 1.0, "more": 1.0}, "would become"),
+    ],
+)
+def test_the_old_model_stays_where_learning_is_not_safe(setting: dict[str, float], reason: str):
+    config = replace(QUICK, **{"learning_rate": 0.5, **setting})
+    result: Learnt = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    assert result.model is general()
+    assert reason in result.refusal
+    assert result.after == result.before
+
+
+def test_a_later_round_that_is_not_safe_is_discarded(monkeypatch: pytest.MonkeyPatch):
+    verdicts = iter(["", "too many"])
+    monkeypatch.setattr(selftrain, "_unsafe", lambda *_: next(verdicts))
+    told: list[selftrain.State] = []
+    config = replace(QUICK, rounds=2)
+    both = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=told.append)
+    monkeypatch.setattr(selftrain, "_unsafe", lambda *_: "")
+    first = learn_from_picks(general(), micrographs(), DIAMETER, QUICK)
+    assert tuple(state.round for state in told) == both.rounds
+    assert len(told) == 2
+    assert not both.refusal
+    assert torch.equal(weights(both.model), weights(first.model))
+
+
+@pytest.mark.slow
+def test_false_picks_go_away_and_right_ones_stay():
+    shown = [scenes.scene(seed, number=22, faintest=0.45) for seed in range(6)]
+    result = learn_from_picks(general(), [one.micrograph for one in shown], DIAMETER, replace(QUICK, steps=20))
+    assert not result.refusal
+    held = scenes.scene(50, number=22, faintest=0.45)
+    right = [_right(model, held) for model in (general(), result.model)]
+    assert right[1] >= right[0]
+
+
+def _right(model: Model, scene: scenes.Scene) -> float:
+    """Return how many of the best picks, as many as there are particles, are particles."""
+    found = pick_micrograph(scene.micrograph, model, DIAMETER).positions[: len(scene.positions)]
+    return len(match(found, scene.positions, 0.2 * BOX)[0])
