@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo test lint release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-speed model clean
+.PHONY: help demo test lint release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
@@ -18,6 +18,7 @@ help:
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-adaptation  what iteration and a few manual picks gain (after benchmark-accuracy)"
+	@echo "make benchmark-learning  learning before picking, every round on every data set (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
 	@echo "make model               simulate and train the shipped models again (needs DEEPPICKER_DATA)"
 	@echo "make clean               remove what these commands made"
@@ -66,6 +67,9 @@ benchmark-growth: $(READY)
 
 benchmark-adaptation: $(READY)
 	$(BIN)/python benchmarks/adaptation.py
+
+benchmark-learning: $(READY)
+	$(BIN)/python benchmarks/learning.py
 
 benchmark-speed: $(READY)
 	$(BIN)/python benchmarks/speed.py

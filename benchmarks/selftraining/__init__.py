@@ -1,0 +1,1 @@
+"""Self-training, measured: simulated data sets of many kinds, and every round on every set."""

@@ -1,0 +1,207 @@
+"""Simulated data sets on which self-training is measured: each has one particle and one microscope.
+
+Unlike the micrographs for training, those of a set share contrast, dose, ice and pixel size, as those of a collection
+do. The particles are structures and invented shapes, most of which no model has been trained on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from deeppicker.simulate import contamination
+from deeppicker.simulate.config import SimulateConfig
+from deeppicker.simulate.contamination import Specimen
+from deeppicker.simulate.dataset import Plan, make
+from deeppicker.simulate.shapes import SHAPES
+from deeppicker.simulate.volumes import Volume, read_structure
+
+MICROGRAPHS = 5
+SEED = 11
+_PROTEIN = 2.5  # V, as in the simulation
+_SHARED: Mapping[str, Any] = {
+    "size": (640, 640),
+    "pixels_across": (30.0, 30.0),
+    "defocus": (1.0, 2.6),
+    "dose": (40.0, 40.0),
+    "b_factor": (100.0, 100.0),
+    "amplitude_contrast": (0.1, 0.1),
+    "contrast": (0.5, 0.5),
+    "solvent": (1.0, 1.0),
+    "ice": (400.0, 600.0),
+    "coverage": (0.25, 0.3),
+    "spacing": (0.9, 0.9),
+    "phase_plates": 0.0,
+    "crowded": 0.0,
+    "clustered": 0.0,
+    "preferred": 0.0,
+    "mixed": 0.0,
+    "membranes": 0.0,
+    "contamination": 0.0,
+    "empty": 0.0,
+    "processed": 0.0,
+}
+_CROWDED = {"size": (800, 800), "pixels_across": (26.0, 26.0), "coverage": (0.7, 0.8), "spacing": (0.62, 0.62)}
+_SPARSE = {"coverage": (0.02, 0.03)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One data set.
+
+    Parameters
+    ----------
+    name : str
+        Says what is special about it.
+    particle : str
+        A structure of the development data, or ``kind diameter`` of an invented shape.
+    settings : mapping
+        Fields of `SimulateConfig` that differ from the shared ones.
+    contaminants : sequence of str
+        What every micrograph holds besides particles; names of `contamination.KINDS` and of `OWN`.
+    second : str
+        A second species.
+    """
+
+    name: str
+    particle: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    contaminants: tuple[str, ...] = ()
+    second: str = ""
+
+
+def faint(contrast: float, **settings: Any) -> dict[str, Any]:
+    """Return the settings of a set whose particles have so much contrast."""
+    return {"contrast": (contrast, contrast), **settings}
+
+
+RECIPES = (
+    Recipe("crowded-asymmetric", "5gjv", faint(0.3, **_CROWDED)),
+    Recipe("crowded-asymmetric-2", "3iyd", faint(0.4, **_CROWDED)),
+    Recipe("crowded-membrane", "5vai", faint(0.4, membranes=1.0, **_CROWDED)),
+    Recipe("crowded-touching", "1u6g", faint(0.45, **{**_CROWDED, "spacing": (0.5, 0.5)})),
+    Recipe("crowded-domains", "domains 150", faint(0.35, **_CROWDED)),
+    Recipe("crowded-rings", "ring 140", faint(0.35, **_CROWDED)),
+    Recipe("crowded-noisy", "gapa", faint(0.6, solvent=(3.0, 3.0), **_CROWDED)),
+    Recipe("hollow-debris", "shell 380", faint(0.25, coverage=(0.2, 0.25)), ("dark",)),
+    Recipe("hollow-debris-2", "1ihm", faint(0.2, coverage=(0.15, 0.2)), ("dark", "debris")),
+    Recipe("striped-debris", "barrel 360", faint(0.25, coverage=(0.2, 0.25)), ("dark",)),
+    Recipe("striped-bits", "barrel 300", faint(0.3, coverage=(0.15, 0.2)), ("bits",)),
+    Recipe("rings-debris", "3cf3", faint(0.4), ("dark", "bits")),
+    Recipe("ring-ethane", "ring 200", faint(0.4), ("ethane", "bits")),
+    Recipe("shell-gold", "shell 120", faint(0.35), ("gold",)),
+    Recipe("compact", "2uv8", faint(0.3)),
+    Recipe("compact-strong", "6rd4", faint(0.9)),
+    Recipe("compact-debris", "8tux", faint(0.3), ("dark",)),
+    Recipe("compact-bits", "4cr2", faint(0.4), ("bits",)),
+    Recipe("compact-carbon", "5suq", faint(0.4), ("carbon",)),
+    Recipe("compact-crystals", "2onk", faint(0.4), ("crystals",)),
+    Recipe("compact-aggregates", "3d2f", faint(0.5), ("aggregates",)),
+    Recipe("compact-filaments", "7n4y", faint(0.4), ("filaments", "bits")),
+    Recipe("clustered", "2cg9", faint(0.5, clustered=1.0)),
+    Recipe("preferred", "4v94", faint(0.3, preferred=1.0)),
+    Recipe("preferred-rods", "rod 300", faint(0.4, preferred=1.0)),
+    Recipe("elongated", "3jbh", faint(0.5)),
+    Recipe("elongated-2", "6utj", faint(0.35), ("bits",)),
+    Recipe("filament-like", "1w5b_8mer", faint(0.5, coverage=(0.12, 0.15))),
+    Recipe("rods", "rod 180", faint(0.5)),
+    Recipe("rods-debris", "rod 250", faint(0.5), ("dark",)),
+    Recipe("discs", "disc 160", faint(0.4)),
+    Recipe("discs-thin", "disc 300", faint(0.4), ("bits",)),
+    Recipe("small", "1s3x", faint(0.9, coverage=(0.15, 0.2))),
+    Recipe("small-crowded", "3qm1", faint(1.0, **_CROWDED)),
+    Recipe("small-bits", "barrel 75", faint(0.9), ("bits",)),
+    Recipe("small-faint", "gapa", faint(0.45, coverage=(0.2, 0.2))),
+    Recipe("two-species", "3j9i", faint(0.4, mixed=1.0), (), "2onk"),
+    Recipe("two-species-shapes", "domains 170", faint(0.4, mixed=1.0), (), "ring 150"),
+    Recipe("sparse", "6rd4", faint(0.4, **_SPARSE)),
+    Recipe("sparse-debris", "5gjv", faint(0.45, **_SPARSE), ("bits",)),
+    Recipe("sparse-dark", "shell 200", faint(0.3, **_SPARSE), ("dark",)),
+    Recipe("sparse-crystals", "4cr2", faint(0.4, **_SPARSE), ("crystals",)),
+    Recipe("very-faint", "8tux", faint(0.1, coverage=(0.3, 0.35))),
+    Recipe("filtered", "4yvs", faint(0.4, processed=1.0)),
+    Recipe("filtered-crowded", "domains 200", faint(0.4, processed=1.0, **_CROWDED)),
+    Recipe("phase-plate", "5suq", faint(0.4, phase_plates=1.0)),
+    Recipe("varied", "3d2f", {"contrast": (0.25, 0.9), "solvent": (0.5, 3.0), "ice": (200.0, 1200.0)}),
+    Recipe("some-empty", "6utj", faint(0.4, empty=0.5)),
+    Recipe("empty-ice", "5suq", {"empty": 1.0}),
+    Recipe("empty-bits", "3d2f", {"empty": 1.0}, ("bits",)),
+    Recipe("empty-dark", "shell 200", {"empty": 1.0}, ("dark",)),
+    Recipe("empty-carbon", "8tux", {"empty": 1.0}, ("film",)),
+    Recipe("empty-crystalline", "2onk", {"empty": 1.0}, ("crystalline",)),
+    Recipe("empty-crystals", "5vai", {"empty": 1.0}, ("crystals", "ethane")),
+)
+"""All sets; those whose name begins with ``empty`` hold no particle."""
+
+
+def dark(specimen: Specimen, rng: np.random.Generator) -> None:
+    """Draw dark compact blobs, smaller than the particle, much the same in all micrographs of a set."""
+    _blobs(specimen, rng, size=(0.2, 0.55), contrast=1.6, share=0.05)
+
+
+def bits(specimen: Specimen, rng: np.random.Generator) -> None:
+    """Draw bits of about the contrast of a particle, somewhat smaller than it."""
+    _blobs(specimen, rng, size=(0.25, 0.65), contrast=0.5, share=0.1)
+
+
+def _blobs(
+    specimen: Specimen, rng: np.random.Generator, size: tuple[float, float], contrast: float, share: float
+) -> None:
+    """Draw so many blobs per squared diameter of the area; they are junk, and particles keep away from them."""
+    height, width = specimen.shape
+    diameter = specimen.diameter / specimen.pixel_size
+    for _ in range(int(share * height * width / diameter**2)):
+        radius = 0.5 * diameter * rng.uniform(*size)
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        part, profile, distance = contamination._lump(specimen, rng, x, y, radius, 0.15)
+        if distance.size:
+            strength = _PROTEIN * contrast * rng.uniform(0.7, 1.3)
+            specimen.potential[part] += strength * profile * specimen.pixel_size
+            specimen.junk[part] |= distance < 0.9
+
+
+OWN = {"dark": dark, "bits": bits, "film": contamination.whole_film, "crystalline": contamination.crystalline}
+
+
+def volume(particle: str, maps: Path) -> Volume:
+    """Return a structure, or an invented shape of a kind and a diameter."""
+    kind, _, diameter = particle.partition(" ")
+    if not diameter:
+        return read_structure(maps / f"{particle}.mrc.gz")
+    rng = np.random.default_rng([SEED, zlib.crc32(particle.encode())])
+    with mock.patch.dict(SHAPES, {kind: SHAPES[kind]}, clear=True):
+        from deeppicker.simulate.shapes import invent
+
+        return replace(invent(rng, float(diameter)), name=particle.replace(" ", "_"))
+
+
+def simulate_set(recipe: Recipe, maps: Path, output: Path) -> Path:
+    """Simulate a set unless it is there; return its folder."""
+    chosen = {
+        name: (0.99, OWN.get(name) or contamination.KINDS[name][1]) for name in recipe.contaminants
+    }  # 0.99, doubled: in each micrograph
+    settings = {**_SHARED, **recipe.settings}
+    if chosen:
+        settings["contamination"] = 1.0
+    others = (volume(recipe.second, maps),) if recipe.second else ()
+    particle = replace(volume(recipe.particle, maps), name=recipe.name)
+    with mock.patch.dict(contamination.KINDS, chosen, clear=True):
+        if recipe.name.startswith("empty"):
+            with (
+                mock.patch.object(contamination, "crystalline", _nothing),
+                mock.patch.object(contamination, "whole_film", _nothing),
+            ):
+                make(Plan(particle, others, output / recipe.name, MICROGRAPHS, SimulateConfig(**settings), SEED))
+        else:
+            make(Plan(particle, others, output / recipe.name, MICROGRAPHS, SimulateConfig(**settings), SEED))
+    return output / recipe.name
+
+
+def _nothing(specimen: Specimen, rng: np.random.Generator) -> None:
+    """Draw nothing."""
