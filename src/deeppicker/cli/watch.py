@@ -44,7 +44,6 @@ EVERYDAY = (
     "input",
     "output",
     "idle",
-    "stop_file",
     "settings",
     "diameter",
     "pixel_size",
