@@ -199,7 +199,7 @@ def test_a_table_for_relion_3_0_has_no_optics_groups(source: Path) -> None:
         ("out.cs", [], "image size of one; give its image with --micrographs"),
         ("out.cbox", ["--box-size", "9"], "one micrograph"),
         ("out", ["--folder-format", "cbox"], "--box-size"),
-        ("out.csv", ["--relion", "3.0"], r"out\.csv is no \.star file"),
+        ("out.csv", ["--relion", "3.0"], r"out\.csv is not a \.star file"),
         ("out.box", [], "one micrograph"),
         ("out.json", [], r"out\.json"),
         ("out", ["--folder-format", "box"], "--box-size"),
