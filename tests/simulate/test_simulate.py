@@ -134,7 +134,7 @@ def test_empty_maps_missing_files_and_flat_images_are_refused(tmp_path: Path):
         read_structure(write_map(tmp_path / "flat.mrc", ball()[0]))
     with pytest.raises(FormatError, match="voxel sizes"):
         read_structure(write_map(tmp_path / "unit.mrc", ball(), 0.0))
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="does not exist"):
         read_structure(tmp_path / "missing.mrc")
 
 
