@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 import scenes
 from deeppicker.config import CropConfig, LearnConfig, ScoreConfig, TrainConfig
@@ -17,7 +20,7 @@ from deeppicker.networks.dense import DenseNetwork, losses
 from deeppicker.networks.model import Model, load_model, new_model, new_network, save_model
 from deeppicker.picking.pipeline import EDGE, REGION, find, pick_micrograph
 from deeppicker.picking.score import score
-from deeppicker.training.crops import draw_batch, size_bin
+from deeppicker.training.crops import _centre_map, _presence_map, draw_batch, places, size_bin
 from deeppicker.training.doubt import doubted
 from deeppicker.training.fit import train_model
 from deeppicker.training.plates import Plate, load_plates, open_plates, save_plates
@@ -133,6 +136,19 @@ def test_a_saved_model_scores_the_same(tmp_path: Path):
     image = prepared(80, 96)
     assert again.calibration == model.calibration
     assert score(again, image, ScoreConfig()).logits == pytest.approx(score(model, image, ScoreConfig()).logits)
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.integers(0, 1000), st.sampled_from([0, 1, 5, 40, 300]), st.sampled_from([2, 8]), st.floats(1, 30))
+def test_maps_of_centres_and_presence_are_those_of_the_nearest_particle(seed: int, number: int, step: int, size: float):
+    centres = np.random.default_rng(seed).uniform(-20, 84, size=(number, 2))
+    line = places(64, step)
+    squared = np.full((len(line), len(line)), np.inf)
+    for x, y in centres:
+        squared = np.minimum(squared, (line[:, None] - y) ** 2 + (line[None, :] - x) ** 2)
+    assert (_presence_map(centres, 64, step, size) == (squared <= size**2)).all()
+    if step == 2:
+        assert _centre_map(centres, 64, size / 5) == pytest.approx(np.exp(-0.5 * squared / (size / 5) ** 2), abs=1e-7)
 
 
 def test_the_bins_of_size_are_those_of_the_logarithm():

@@ -22,7 +22,7 @@ from deeppicker.training.plates import Plate
 _CONTEXT = 32  # working pixels around a crop, for normalisation only, then cut off
 _COARSE = 8  # the map of sizes is that much coarser than the image
 _FINE = 2  # the map of centres
-_FAR = 1e6
+_FADED = 6.0  # standard deviations beyond which a Gaussian is nothing
 _NOISE_POWER = 0.7  # largest power of the spectrum that noise takes over: at 1 it would have the texture of particles
 
 
@@ -67,13 +67,13 @@ def _crop(
     centres = (plate.centres - corner + 0.5) * exact - 0.5 - _CONTEXT
     known = _known(plate, corner, exact, side)
     diameter = plate.diameter * exact
-    fine = _centre_map(centres, side, config.target_sigma * diameter)
-    fine[~known[::_FINE, ::_FINE]] = np.nan  # the loss skips NaN
     doubtful = (plate.doubtful - corner + 0.5) * exact - 0.5 - _CONTEXT
-    unsure = (_presence_map(doubtful, side, _FINE, 0.4 * diameter) == 1) & (fine < 0.1)
-    fine[unsure] = np.nan
-    if wide:  # the assumed diameter is too wrong for centres to be learnt
-        fine[:] = np.nan
+    if wide:
+        fine = np.full((side // _FINE, side // _FINE), np.nan, dtype=np.float32)
+    else:
+        fine = _centre_map(centres, side, config.target_sigma * diameter)
+        fine[~known[::_FINE, ::_FINE]] = np.nan
+        fine[(_presence_map(doubtful, side, _FINE, 0.4 * diameter) == 1) & (fine < 0.1)] = np.nan
     coarse = _presence_map(centres, side, _COARSE, 0.5 * diameter)
     coarse[(_presence_map(doubtful, side, _COARSE, 0.7 * diameter) == 1) & (coarse == 0)] = np.nan
     coarse[~known[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]] = np.nan
@@ -191,7 +191,7 @@ def places(side: int, step: int) -> Float[np.ndarray, " m"]:
 
 def _centre_map(centres: Float[np.ndarray, "n 2"], side: int, sigma: float) -> Float32[np.ndarray, "fine fine"]:
     """Return a map with a Gaussian of height 1 at every centre; where they overlap, the larger value counts."""
-    squared = _squared_distances(centres, places(side, _FINE))
+    squared = _squared_distances(centres, places(side, _FINE), _FADED * sigma)
     return np.exp(-0.5 * squared / sigma**2).astype(np.float32)
 
 
@@ -199,15 +199,22 @@ def _presence_map(
     centres: Float[np.ndarray, "n 2"], side: int, step: int, radius: float
 ) -> Float32[np.ndarray, "rows rows"]:
     """Return a map, one place every ``step`` pixels, that is 1 where a centre lies within a radius."""
-    squared = _squared_distances(centres, places(side, step))
+    squared = _squared_distances(centres, places(side, step), 1.001 * radius)
     return (squared <= radius**2).astype(np.float32)
 
 
-def _squared_distances(centres: Float[np.ndarray, "n 2"], line: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m m"]:
-    """Return the squared distance of each place of a square grid from the next centre."""
-    if len(centres) == 0:
-        return np.full((len(line), len(line)), _FAR)
-    grid = np.stack(np.meshgrid(line, line), axis=-1)
-    distances, _ = cKDTree(centres).query(grid)
-    squared: Float[np.ndarray, "m m"] = np.asarray(distances) ** 2
+def _squared_distances(
+    centres: Float[np.ndarray, "n 2"], line: Float[np.ndarray, " m"], reach: float
+) -> Float[np.ndarray, "m m"]:
+    """Return the squared distance of each place of a square grid from the next centre; infinite beyond ``reach``."""
+    near = centres[((centres >= line[0] - reach) & (centres <= line[-1] + reach)).all(axis=1)]
+    if len(near) > len(line):
+        grid = np.stack(np.meshgrid(line, line), axis=-1)
+        distances, _ = cKDTree(near).query(grid, distance_upper_bound=reach)
+        return np.asarray(distances) ** 2
+    squared = np.full((len(line), len(line)), np.inf)
+    for x, y in near.tolist():  # a few small squares take less time than a tree
+        (left, top), (right, bottom) = np.searchsorted(line, [[x - reach, y - reach], [x + reach, y + reach]])
+        part = squared[top:bottom, left:right]
+        np.minimum(part, (line[top:bottom, None] - y) ** 2 + (line[None, left:right] - x) ** 2, out=part)
     return squared
