@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +24,13 @@ from deeppicker.errors import FormatError, InputError
 from deeppicker.formats import read_picks
 from deeppicker.formats.star_table import read_tables
 from deeppicker.networks.dense import DenseNetwork
-from deeppicker.simulate import contamination
+from deeppicker.simulate import contamination, ice
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.contamination import Specimen
 from deeppicker.simulate.dataset import invent_shapes
 from deeppicker.simulate.optics import Optics, frequencies, image_of, random_field, record, transfer
-from deeppicker.simulate.placement import orient, place
-from deeppicker.simulate.processing import denoise, flatten, lowpass, quantise
+from deeppicker.simulate.placement import orient, pack, place
+from deeppicker.simulate.processing import bordered, denoise, flatten, lowpass, quantise
 from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import SHAPES, in_membrane, invent, oligomer
 from deeppicker.simulate.volumes import from_density, project, read_structure, resample
@@ -47,6 +48,8 @@ PLAIN = SimulateConfig(
     mixed=0.0,
     membranes=0.0,
     crowded=0.0,
+    packed=0.0,
+    borders=0.0,
     clustered=0.0,
     preferred=0.0,
 )
@@ -261,6 +264,52 @@ def test_placed_particles_keep_their_distance_and_off_the_junk(seed: int, distan
         assert cKDTree(points).query(points, k=2)[0][:, 1].min() >= distance
 
 
+@hypothesis_settings(max_examples=20)
+@given(st.integers(0, 10_000), st.floats(12, 30))
+def test_packed_particles_lie_in_rows_with_vacancies(seed: int, distance: float):
+    free = np.ones((180, 260), dtype=bool)
+    free[20:60, 40:90] = False
+    points = pack(free, distance, np.random.default_rng(seed))
+    assert free[points[:, 1], points[:, 0]].all()
+    if len(points) > 30:
+        nearest = cKDTree(points).query(points, k=2)[0][:, 1]
+        assert np.median(nearest) == pytest.approx(distance, rel=0.25)
+        assert nearest.min() > 0.35 * distance
+
+
+def test_a_vacancy_among_packed_particles_is_no_particle():
+    volume = from_density("ball", ball(), 4.0)
+    scene = simulate(volume, (), replace(PLAIN, size=(300, 260), packed=1.0), np.random.default_rng(3))
+    tree = cKDTree(scene.positions)
+    middles = np.argwhere(np.ones((260, 300), dtype=bool))[:, ::-1]
+    around = np.array([len(near) for near in tree.query_ball_point(middles, 30)])
+    vacant = middles[(around >= 5) & (tree.query(middles)[0] > 16)]
+    assert len(scene.positions) > 60
+    assert len(vacant) > 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_borders_repeat_or_are_constant_and_are_masked(seed: int):
+    image = np.random.default_rng(100).normal(size=(200, 240)).astype(np.float32)
+    edged, mask = bordered(image, np.random.default_rng(seed))
+    assert (edged[~mask] == image[~mask]).all()
+    assert not mask[20:-20, 20:-20].any()
+    repeated = [(np.diff(edged, axis=axis) == 0).any() for axis in (0, 1)]
+    assert any(repeated) == mask.any()
+
+
+def test_no_particle_of_the_truth_lies_in_a_border():
+    volume = from_density("ball", ball(), 4.0)
+    scenes = [
+        simulate(volume, (), replace(PLAIN, borders=1.0, coverage=(0.6, 0.6)), np.random.default_rng(seed))
+        for seed in range(8)
+    ]
+    assert sum(scene.junk.any() for scene in scenes) > 3
+    for scene in scenes:
+        assert not scene.junk[scene.positions[:, 1], scene.positions[:, 0]].any()
+        assert len(scene.positions) == len(scene.species) == len(scene.angles)
+
+
 def test_preferred_orientations_share_a_few_views():
     def spread(rotations: Rotation) -> float:
         views = rotations.inv().apply([0, 0, 1])
@@ -314,19 +363,45 @@ def test_an_empty_micrograph_has_no_particles():
     assert scene.positions.shape == (0, 2)
 
 
-@pytest.mark.parametrize("name", [*contamination.KINDS, "crystalline", "film"])
+@pytest.mark.parametrize("name", [*contamination.KINDS, *ice.KINDS, "crystalline", "film", "textured"])
 def test_every_contamination_shows_and_is_finite(name: str):
     shape = (220, 260)
     specimen = Specimen(*(np.zeros(shape, np.float32) for _ in range(2)), np.zeros(shape, bool), 4.0, 150.0)
-    special = {"crystalline": contamination.crystalline, "film": contamination.whole_film}
-    draw = special[name] if name in special else contamination.KINDS[name][1]
+    special = {"crystalline": contamination.crystalline, "film": contamination.whole_film, "textured": ice.textured}
+    draw = special[name] if name in special else (contamination.KINDS | ice.KINDS)[name][1]
     for seed in range(6):
         draw(specimen, np.random.default_rng(seed))
     assert np.isfinite(specimen.potential).all()
     assert np.isfinite(specimen.absorption).all()
     assert np.abs(specimen.potential).max() + np.abs(specimen.absorption).max() > 0
-    if name not in ("debris", "filaments"):
+    if name not in ("debris", "filaments", "clouds"):
         assert specimen.junk.any()
+
+
+@pytest.mark.parametrize("texture", ice.TEXTURES)
+def test_a_texture_stays_in_its_region_and_marks_it(texture: Callable[..., None]):
+    shape = (220, 260)
+    specimen = Specimen(*(np.zeros(shape, np.float32) for _ in range(2)), np.zeros(shape, bool), 4.0, 150.0)
+    region = np.zeros(shape, np.float32)
+    region[40:160, 60:200] = 1
+    texture(specimen, np.random.default_rng(2), region)
+    drawn = np.abs(specimen.potential) + np.abs(specimen.absorption)
+    assert drawn[region == 0].max() == 0
+    assert drawn[region == 1].max() > 0
+    assert (specimen.junk == (region == 1)).all()
+
+
+def test_drops_are_of_many_sizes_in_relation_to_the_particle():
+    sizes = []
+    for seed in range(40):
+        shape = (500, 500)
+        specimen = Specimen(*(np.zeros(shape, np.float32) for _ in range(2)), np.zeros(shape, bool), 4.0, 120.0)
+        contamination.drops(specimen, np.random.default_rng(seed))
+        labels, number = ndimage.label(specimen.junk)
+        areas = ndimage.sum_labels(specimen.junk, labels, range(1, number + 1))
+        sizes += (2 * np.sqrt(areas / np.pi) / 30).tolist()  # in diameters of the particle
+    assert np.quantile(sizes, 0.1) < 0.5
+    assert np.quantile(sizes, 0.9) > 1.5
 
 
 def test_processing_does_what_its_name_says():

@@ -74,6 +74,9 @@ class SimulateConfig:
     """Fraction of the micrographs in which particles touch and overlap: their least distance is from 0.45 to 0.8
     diameters, and they take from 0.3 to 0.9 of the area."""
 
+    packed: float = 0.1
+    """Fraction of the micrographs whose particles lie in rows with vacancies, everywhere or in rafts."""
+
     clustered: float = 0.25
     """Fraction of the micrographs whose particles gather in clusters."""
 
@@ -96,6 +99,9 @@ class SimulateConfig:
     empty: float = 0.14
     """Fraction of micrographs without any particle: empty ice, vacuum, nothing but carbon or crystals."""
 
+    borders: float = 0.12
+    """Fraction of micrographs with edges as motion correction leaves them: rows that repeat, or a constant."""
+
     processed: float = 0.5
     """Fraction of micrographs that are low-passed, denoised, flattened or quantised to 8 bits afterwards."""
 
@@ -104,8 +110,8 @@ class SimulateConfig:
             self._check_range(name, 0.0 if name in ("amplitude_contrast", "b_factor") else 1e-6)
         self._check_range("coverage", 1e-6)
         self._check_range("pixels_across", 4.0)
-        chances = ("phase_plates", "crowded", "clustered", "preferred", "mixed", "oligomers", "membranes")
-        fractions = (*chances, "contamination", "empty", "processed")
+        chances = ("phase_plates", "crowded", "packed", "clustered", "preferred", "mixed", "oligomers", "membranes")
+        fractions = (*chances, "borders", "contamination", "empty", "processed")
         within(self, binning=(1, 8), **dict.fromkeys(fractions, (0, 1)))
         positive(self, "pixel_size")
         if self.voltage not in (300.0, 200.0, 120.0):

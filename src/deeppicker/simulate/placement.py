@@ -38,6 +38,29 @@ def place(
     return chosen[:count]
 
 
+def pack(free: Bool[np.ndarray, "height width"], distance: float, rng: np.random.Generator) -> Int[np.ndarray, "n 2"]:
+    """Return positions (x, y) on free pixels in rows ``distance`` pixels apart, hexagonal or square, with vacancies.
+
+    The middle of a vacancy is a place where a ring of neighbours, and no particle, lies around.
+    """
+    height, width = free.shape
+    turn, skew = rng.uniform(0, 2 * np.pi), rng.choice([np.pi / 3, np.pi / 2])
+    reach = int(np.hypot(height, width) / distance / np.sin(skew)) + 1
+    line = np.arange(-reach, reach + 1)
+    first, second = (distance * np.array([np.cos(a), np.sin(a)]) for a in (turn, turn + skew))
+    steps = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    lattice = np.array([width / 2, height / 2]) + steps @ np.stack([first, second])
+    lattice = lattice[rng.random(len(lattice)) > rng.uniform(0.02, 0.35)]
+    points = lattice + rng.normal(scale=rng.uniform(0, 0.08) * distance, size=lattice.shape)
+    if rng.random() < 0.5:  # rafts
+        rafts = rng.uniform((0, 0), (width, height), size=(int(rng.integers(1, 7)), 2))
+        radius = distance * rng.uniform(1.5, 6)
+        points = points[(((points[:, None] - rafts) ** 2).sum(axis=2) < radius**2).any(axis=1)]
+    whole = np.floor(points).astype(np.int64)
+    whole = whole[((whole >= 0) & (whole < [width, height])).all(axis=1)]
+    return np.asarray(whole[free[whole[:, 1], whole[:, 0]]])
+
+
 def orient(number: int, preferred: bool, rng: np.random.Generator) -> Rotation:
     """Return random orientations, or such that mostly show one to three views, turned in the plane."""
     free = Rotation.random(number, rng=rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from scipy import ndimage, signal
 
 Image = Float32[np.ndarray, "height width"]
@@ -41,6 +41,30 @@ def quantise(image: Image, levels: int = 256) -> Image:
     low, high = np.percentile(image, [0.1, 99.9])
     scaled = (image - low) / max(float(high - low), 1e-12)
     return np.asarray(np.rint(np.clip(scaled, 0, 1) * (levels - 1)), dtype=np.float32)
+
+
+def bordered(image: Image, rng: np.random.Generator) -> tuple[Image, Bool[np.ndarray, "height width"]]:
+    """Return the image with edges as motion correction leaves them, and a mask of these.
+
+    Rows and columns repeat the last good one or are constant; sometimes a small rotation leaves constant wedges.
+    """
+    image = image.copy()
+    mask = np.zeros(image.shape, dtype=bool)
+    constant = np.float32(rng.choice([0.0, image.mean(), image.min(), np.median(image)]))
+    repeated = rng.random() < 0.6
+    for side in range(4):  # turned so that each edge is the upper one in turn
+        if rng.random() < 0.5:
+            continue
+        part, covered = np.rot90(image, side), np.rot90(mask, side)  # views
+        depth = 1 + int(0.06 * rng.random() ** 2 * len(part))
+        if repeated:
+            part[:depth], covered[:depth] = part[depth], True
+        else:
+            slope = rng.choice([0.0, rng.uniform(0, 1)])
+            edge = depth * (1 - slope * np.linspace(0, 1, part.shape[1]))
+            wedge = np.arange(len(part))[:, None] < edge
+            part[wedge], covered[wedge] = constant, True
+    return image, mask
 
 
 def process(image: Image, diameter: float, rng: np.random.Generator) -> tuple[Image, str]:

@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy import ndimage
 
 from deeppicker.core import Ctf, Microscope
-from deeppicker.simulate import contamination
+from deeppicker.simulate import contamination, ice
 from deeppicker.simulate.config import SimulateConfig, between, logarithmic
 from deeppicker.simulate.contamination import Specimen
 from deeppicker.simulate.optics import Optics, image_of, random_field, record
-from deeppicker.simulate.placement import orient, place
-from deeppicker.simulate.processing import process
+from deeppicker.simulate.placement import orient, pack, place
+from deeppicker.simulate.processing import bordered, process
 from deeppicker.simulate.shapes import in_membrane, oligomer
 from deeppicker.simulate.volumes import Volume, project, resample
 
@@ -27,6 +27,9 @@ _SOLVENT_PHASE = 0.08
 _CROWDED_COVERAGE, _CROWDED_SPACING = (0.3, 0.9), (0.45, 0.8)
 _PAD = 48  # pixels around the image, so that what leaves on one side does not enter on the other
 _HOT = 1e-5  # fraction of hot pixels
+_PACKED_SPACING = (0.8, 1.25)
+_WHOLE = {"crystalline": 0.25, "film": 0.12, "textured": 0.25, "vacuum": 0.08}  # share of the empty micrographs
+_VACUUM = (10.0, 0.01)  # Å of ice, and its noise in relation to water's
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,7 @@ def simulate_micrograph(
     if rng.random() < config.membranes:
         particle = in_membrane(rng, particle)
     pixel_size = config.pixel_size or particle.diameter / between(rng, config.pixels_across)
-    species = [particle]
-    if len(others) and rng.random() < config.mixed:
-        species.append(others[int(rng.integers(len(others)))])
-    if config.oligomers and rng.random() < config.oligomers:
-        species = [particle, oligomer(rng, particle)]
+    species = _species(particle, others, config, rng)
     fine = pixel_size / config.binning
     optics = _optics(fine, config, rng)
     width, height = (config.binning * side for side in config.size)
@@ -103,20 +102,21 @@ def simulate_micrograph(
     positions = _positions(specimen, empty, config, rng)
     kinds = (rng.random(len(positions)) < rng.uniform(0.2, 0.7)).astype(np.int64) * (len(species) - 1)
     angles = _add_particles(specimen, species, positions, kinds, contrast, config, rng)
-    ice = between(rng, config.ice)
+    thickness = between(rng, config.ice)
     solvent = logarithmic(rng, config.solvent)
-    image = _expose(specimen, optics, ice, solvent, rng)
+    if "vacuum" in drawn:
+        thickness, solvent = _VACUUM
+    image = _expose(specimen, optics, thickness, solvent, rng)
     image = _binned(image[_PAD : _PAD + height, _PAD : _PAD + width], config.binning)
-    junk = _binned(specimen.junk[_PAD : _PAD + height, _PAD : _PAD + width].astype(np.float32), config.binning) >= 0.5
-    steps = "none"
-    if rng.random() < config.processed:
-        image, steps = process(image, particle.diameter / pixel_size, rng)
+    covered = _binned(specimen.junk[_PAD : _PAD + height, _PAD : _PAD + width].astype(np.float32), config.binning)
+    image, border, steps = _processed(image, particle.diameter / pixel_size, config, rng)
     positions = positions - _PAD
-    inside = ((positions >= 0) & (positions < [width, height])).all(axis=1)
+    inside = np.flatnonzero(((positions >= 0) & (positions < [width, height])).all(axis=1))
     positions = positions // config.binning
+    inside = inside[~border[positions[inside, 1], positions[inside, 0]]]
     parameters: dict[str, float | str] = {
         "Contrast": contrast,
-        "IceThickness": ice,
+        "IceThickness": thickness,
         "SolventNoise": solvent,
         "Dose": optics.dose,
         "BFactor": optics.b_factor,
@@ -132,9 +132,33 @@ def simulate_micrograph(
         angles[inside],
         particle.diameter,
         optics,
-        junk,
+        (covered >= 0.5) | border,
         parameters,
     )
+
+
+def _species(
+    particle: Volume, others: Sequence[Volume], config: SimulateConfig, rng: np.random.Generator
+) -> list[Volume]:
+    """Return the particle, and the species that shares the micrograph with it, if one does."""
+    species = [particle]
+    if len(others) and rng.random() < config.mixed:
+        species.append(others[int(rng.integers(len(others)))])
+    if config.oligomers and rng.random() < config.oligomers:
+        species = [particle, oligomer(rng, particle)]
+    return species
+
+
+def _processed(
+    image: Float32[np.ndarray, "height width"], diameter: float, config: SimulateConfig, rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, "height width"], Bool[np.ndarray, "height width"], str]:
+    """Return the image as programs hand it on, where its edges are not part of it, and the names of the steps."""
+    border, steps = np.zeros(image.shape, dtype=bool), "none"
+    if rng.random() < config.borders:
+        image, border = bordered(image, rng)
+    if rng.random() < config.processed:
+        image, steps = process(image, diameter, rng)
+    return image, border, steps
 
 
 def _binned(image: Float32[np.ndarray, "height width"], factor: int) -> Float32[np.ndarray, "rows columns"]:
@@ -166,19 +190,23 @@ def _contaminate(specimen: Specimen, empty: bool, config: SimulateConfig, rng: n
     """Draw contamination and return its names; an empty micrograph may be nothing else."""
     names = []
     if empty and config.contamination > 0:
-        whole = rng.random()
-        if whole < 0.35:
-            contamination.crystalline(specimen, rng)
-            names.append("crystalline")
-        elif whole < 0.5:
-            contamination.whole_film(specimen, rng)
-            names.append("film")
+        names += _whole(specimen, rng)
     if rng.random() < 2 * config.contamination - config.contamination**2:
-        for name, (frequency, draw) in contamination.KINDS.items():
+        for name, (frequency, draw) in (contamination.KINDS | ice.KINDS).items():
             if rng.random() < frequency * 2 * config.contamination:
                 draw(specimen, rng)
                 names.append(name)
     return "+".join(names) or "none"
+
+
+def _whole(specimen: Specimen, rng: np.random.Generator) -> list[str]:
+    """Turn the film into something that holds no particle, or leave it; return the name of what was done."""
+    draws = {"crystalline": contamination.crystalline, "film": contamination.whole_film, "textured": ice.textured}
+    names = [*_WHOLE, ""]
+    name = str(rng.choice(names, p=[*_WHOLE.values(), 1 - sum(_WHOLE.values())]))
+    if name in draws:
+        draws[name](specimen, rng)
+    return [name] if name else []
 
 
 def _positions(
@@ -193,6 +221,8 @@ def _positions(
         return np.zeros((0, 2), dtype=np.int64)
     number = math.ceil(coverage * specimen.junk.size / (0.25 * math.pi * diameter**2))
     free = ndimage.distance_transform_edt(~specimen.junk) > 0.25 * diameter if specimen.junk.any() else ~specimen.junk
+    if rng.random() < config.packed:
+        return pack(free, between(rng, _PACKED_SPACING) * diameter, rng)
     return place(free, number, spacing * diameter, clusters, rng)
 
 

@@ -101,7 +101,7 @@ def resample(volume: Volume, voxel_size: float) -> Volume:
     return _resampled(volume.name, volume.density, volume.voxel_size, voxel_size)
 
 
-def project(volume: Volume, rotations: Rotation, batch: int = 64) -> Float32[np.ndarray, "n side side"]:
+def project(volume: Volume, rotations: Rotation, batch: int = 256) -> Float32[np.ndarray, "n side side"]:
     """Return projections along z of the turned volume: density times Å. Their centre is pixel ``side // 2``."""
     matrices = torch.from_numpy(np.atleast_3d(rotations.as_matrix()).astype(np.float32)).reshape(-1, 3, 3)
     density = torch.from_numpy(volume.density)
