@@ -138,6 +138,17 @@ def test_a_saved_model_scores_the_same(tmp_path: Path):
     assert score(again, image, ScoreConfig()).logits == pytest.approx(score(model, image, ScoreConfig()).logits)
 
 
+def test_a_known_particle_is_no_contamination_and_the_rest_is_unknown_where_no_mask_says():
+    image = np.random.default_rng(0).normal(size=(200, 230)).astype(np.float16)
+    plate = Plate(image, np.array([[100.0, 90.0], [60.0, 50.0]]), np.zeros((0, 2)), 24.0, 0.0)
+    config = CropConfig(crop=96, wide=0.0, noise_crops=0.0)
+    batch = draw_batch([plate], 6, config, DenseNetwork.preparation, np.random.default_rng(1))
+    covered = batch.presence == 1
+    assert covered.any()
+    assert (batch.junk[covered] == 0).all()
+    assert batch.junk[~covered].isnan().all()
+
+
 @hypothesis_settings(max_examples=30)
 @given(st.integers(0, 1000), st.sampled_from([0, 1, 5, 40, 300]), st.sampled_from([2, 8]), st.floats(1, 30))
 def test_maps_of_centres_and_presence_are_those_of_the_nearest_particle(seed: int, number: int, step: int, size: float):

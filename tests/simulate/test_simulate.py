@@ -279,7 +279,7 @@ def test_packed_particles_lie_in_rows_with_vacancies(seed: int, distance: float)
 
 def test_a_vacancy_among_packed_particles_is_no_particle():
     volume = from_density("ball", ball(), 4.0)
-    scene = simulate(volume, (), replace(PLAIN, size=(300, 260), packed=1.0), np.random.default_rng(3))
+    scene = simulate_micrograph(volume, (), replace(PLAIN, size=(300, 260), packed=1.0), np.random.default_rng(3))
     tree = cKDTree(scene.positions)
     middles = np.argwhere(np.ones((260, 300), dtype=bool))[:, ::-1]
     around = np.array([len(near) for near in tree.query_ball_point(middles, 30)])
@@ -301,7 +301,7 @@ def test_borders_repeat_or_are_constant_and_are_masked(seed: int):
 def test_no_particle_of_the_truth_lies_in_a_border():
     volume = from_density("ball", ball(), 4.0)
     scenes = [
-        simulate(volume, (), replace(PLAIN, borders=1.0, coverage=(0.6, 0.6)), np.random.default_rng(seed))
+        simulate_micrograph(volume, (), replace(PLAIN, borders=1.0, coverage=(0.6, 0.6)), np.random.default_rng(seed))
         for seed in range(8)
     ]
     assert sum(scene.junk.any() for scene in scenes) > 3

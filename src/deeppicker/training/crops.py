@@ -78,6 +78,7 @@ def _crop(
     coarse[(_presence_map(doubtful, side, _COARSE, 0.7 * diameter) == 1) & (coarse == 0)] = np.nan
     coarse[~known[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE]] = np.nan
     junk = _junk_map(plate, corner, exact, side)
+    junk[np.isnan(junk) & (coarse == 1)] = 0  # where contamination is not known, particles at least are none
     # Random turn and mirror, the same for the image and its maps.
     turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
     parts = [np.rot90(part.T if mirror else part, turns) for part in (image, fine, coarse, junk)]
