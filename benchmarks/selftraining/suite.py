@@ -7,7 +7,7 @@ do. The particles are structures and invented shapes, most of which no model has
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from deeppicker.simulate import contamination
+from deeppicker.simulate import contamination, ice, scene
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.contamination import Specimen
 from deeppicker.simulate.dataset import Plan, make
@@ -39,12 +39,14 @@ _SHARED: Mapping[str, Any] = {
     "spacing": (0.9, 0.9),
     "phase_plates": 0.0,
     "crowded": 0.0,
+    "packed": 0.0,
     "clustered": 0.0,
     "preferred": 0.0,
     "mixed": 0.0,
     "membranes": 0.0,
     "contamination": 0.0,
     "empty": 0.0,
+    "borders": 0.0,
     "processed": 0.0,
 }
 _CROWDED = {"size": (800, 800), "pixels_across": (26.0, 26.0), "coverage": (0.7, 0.8), "spacing": (0.62, 0.62)}
@@ -100,6 +102,10 @@ RECIPES = (
     Recipe("compact-strong", "6rd4", faint(0.9)),
     Recipe("compact-debris", "8tux", faint(0.3), ("dark",)),
     Recipe("compact-bits", "4cr2", faint(0.4), ("bits",)),
+    Recipe("compact-drops", "5suq", faint(0.4), ("drops",)),
+    Recipe("compact-borders", "3d2f", faint(0.4, borders=1.0)),
+    Recipe("compact-patches", "2cg9", faint(0.4), ("patches",)),
+    Recipe("packed", "5gjv", faint(0.4, packed=1.0)),
     Recipe("compact-carbon", "5suq", faint(0.4), ("carbon",)),
     Recipe("compact-crystals", "2onk", faint(0.4), ("crystals",)),
     Recipe("compact-aggregates", "3d2f", faint(0.5), ("aggregates",)),
@@ -136,6 +142,9 @@ RECIPES = (
     Recipe("empty-carbon", "8tux", {"empty": 1.0}, ("film",)),
     Recipe("empty-crystalline", "2onk", {"empty": 1.0}, ("crystalline",)),
     Recipe("empty-crystals", "5vai", {"empty": 1.0}, ("crystals", "ethane")),
+    Recipe("empty-granular", "4cr2", {"empty": 1.0}, ("granular",)),
+    Recipe("empty-diffracting", "6utj", {"empty": 1.0}, ("diffracting",)),
+    Recipe("empty-drops", "2uv8", {"empty": 1.0}, ("drops",)),
 )
 """All sets; those whose name begins with ``empty`` hold no particle."""
 
@@ -159,14 +168,27 @@ def _blobs(
     for _ in range(int(share * height * width / diameter**2)):
         radius = 0.5 * diameter * rng.uniform(*size)
         x, y = rng.uniform(0, width), rng.uniform(0, height)
-        part, profile, distance = contamination._lump(specimen, rng, x, y, radius, 0.15)
+        part, profile, distance = contamination.lump(specimen, rng, x, y, radius, 0.15)
         if distance.size:
             strength = _PROTEIN * contrast * rng.uniform(0.7, 1.3)
             specimen.potential[part] += strength * profile * specimen.pixel_size
             specimen.junk[part] |= distance < 0.9
 
 
-OWN = {"dark": dark, "bits": bits, "film": contamination.whole_film, "crystalline": contamination.crystalline}
+def _everywhere(
+    texture: Callable[[Specimen, np.random.Generator, ice.Region], None],
+) -> Callable[[Specimen, np.random.Generator], None]:
+    return lambda specimen, rng: texture(specimen, rng, np.ones(specimen.shape, dtype=np.float32))
+
+
+OWN = {
+    "dark": dark,
+    "bits": bits,
+    "film": contamination.whole_film,
+    "crystalline": contamination.crystalline,
+    "granular": _everywhere(ice.granular),
+    "diffracting": _everywhere(ice.diffracting),
+}
 
 
 def volume(particle: str, maps: Path) -> Volume:
@@ -183,25 +205,19 @@ def volume(particle: str, maps: Path) -> Volume:
 
 def simulate_set(recipe: Recipe, maps: Path, output: Path) -> Path:
     """Simulate a set unless it is there; return its folder."""
+    known = contamination.KINDS | ice.KINDS
     chosen = {
-        name: (0.99, OWN.get(name) or contamination.KINDS[name][1]) for name in recipe.contaminants
+        name: (0.99, OWN.get(name) or known[name][1]) for name in recipe.contaminants
     }  # 0.99, doubled: in each micrograph
     settings = {**_SHARED, **recipe.settings}
     if chosen:
         settings["contamination"] = 1.0
     others = (volume(recipe.second, maps),) if recipe.second else ()
     particle = replace(volume(recipe.particle, maps), name=recipe.name)
-    with mock.patch.dict(contamination.KINDS, chosen, clear=True):
-        if recipe.name.startswith("empty"):
-            with (
-                mock.patch.object(contamination, "crystalline", _nothing),
-                mock.patch.object(contamination, "whole_film", _nothing),
-            ):
-                make(Plan(particle, others, output / recipe.name, MICROGRAPHS, SimulateConfig(**settings), SEED))
-        else:
-            make(Plan(particle, others, output / recipe.name, MICROGRAPHS, SimulateConfig(**settings), SEED))
+    with (
+        mock.patch.dict(contamination.KINDS, chosen, clear=True),
+        mock.patch.dict(ice.KINDS, clear=True),
+        mock.patch.object(scene, "_whole", return_value=[]),
+    ):
+        make(Plan(particle, others, output / recipe.name, MICROGRAPHS, SimulateConfig(**settings), SEED))
     return output / recipe.name
-
-
-def _nothing(specimen: Specimen, rng: np.random.Generator) -> None:
-    """Draw nothing."""
