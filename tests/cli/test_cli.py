@@ -514,5 +514,7 @@ def test_a_model_is_adapted_to_its_own_best_picks():
 def test_a_model_is_adapted_to_manual_picks_in_several_rounds(project: Path, capsys: pytest.CaptureFixture[str]):
     words = ["--picks", "particles.star", "--model", "model.safetensors", "--output", "new", "--rounds", "2"]
     assert deeppicker("adapt", *words, *SHORT) == 0
-    assert len(re.findall(r"particles of 72 Å", capsys.readouterr().out)) == 2
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"particles of 72 Å", shown)) == 2
+    assert re.search(r"\d manual picks, kept out of training: F1 [01]\.\d+ -> [01]\.\d+, precision", shown)
     assert load_model(project / "new").prepare == load_model(project / "model.safetensors").prepare

@@ -14,7 +14,7 @@ from deeppicker.core import Micrograph, Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.evaluation.matching import match
 from deeppicker.networks.model import Model, load_model, new_model, new_network
-from deeppicker.training.adapt import adapt_model, best_picks, pick_again
+from deeppicker.training.adapt import adapt_model, best_picks, judge, pick_again
 from deeppicker.training.data import Dataset, Labelled, split
 from deeppicker.training.feed import Lesson
 from deeppicker.training.fit import train_model
@@ -228,6 +228,27 @@ def test_adaptation_changes_a_copy(tmp_path: Path):
     adapted = adapt_model(model, scenes.dataset(scenes.scene(90), scenes.scene(91)), TINY, tmp_path / "m")
     assert all((value.numpy() == before[name]).all() for name, value in model.network.state_dict().items())
     assert not same_weights(adapted, model)
+
+
+def test_manual_picks_that_were_not_learnt_from_judge_a_model():
+    data = scenes.dataset(scenes.scene(90), scenes.scene(91), scenes.scene(92))
+    verdict = judge(new_model(0, "paper"), scenes.trained(), data, TINY)
+    assert verdict is not None
+    assert verdict.better
+    assert verdict.after.f1 is not None
+    assert verdict.after.f1 > 0.8
+    assert 0 < verdict.particles < len(data)
+    again = judge(scenes.trained(), scenes.trained(), data, TINY)
+    assert again is not None
+    assert again.before == again.after
+    assert not again.better
+
+
+def test_a_single_micrograph_or_picks_of_a_program_judge_no_model():
+    one = scenes.dataset(scenes.scene(90))
+    picked = scenes.dataset(scenes.scene(90), scenes.scene(91), scores=[np.linspace(1, 0.5, 16)] * 2)
+    for data in (one, picked):
+        assert judge(scenes.trained(), scenes.trained(), data, TINY) is None
 
 
 def test_adaptation_learns_from_as_many_picks_as_asked_for(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import Length, SettingsFile, Where
@@ -18,6 +19,9 @@ from deeppicker.config import (
     TrainConfig,
 )
 from deeppicker.errors import InputError
+
+if TYPE_CHECKING:
+    from deeppicker.training.adapt import Verdict
 
 EVERYDAY = (
     "picks",
@@ -84,7 +88,7 @@ def run(options: Options) -> int:
 def _adapt(options: Options) -> int:
     from deeppicker.cli._shared.training import TrainingLog
     from deeppicker.networks.model import load_model
-    from deeppicker.training.adapt import adapt_model, pick_again
+    from deeppicker.training.adapt import adapt_model, judge, pick_again
     from deeppicker.training.data import load_dataset
 
     dataset = load_dataset(
@@ -97,7 +101,8 @@ def _adapt(options: Options) -> int:
     SelectConfig(threshold=options.threshold)  # checks it
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
-    model = load_model(options.model)
+    manual, start = dataset, load_model(options.model)
+    model = start
     epochs = options.train.epochs or model.network.adapt_epochs
     config = LearnConfig(examples=options.examples, crops=options.crops, train=replace(options.train, epochs=epochs))
     log = TrainingLog(options.output, epochs)
@@ -111,4 +116,20 @@ def _adapt(options: Options) -> int:
         log.begin([dataset])
         model = adapt_model(model, dataset, config, options.output, log.epoch)
         log.end(model)
+    verdict = judge(start, model, manual, config)
+    if verdict is not None:
+        print(_told(verdict, options.model))
     return 0
+
+
+def _told(verdict: Verdict, start: str) -> str:
+    """Return whether the new model picks better, for the user."""
+    changes = (
+        f"{name} {getattr(verdict.before, field) or 0:.3f} -> {getattr(verdict.after, field) or 0:.3f}"
+        for name, field in (("F1", "f1"), ("precision", "precision"), ("recall", "recall"))
+    )
+    micrographs = "1 micrograph" if verdict.micrographs == 1 else f"{verdict.micrographs:,} micrographs"
+    line = f"{micrographs} with {verdict.particles:,} manual picks, kept out of training: {', '.join(changes)}"
+    if verdict.better:
+        return line
+    return f"{line}\nthe new model is no better there: keep {start}, or pick more micrographs by hand"

@@ -34,9 +34,9 @@ class SelfTrainConfig:
     sure: float = 0.5
     """As many of the best candidates are taught as particles in the first round as this fraction of the picks ..."""
 
-    sure_later: float = 0.6
-    """... and in later rounds, whose order is better. It is always a fraction of the first picks, so that the number of
-    particles cannot run away."""
+    sure_later: float = 0.85
+    """... and in later rounds, whose order is better, as this fraction of the first picks that should be right. It is
+    always a fraction of the first picks, so that the number of particles cannot run away."""
 
     unknown: float = 0.01
     """Other candidates of at least this score are taken for unknown in the first round. The rest is background ..."""
@@ -57,8 +57,12 @@ class SelfTrainConfig:
     fewer: float = 0.5
     """Nothing is learnt either if fewer than this fraction of the picks are left ..."""
 
-    more: float = 1.4
+    more: float = 1.2
     """... or if there are more than this many times as many."""
+
+    start_share: float = 1 / 3
+    """Part that the start keeps in the weights of the result; the networks that have learnt share the rest. What the
+    start knows and the data set does not show often enough, such as a second species, then stays."""
 
     seed: int = 0
     """Seed of every random choice."""
@@ -75,7 +79,7 @@ class SelfTrainConfig:
             unknown_later=(0, 1),
         )
         within(self, fewest=(1, math.inf), convincing=(0, 1), agreement=(0, 1), fewer=(0, 1), more=(1, math.inf))
-        within(self, seed=(0, 2**31))
+        within(self, start_share=(0, 1), seed=(0, 2**31))
         if self.crop % 16:
             raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")
 

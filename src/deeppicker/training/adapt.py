@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from deeppicker.config import LearnConfig, PickConfig
 from deeppicker.errors import InputError
+from deeppicker.evaluation.evaluate import evaluate_picks
+from deeppicker.evaluation.ranking import Rates
+from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import pick_micrograph
+from deeppicker.picking.threshold import choose_threshold
 from deeppicker.training.data import Dataset, Labelled
-from deeppicker.training.fit import train_model
+from deeppicker.training.fit import halves, train_model
 from deeppicker.training.loop import Training
 
 
@@ -36,6 +40,55 @@ def adapt_model(
     number = min(config.examples.num_particles, len(chosen) * config.examples.versions)
     examples = replace(config.examples, num_particles=number)
     return train_model(model, [chosen], replace(config, examples=examples), output, after_epoch)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How two models agree with manual picks in micrographs that neither has learnt from.
+
+    Parameters
+    ----------
+    micrographs, particles : int
+        Number of micrographs, and of the picks in them.
+    before, after : Rates
+        Of the model that adaptation started from, and of the new one, each at the threshold that it chooses itself.
+    """
+
+    micrographs: int
+    particles: int
+    before: Rates
+    after: Rates
+
+    @property
+    def better(self) -> bool:
+        """Whether the new model agrees better."""
+        return (self.after.f1 or 0) > (self.before.f1 or 0)
+
+
+def judge(start: Model, adapted: Model, dataset: Dataset, config: LearnConfig) -> Verdict | None:
+    """Return whether a model adapted to manual picks picks better than before; see `adapt_model`.
+
+    The validation micrographs tell. Picks that a program made tell nothing, nor does a single micrograph, whose
+    picks are divided between training and validation: None. Particles that were left out by hand count as false
+    picks of both models.
+    """
+    if len(dataset.micrographs) < 2 or not all(np.isnan(item.picks.scores).all() for item in dataset.micrographs):
+        return None
+    chosen = halves([best_picks(dataset, config.examples.num_particles)], config)[0][1]
+    names = {item.picks.micrograph for item in chosen.micrographs}
+    held = replace(dataset, micrographs=[item for item in dataset.micrographs if item.picks.micrograph in names])
+    micrographs = [item.load() for item in held.micrographs]
+    reference = [replace(item.picks, micrograph=m.name) for item, m in zip(held.micrographs, micrographs, strict=True)]
+    info = {m.key: MicrographInfo(pixel_size=m.pixel_size, size=m.image.shape) for m in micrographs}
+    rates = []
+    for model in (start, adapted):
+        found = [pick_micrograph(micrograph, model, held.diameter) for micrograph in micrographs]
+        threshold = choose_threshold(np.concatenate([item.scores for item in found]), model.calibration.caution)
+        settings = EvaluateConfig(
+            particle_diameter=held.diameter, threshold=threshold, resamples=1, chance_repeats=1, border=0.0
+        )
+        rates.append(evaluate_picks(found, reference, settings, info).pooled)
+    return Verdict(len(micrographs), len(held), *rates)
 
 
 def best_picks(dataset: Dataset, number: int) -> Dataset:

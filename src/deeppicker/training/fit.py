@@ -81,7 +81,7 @@ def train_model(
     make_folder(output.parent)  # now, not after the first epoch
     ranks, material = current(), _MATERIALS[start.network.learns_from]
     checkpoint, cache = (output.with_name(f"{output.name}.{kind}") for kind in ("checkpoint", "cache"))
-    lesson = Lesson(start, _halves(datasets, config), config)
+    lesson = Lesson(start, halves(datasets, config), config)
     training = Training(copy.deepcopy(start.network), config.train, _fingerprint(start, datasets, config), ranks)
     resume_checkpoint(training, checkpoint)
 
@@ -103,8 +103,8 @@ def train_model(
     return load_model(output)
 
 
-def _halves(datasets: Sequence[Dataset], config: LearnConfig) -> list[tuple[Dataset, Dataset]]:
-    """Return a training and a validation part of each data set; background is all for training."""
+def halves(datasets: Sequence[Dataset], config: LearnConfig) -> list[tuple[Dataset, Dataset]]:
+    """Return the training and the validation part of each data set; background is all for training."""
     rng = np.random.default_rng(config.train.seed)
     return [
         split(dataset, config.examples.validation, rng) if len(dataset) else (dataset, replace(dataset, micrographs=[]))

@@ -3,7 +3,8 @@
 Two networks, one for each half of the micrographs, learn from the better picks of their half as particles; lesser picks
 are taken for unknown, and places without any candidate for background. Each then judges the half that it has not seen,
 and its judgement makes the labels of the next round: no network confirms what it has learnt by heart. The result is the
-mean of both networks' weights after the last round in which the halves agree and the number of picks is plausible.
+mean of the weights of both networks and of the start, after the last round in which the halves agree and the number
+of picks is plausible.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _RAW = Calibration()  # leaves the scores as the network gives them
 _WARM = 10  # steps in which the learning rate rises
 _GRADIENT_LIMIT = 3.0
 _WEIGHT_DECAY = 0.01
-_SLOPE, _OFFSET = 0.65, 1.0  # of the log-odds that a network which has learnt is right; see learnt_calibration
+_JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which has learnt is right
+_RESULT = (1.0, 1.4)  # those of the result; both fitted to benchmarks/selftraining/suite.py, see learnt_calibration
 _SETTLED = 1.0  # its scores are not too low any more, so the threshold that they ask for is taken as it is
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
@@ -88,7 +90,7 @@ class State:
     Parameters
     ----------
     model : Model
-        The mean of both networks.
+        The mean of the start and both networks.
     found : sequence of Candidates
         What each network finds in the micrographs that it has not learnt from, in their order.
     round : Round
@@ -215,17 +217,18 @@ def learn_rounds(
         What the model finds in the micrographs, from which the labels of the first round are made.
     """
     sheets = [load_sheet(micrograph, model, diameter) for micrograph in micrographs]
-    judge = replace(model, calibration=learnt_calibration(model.calibration))
+    judge = replace(model, calibration=learnt_calibration(model.calibration, _JUDGE))
+    result = replace(model, calibration=learnt_calibration(model.calibration, _RESULT))
     networks = _copied(model), _copied(model)
     steps = itertools.count(1)
 
     def tell() -> None:
         progress(next(steps) / (2 * config.rounds * config.steps))
 
-    number = sum(map(len, _picked(found, model.calibration.caution)))
+    scores = np.concatenate([item.scores for item in _picked(found, model.calibration.caution)])
     for index in range(config.rounds):
-        share, floor = (config.sure_later, config.unknown_later) if index else (config.sure, config.unknown)
-        labels = _labels(found, math.ceil(share * number), floor)
+        number = config.sure_later * scores.sum() if index else config.sure * len(scores)
+        labels = _labels(found, math.ceil(number), config.unknown_later if index else config.unknown)
         targets = [
             target(sheet, label.sure, label.unknown, model.prepare.diameter_pixels)
             for sheet, label in zip(sheets, labels, strict=True)
@@ -237,17 +240,17 @@ def learn_rounds(
         list(ahead(lambda lesson: _train(*lesson, config, tell), lessons, _SIDE_BY_SIDE))
         found = _find_all([replace(judge, network=network) for network in reversed(networks)], micrographs, diameter)
         outcome = _round(labels, _picked(found), _radii(micrographs, diameter))
-        yield State(replace(judge, network=_mean(networks)), found, outcome)
+        yield State(replace(result, network=_mean((_copied(model), *networks), config.start_share)), found, outcome)
 
 
-def learnt_calibration(start: Calibration) -> Calibration:
+def learnt_calibration(start: Calibration, line: tuple[float, float]) -> Calibration:
     """Return the calibration of networks that have learnt from picks, given that of the network they started from.
 
     All of them are taught 0 and 1 in the same way, in micrographs of the kind that they judge, so one line serves
     all, and the average score of a micrograph says no more about each of its candidates. Whether there are particles
     at all is judged as before.
     """
-    return replace(start, slope=_SLOPE, offset=_OFFSET, context=0.0, interaction=0.0, caution=_SETTLED)
+    return replace(start, slope=line[0], offset=line[1], context=0.0, interaction=0.0, caution=_SETTLED)
 
 
 def _radii(micrographs: Sequence[Micrograph], diameter: float) -> list[float]:
@@ -375,13 +378,16 @@ def _loss(network: DenseNetwork, crops: Crops) -> torch.Tensor:
     return CENTRE_WEIGHT * centre + JUNK_WEIGHT * coarse + SIZE_WEIGHT * bins
 
 
-def _mean(networks: Sequence[DenseNetwork]) -> DenseNetwork:
-    """Return the network whose weights are the means: as good as both together, and as fast as one."""
+def _mean(networks: Sequence[DenseNetwork], first: float) -> DenseNetwork:
+    """Return the network of mean weights, in which the first has the part given: as good as all, as fast as one."""
+    parts = [first, *(len(networks) - 1) * [(1 - first) / (len(networks) - 1)]]
     mean = copy.deepcopy(networks[0])
     states = [network.state_dict() for network in networks]
     mean.load_state_dict(
         {
-            name: torch.stack([state[name] for state in states]).mean(dim=0) if value.is_floating_point() else value
+            name: sum(part * state[name] for part, state in zip(parts, states, strict=True))
+            if value.is_floating_point()
+            else value
             for name, value in states[0].items()
         }
     )
