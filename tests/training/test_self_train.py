@@ -16,7 +16,7 @@ from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
 from deeppicker.training import self_train as selftrain
-from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
+from deeppicker.training.self_train import Candidates, Learnt, _copied, _labels, _mean, learn_from_picks
 from deeppicker.training.sheets import Sheet, draw_crops, load_sheet, target
 from scenes import BOX, DIAMETER
 
@@ -25,7 +25,7 @@ QUICK = SelfTrainConfig(rounds=1, steps=2, crop=96, fewest=5)
 
 @cache
 def general() -> Model:
-    return load_model("general")
+    return load_model("general-small")
 
 
 def micrographs(number: int = 4) -> list[Micrograph]:
@@ -108,6 +108,25 @@ def test_learning_changes_the_network_only():
     (only,) = result.rounds
     assert 0 < only.sure <= 0.6 * result.before
     assert only.agreement > 0.8
+
+
+def test_later_rounds_teach_part_of_the_picks_that_should_be_right():
+    config = replace(QUICK, rounds=2, sure=0.5, sure_later=0.85)
+    result = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    first, second = result.rounds
+    assert first.sure == np.ceil(0.5 * result.before)
+    assert 0.5 * result.before < second.sure <= np.ceil(0.85 * result.before)
+
+
+def test_the_start_keeps_its_share_of_the_weights():
+    networks = [_copied(general()) for _ in range(3)]
+    for number, network in enumerate(networks):
+        for weight in network.parameters():
+            torch.nn.init.constant_(weight, float(4**number))
+    mean = _mean(networks, 0.5)
+    assert all(torch.all(weight == 0.5 * 1 + 0.25 * 4 + 0.25 * 16) for weight in mean.parameters())
+    before, after = general().network.state_dict(), mean.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if "running" in name or "tracked" in name)
 
 
 def test_the_same_micrographs_and_seed_give_the_same_model():

@@ -60,7 +60,7 @@ class SelfTrainConfig:
     more: float = 1.2
     """... or if there are more than this many times as many."""
 
-    start_share: float = 1 / 3
+    start_share: float = 0.5
     """Part that the start keeps in the weights of the result; the networks that have learnt share the rest. What the
     start knows and the data set does not show often enough, such as a second species, then stays."""
 
