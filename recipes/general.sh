@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make the default model of the package: simulate, train on the simulation, train further with real data.
+# Make the model general-small of the package: simulate, train on the simulation, train further with real data.
+# recipes/together.py makes general, the default, from the same simulation.
 # usage: recipes/general.sh   (DEEPPICKER_DATA must name the folder of the development data; about 50 min on two cores)
 # After an interruption, the same command continues. All seeds are the defaults or stand here.
 # The model in the package: simulation and base come from commit a4d3871, the further training from 05e8d20. Two things
@@ -45,4 +46,4 @@ done
 # shellcheck disable=SC2086
 train work/general.safetensors work/sim/*/*/particles.star "$data"/real/*/particles.star $further --epochs 12 \
     --background "$@"
-cp work/general.safetensors src/deeppicker/networks/weights/
+cp work/general.safetensors src/deeppicker/networks/weights/general-small.safetensors
