@@ -60,7 +60,7 @@ def simulated(data: Path) -> dict[str, object]:
         kind.append(truth.kind)
         junk += truth.junk
     report, measured = _classified(join(parts), picks, diameter, 50)
-    good = report.quality.quality >= report.least
+    good = report.good
     correlation = agreement(report.averages[good], volumes, diameter, 200, 1)
     names = np.array(junk)
     _save(report, "classes-simulated")
@@ -138,7 +138,7 @@ def _classified(
         "picks": len(windows),
         "classes": classes,
         "with_members": int((report.members > 0).sum()),
-        "good": int((report.quality.quality >= report.least).sum()),
+        "good": int(report.good.sum()),
         "resolution_of_good": round(float(np.median(report.quality.resolution[report.quality.quality >= 0.5])), 1),
         "wall_seconds": round(time.perf_counter() - start),
         "cpu_seconds": round(time.process_time() - cpu),
@@ -159,7 +159,7 @@ def _rejection(report: Report, truth: np.ndarray) -> dict[str, object]:
 
 
 def _save(report: Report, name: str) -> None:
-    good = report.quality.quality >= report.least
+    good = report.good
     sheet = contact_sheet(report.averages, report.members, report.quality.quality, good)
     Image.fromarray(sheet).save(ROOT / "docs" / "images" / f"{name}.png", optimize=True)
 

@@ -17,6 +17,7 @@ from .formats import write_picks as write_picks
 from .networks.model import Model as Model
 from .networks.model import load_model as load_model
 from .networks.model import save_model as save_model
+from .particles.classify.files import choose_classes as choose_classes
 from .picking.diameter import estimate_diameter as estimate_diameter
 from .picking.pipeline import pick_micrograph as pick_micrograph
 from .picking.threshold import choose_threshold as choose_threshold

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeppicker.cli._shared.progress import progress_bar, track
-from deeppicker.cli._shared.types import Length, OptionalFile, Where
+from deeppicker.cli._shared.types import Length, Numbers, OptionalFile, OptionalPath, Where
 from deeppicker.config import ClassifyConfig
 from deeppicker.errors import InputError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Options:
     """Options of `deeppicker classify`."""
 
-    picks: Path
+    picks: OptionalPath = None
     """Picks: an output folder or autopick.star of `deeppicker pick`, or coordinates in any format."""
 
     output: Path
@@ -30,6 +30,13 @@ class Options:
 
     reject: bool = False
     """Also write the picks of good classes, as coordinates for RELION and for `deeppicker adapt`."""
+
+    keep: Numbers = None
+    """Choose by hand in a finished output folder: keep the picks of these classes only, such as ``1,2,5-9``. Nothing
+    is classified anew, and --picks is not needed."""
+
+    drop: Numbers = None
+    """Likewise: keep the good classes except these."""
 
     ctf: OptionalFile = None
     """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text file (or folder of them) of
@@ -57,7 +64,47 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Classify, show and write."""
+    """Classify, or choose among the classes of a finished folder; show and write."""
+    if options.keep is not None or options.drop is not None:
+        return _choose(options)
+    if options.picks is None:
+        raise InputError("--picks must be given, or --keep or --drop to choose classes of a finished --output")
+    return _classify(options, options.picks)
+
+
+def _choose(options: Options) -> int:
+    from deeppicker.particles.classify.files import KEPT, choose_classes
+
+    if options.picks is not None or options.reject or options.overwrite:
+        raise InputError("--keep and --drop choose classes of a finished --output; give neither --picks nor --reject")
+    keep = None if options.keep is None else numbers_of(options.keep, "--keep")
+    report = choose_classes(options.output, keep=keep, drop=numbers_of(options.drop or "", "--drop"))
+    numbers = ", ".join(str(k + 1) for k in range(len(report.chosen)) if report.chosen[k])
+    print(
+        f"classes {numbers} are kept: {int(report.kept.sum()):,} of {len(report.kept):,} picks "
+        f"-> {options.output / KEPT}"
+    )
+    return 0
+
+
+def numbers_of(text: str, option: str) -> set[int]:
+    """Return the numbers in a text such as ``1,2,5-9``.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    found: set[int] = set()
+    for part in text.replace(",", " ").split():
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise InputError(f"{option} {text} is no list of classes; give their numbers, such as 1,2,5-9")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _classify(options: Options, source: Path) -> int:
     from deeppicker.formats.recorded import Recorded
     from deeppicker.particles.classify import files
     from deeppicker.particles.classify.relion import classify as classify_by_relion
@@ -66,7 +113,7 @@ def run(options: Options) -> int:
 
     files.check(options.output, options.overwrite)
     dataset = load_dataset(
-        options.picks,
+        source,
         diameter=options.diameter,
         pixel_size=options.pixel_size,
         micrographs=options.micrographs,
@@ -75,10 +122,10 @@ def run(options: Options) -> int:
     config = options.classify
     if len(dataset) < 2 * config.classes:
         raise InputError(
-            f"{options.picks} holds {len(dataset)} picks, too few for {config.classes} classes; "
+            f"{source} holds {len(dataset)} picks, too few for {config.classes} classes; "
             f"set --classes to {max(1, len(dataset) // 50)}"
         )
-    known = _defocus(options)
+    known = _defocus(options, source)
     windows, picks = _windows(dataset, config.side, known)
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
@@ -89,29 +136,28 @@ def run(options: Options) -> int:
             task = progress.add_task("classifying", total=config.iterations)
             start, found = classify(windows, config, lambda done: progress.update(task, completed=done))
     report = report_of(windows, picks, start, found, dataset.diameter, config)
-    recorded = Recorded(options.picks)
+    recorded = Recorded(source)
     bright = options.invert or recorded.invert
     size = options.pixel_size if options.pixel_size is not None else recorded.pixel_size
     settings = {"made_by": "deeppicker classify", "diameter": dataset.diameter, "invert": bright, "pixel_size": size}
-    files.write(options.output, report, settings if options.reject else None)
-    good = int((report.quality.quality >= config.least).sum())
+    files.write(options.output, report, settings, kept=options.reject)
     print(
-        f"{int((report.members > 0).sum())} classes, {good} of them good; {int(report.kept.sum()):,} of "
-        f"{len(report.kept):,} picks kept -> {options.output / 'classes.png'}"
+        f"{int((report.members > 0).sum())} classes, {int(report.good.sum())} of them good; "
+        f"{int(report.kept.sum()):,} of {len(report.kept):,} picks kept -> {options.output / 'classes.png'}"
     )
     if options.reject:
         print(f"next: deeppicker adapt --picks {options.output / files.KEPT} --output adapted.safetensors")
     return 0
 
 
-def _defocus(options: Options) -> dict[str, Ctf]:
+def _defocus(options: Options, picks: Path) -> dict[str, Ctf]:
     from deeppicker.formats.relion import defocus
 
     if options.ctf is not None:
         return defocus.read(options.ctf)
     named = [Path(options.micrographs)] if options.micrographs is not None else []
     known: dict[str, Ctf] = {}
-    for path in [options.picks, *named]:
+    for path in [picks, *named]:
         if path.suffix.lower() == ".star" and path.is_file():
             known |= defocus.read_known(path)
     return known

@@ -14,7 +14,11 @@ Probability = Annotated[float | None, tyro.conf.arg(metavar="P")]
 """A score, 0-1."""
 
 OptionalFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 OptionalFolder = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
+
+Numbers = Annotated[str | None, tyro.conf.arg(metavar="N,N...")]
+"""Numbers from 1, such as ``1,2,5-9``."""
 
 Where = Annotated[str | None, tyro.conf.arg(metavar="WHERE")]
 """A folder, a pattern, a file or a STAR file."""

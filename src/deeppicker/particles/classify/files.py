@@ -1,12 +1,13 @@
-"""The output folder of `deeppicker classify`, written whole or not at all.
+"""The output folder of `deeppicker classify`, written whole or not at all. No torch.
 
 Layout::
 
     DIR/classes.mrcs    the averages, best first; particles bright
     DIR/classes.png     the same as a picture, with number, members and quality
-    DIR/classes.csv     what is known of each class
+    DIR/classes.csv     what is known of each class, and whether it is kept
     DIR/particles.csv   class, rotation and shift of each pick
-    DIR/kept/           with --reject: the picks of good classes, for `deeppicker adapt --picks` and RELION
+    DIR/run.json        diameter and the like, for the commands that read particles.csv or kept
+    DIR/kept/           with --reject, --keep or --drop: the picks of the classes that are kept
 """
 
 from __future__ import annotations
@@ -16,77 +17,38 @@ import io
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import mrcfile
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from deeppicker.core import Picks
-from deeppicker.errors import InputError, OutputError
-from deeppicker.formats.atomic import make_folder
+from deeppicker.errors import FormatError, InputError, OutputError
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.coordinates import csv_table
 from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, file_of
 from deeppicker.formats.relion import star
-from deeppicker.formats.text import one_line
-from deeppicker.particles.classify.quality import Quality
+from deeppicker.formats.text import number, one_line
+from deeppicker.particles.classify.results import Quality, Report
+from deeppicker.particles.classify.sheet import contact_sheet
 
 KEPT = "kept"
-_TILE = 112  # pixels of a class in the picture
-_LABEL = 14  # pixels of the line under it
-_COLUMNS = 10
-_SHADES = (1.0, 99.7)  # percentiles that are drawn black and white
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What is written; classes in the order of their numbers, from the best.
-
-    Parameters
-    ----------
-    averages : float32 array, (classes, side, side)
-        Particles bright.
-    members : int array, (classes,)
-        Number of picks.
-    quality : Quality
-        In the same order.
-    least : float
-        Quality below which a class is junk.
-    pixel_size : float
-        Å, of the averages.
-    picks : sequence of Picks
-        By micrograph.
-    label : int array, (n,)
-        Class of each pick, from 0, micrograph by micrograph.
-    angle : float array, (n,)
-        Degrees by which the average is turned, from x towards y.
-    shift : float array, (n, 2)
-        Å from the pick to the particle's centre, (x, y).
-    probability, strength : float array, (n,)
-        Of the class; agreement with the others in it.
-    kept : bool array, (n,)
-        Whether the pick is taken for a particle.
-    """
-
-    averages: Float32[np.ndarray, "classes side side"]
-    members: Int[np.ndarray, " classes"]
-    quality: Quality
-    least: float
-    pixel_size: float
-    picks: Sequence[Picks]
-    label: Int[np.ndarray, " n"]
-    angle: Float[np.ndarray, " n"]
-    shift: Float[np.ndarray, "n 2"]
-    probability: Float[np.ndarray, " n"]
-    strength: Float[np.ndarray, " n"]
-    kept: Bool[np.ndarray, " n"]
-
-    def kept_picks(self) -> list[Picks]:
-        """Return the picks that are taken for particles, of every micrograph."""
-        ends = np.cumsum([len(item) for item in self.picks])[:-1]
-        return [item.where(keep) for item, keep in zip(self.picks, np.split(self.kept, ends), strict=True)]
+_CLASSES, _PARTICLES, _AVERAGES, _PICTURE = "classes.csv", "particles.csv", "classes.mrcs", "classes.png"
+_OF_QUALITY = {  # columns of classes.csv, and what they hold
+    "quality": "quality",
+    "strength": "strength",
+    "detail": "detail",
+    "offset": "offset",
+    "outside": "outside",
+    "resolution_angstrom": "resolution",
+}
+_PARTICLE_COLUMNS = (
+    *("micrograph", "x", "y", "score", "class", "rotation", "shift_x_angstrom", "shift_y_angstrom"),
+    *("probability", "strength", "kept"),
+)
 
 
 def check(folder: Path, overwrite: bool) -> None:
@@ -99,14 +61,116 @@ def check(folder: Path, overwrite: bool) -> None:
     """
     if not folder.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (overwrite and (folder / "classes.csv").is_file())):
+    if not folder.is_dir() or (any(folder.iterdir()) and not (overwrite and (folder / _CLASSES).is_file())):
         raise InputError(
             one_line(f"{folder} already exists; choose another --output, or set --overwrite if it holds classes")
         )
 
 
-def write(folder: Path, report: Report, settings: Mapping[str, object] | None) -> None:
-    """Write the output folder; with ``settings`` (those that `deeppicker adapt` looks for) also the kept picks.
+def write(folder: Path, report: Report, settings: Mapping[str, object], *, kept: bool) -> None:
+    """Write the output folder, with the settings that `deeppicker adapt` looks for, and perhaps with the kept picks.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; what was there before is then still there.
+    """
+    with _replacing(folder) as new:
+        with mrcfile.new(new / _AVERAGES, report.averages) as file:
+            file.set_image_stack()
+            file.voxel_size = report.pixel_size
+        (new / RUN).write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        _write_tables(new, report)
+        if kept:
+            (new / KEPT).mkdir()
+            _write_kept(new / KEPT, folder / KEPT, report, new / RUN)
+
+
+def choose_classes(folder: str | Path, *, keep: Collection[int] | None = None, drop: Collection[int] = ()) -> Report:
+    """Choose by hand which classes are kept, in a finished folder of `deeppicker classify`; nothing is classified anew.
+
+    The folder's ``kept``, tables and picture are written again. Each choice starts from the same classes, whatever was
+    chosen before; only the last one counts.
+
+    Parameters
+    ----------
+    folder : path
+        The output folder.
+    keep : collection of int, optional
+        Numbers of the classes to keep, from 1 as in ``classes.png``. Default: those judged good.
+    drop : collection of int
+        Numbers of those that are not kept.
+
+    Returns
+    -------
+    Report
+        With ``chosen``, what is kept of the classes, and ``kept``, of the picks.
+
+    Raises
+    ------
+    InputError
+        If it is no such folder, there is no such class, or no pick would be left.
+    OutputError
+        If the folder cannot be written.
+    """
+    folder = Path(folder)
+    report = read(folder).choosing(keep, drop)
+    with _replacing(folder / KEPT) as new:
+        _write_kept(new, folder / KEPT, report, folder / RUN)
+    _write_tables(folder, report)
+    return report
+
+
+def read(folder: Path) -> Report:
+    """Read what `write` has written.
+
+    Raises
+    ------
+    InputError
+        If the folder is not one of this command.
+    FormatError
+        If a file in it was changed or damaged.
+    """
+    missing = [name for name in (_CLASSES, _PARTICLES, _AVERAGES, RUN) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(one_line(f"{folder} has no {missing[0]}; give a finished folder of deeppicker classify"))
+    try:
+        return _read(folder)
+    except (KeyError, ValueError, OSError) as error:
+        raise FormatError(one_line(f"{folder} cannot be read as classes ({error}); classify again")) from error
+
+
+def _read(folder: Path) -> Report:
+    classes, particles = _columns(folder / _CLASSES), _columns(folder / _PARTICLES)
+    with mrcfile.open(folder / _AVERAGES, permissive=True) as file:
+        averages, pixel_size = np.array(file.data, dtype=np.float32), float(file.voxel_size.x)
+    quality = {field: np.array(classes[name], dtype=np.float64) for name, field in _OF_QUALITY.items()}
+    found = {name: np.array(particles[name], dtype=np.float64) for name in _PARTICLE_COLUMNS[4:10]}
+    return Report(
+        averages=averages.reshape(-1, *averages.shape[-2:]),
+        members=np.array(classes["members"], dtype=np.int64),
+        quality=Quality(**quality),
+        good=np.array(classes["good"]) == "yes",
+        chosen=np.array(classes["kept"]) == "yes",
+        pixel_size=pixel_size,
+        picks=csv_table.read(folder / _PARTICLES),
+        label=found["class"].astype(np.int64) - 1,
+        angle=found["rotation"],
+        shift=np.column_stack([found["shift_x_angstrom"], found["shift_y_angstrom"]]),
+        probability=found["probability"],
+        strength=found["strength"],
+    )
+
+
+def _columns(path: Path) -> dict[str, list[str]]:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        header, *rows = csv.reader(file)
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the place of ``folder`` at the end.
 
     Raises
     ------
@@ -118,7 +182,7 @@ def write(folder: Path, report: Report, settings: Mapping[str, object] | None) -
     new, old = (folder.absolute().with_name(f".{folder.name}-{mark}.{kind}") for kind in ("tmp", "old"))
     try:
         new.mkdir()
-        _fill(new, folder, report, settings)
+        yield new
         if folder.exists():
             folder.rename(old)
         new.rename(folder)
@@ -132,50 +196,45 @@ def write(folder: Path, report: Report, settings: Mapping[str, object] | None) -
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _fill(new: Path, final: Path, report: Report, settings: Mapping[str, object] | None) -> None:
-    with mrcfile.new(new / "classes.mrcs", report.averages) as file:
-        file.set_image_stack()
-        file.voxel_size = report.pixel_size
-    quality = report.quality
-    good = quality.quality >= report.least
-    Image.fromarray(contact_sheet(report.averages, report.members, quality.quality, good)).save(new / "classes.png")
-    columns = [report.members, quality.quality, quality.strength, quality.detail, quality.offset]
-    columns += [quality.outside, quality.resolution]
-    rows: Iterable[Sequence[object]] = (
-        [number, int(values[0]), *(f"{value:.3f}" for value in values[1:]), "yes" if keep else "no"]
-        for number, (keep, *values) in enumerate(zip(good, *columns, strict=True), start=1)
-    )
-    names = ("class", "members", "quality", "strength", "detail", "offset", "outside", "resolution_angstrom", "good")
-    (new / "classes.csv").write_text(_table(names, rows), encoding="utf-8")
-    (new / "particles.csv").write_text(_particles(report), encoding="utf-8")
-    if settings is None:
-        return
-    kept = new / KEPT
-    kept.mkdir()
+def _write_kept(new: Path, final: Path, report: Report, settings: Path) -> None:
+    """Fill a folder that will be ``final`` with the kept picks."""
     listed = []
     for item in report.kept_picks():
-        file = file_of(kept, PICKS, item.micrograph)
+        file = file_of(new, PICKS, item.micrograph)
         star.write_coordinates(file, item)
-        listed.append((item.micrograph, str(final / KEPT / file.name)))
-    star.write_autopick(kept / AUTOPICK, listed)
-    (kept / RUN).write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        listed.append((item.micrograph, str(final / file.name)))
+    star.write_autopick(new / AUTOPICK, listed)
+    shutil.copyfile(settings, new / RUN)
 
 
-def _particles(report: Report) -> str:
-    names = ("micrograph", "x", "y", "score", "class", "rotation", "shift_x_angstrom", "shift_y_angstrom")
-    places = [(item.micrograph, *xy, score) for item in report.picks for xy, score in _rows(item)]
+def _write_tables(folder: Path, report: Report) -> None:
+    """Write what depends on which classes are kept, except the picks."""
+    picture = io.BytesIO()
+    sheet = contact_sheet(report.averages, report.members, report.quality.quality, report.chosen)
+    Image.fromarray(sheet).save(picture, "png")
+    atomic_write(folder / _PICTURE, picture.getvalue())
+    atomic_write(folder / _PARTICLES, _table(_PARTICLE_COLUMNS, _particles(report)))
+    atomic_write(folder / _CLASSES, _table(("class", "members", *_OF_QUALITY, "good", "kept"), _classes(report)))
+
+
+def _classes(report: Report) -> Iterator[Sequence[object]]:
+    values = np.column_stack([getattr(report.quality, field) for field in _OF_QUALITY.values()])
+    for k, row in enumerate(values.tolist()):
+        marks = ("yes" if mark[k] else "no" for mark in (report.good, report.chosen))
+        yield (k + 1, report.members[k], *(f"{value:.3f}" for value in row), *marks)
+
+
+def _particles(report: Report) -> Iterator[Sequence[object]]:
+    places = [(item.micrograph, *row) for item in report.picks for row in _places(item)]
     columns = (report.label, report.angle, report.shift, report.probability, report.strength, report.kept)
-    rows: list[Sequence[object]] = []
-    for (name, x, y, score), *found in zip(places, *columns, strict=True):
-        label, angle, (dx, dy), probability, strength, keep = found
-        place = (name, f"{x:.2f}", f"{y:.2f}", f"{score:.5f}")
-        alignment = (label + 1, f"{angle:.2f}", f"{dx:.2f}", f"{dy:.2f}", f"{probability:.3f}", f"{strength:.2f}")
-        rows.append((*place, *alignment, "yes" if keep else "no"))
-    return _table((*names, "probability", "strength", "kept"), rows)
+    for place, label, angle, (dx, dy), probability, strength, keep in zip(places, *columns, strict=True):
+        alignment = (label + 1, f"{angle:.2f}", f"{dx:.2f}", f"{dy:.2f}", f"{probability:.3f}", f"{strength:.4f}")
+        yield (*place, *alignment, "yes" if keep else "no")
 
 
-def _rows(item: Picks) -> list[tuple[list[float], float]]:
-    return list(zip(item.positions.tolist(), item.scores.tolist(), strict=True))
+def _places(item: Picks) -> Iterator[Sequence[str]]:
+    for (x, y), score in zip(item.positions.tolist(), item.scores.tolist(), strict=True):
+        yield number(x), number(y), number(score) if score == score else ""
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -184,27 +243,3 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(names)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def contact_sheet(
-    averages: Float32[np.ndarray, "classes side side"],
-    members: Int[np.ndarray, " classes"],
-    quality: Float[np.ndarray, " classes"],
-    good: Bool[np.ndarray, " classes"],
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Return all averages that have members in one picture; green marks good classes, red junk."""
-    shown = np.flatnonzero(members > 0)
-    columns = min(_COLUMNS, max(1, len(shown)))
-    rows = -(-max(1, len(shown)) // columns)
-    sheet = Image.new("RGB", (columns * _TILE, rows * (_TILE + _LABEL)))
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=10)
-    for place, k in enumerate(shown.tolist()):
-        left, top = place % columns * _TILE, place // columns * (_TILE + _LABEL)
-        low, high = np.percentile(averages[k], _SHADES)
-        grey = np.clip((averages[k] - low) / (high - low + 1e-12) * 255, 0, 255).astype(np.uint8)
-        size = (_TILE - 2, _TILE - 2)
-        sheet.paste(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC), (left + 1, top + 1))
-        colour = (120, 230, 120) if good[k] else (255, 110, 110)
-        draw.text((left + 3, top + _TILE), f"{k + 1}: {members[k]}, q {quality[k]:.2f}", fill=colour, font=font)
-    return np.asarray(sheet)

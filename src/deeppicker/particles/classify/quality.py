@@ -9,13 +9,12 @@ particle, in relation to its own. The quality is the product of the four, each o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from deeppicker.particles.classify.em import as_numpy
 from deeppicker.particles.classify.refine import Classes
+from deeppicker.particles.classify.results import Quality
 from deeppicker.particles.classify.windows import BOX, MASK, radii
 
 # (middle, width) of each scale; docs/classification.md tells where they come from
@@ -24,21 +23,7 @@ _DETAIL = (5.0, 0.3)
 _OFFSET = (0.14, 0.015)
 _OUTSIDE = (0.75, 0.05)
 _SHARED = 0.5  # correlation above which a ring counts
-_OUTLIER = 3.0  # robust standard deviations of the strength in a class ...
-_NOISE = 0.7  # ... which are at least this: it is itself in standard deviations of noise
 _INNER, _RIM = 0.5, (0.55, 0.72)  # diameters from the centre: the particle, and what should be empty
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What is known of each class, arrays of (classes,)."""
-
-    strength: Float[np.ndarray, " classes"]
-    detail: Float[np.ndarray, " classes"]
-    offset: Float[np.ndarray, " classes"]
-    outside: Float[np.ndarray, " classes"]
-    resolution: Float[np.ndarray, " classes"]
-    quality: Float[np.ndarray, " classes"]
 
 
 def judge(classes: Classes, pixel_size: float) -> Quality:
@@ -67,21 +52,6 @@ def judge(classes: Classes, pixel_size: float) -> Quality:
     quality = np.where(members > 1, quality, 0.0)
     values = (strength, detail, offset, outside, resolution, quality)
     return Quality(*(np.asarray(value, dtype=np.float64) for value in values))
-
-
-def kept(classes: Classes, quality: Quality, least: float) -> Bool[np.ndarray, " n"]:
-    """Return which particles are members of classes of at least this quality, and are no outliers there.
-
-    Ice agrees far more with any average than the particles of a class do, and noise far less.
-    """
-    label, strength = as_numpy(classes.alignment.label), as_numpy(classes.strength)
-    keep = np.asarray(quality.quality[label] >= least)
-    for k in np.flatnonzero(quality.quality >= least):
-        mine = label == k
-        middle = np.median(strength[mine])
-        spread = 1.4826 * np.median(np.abs(strength[mine] - middle))
-        keep[mine] &= np.abs(strength[mine] - middle) <= _OUTLIER * max(spread, _NOISE)
-    return keep
 
 
 def _places(

@@ -11,10 +11,12 @@ from torch import Tensor
 from deeppicker.config import ClassifyConfig
 from deeppicker.core import Picks
 from deeppicker.particles.classify.em import Alignment, as_numpy
-from deeppicker.particles.classify.files import Report
-from deeppicker.particles.classify.quality import Quality, judge, kept
+from deeppicker.particles.classify.quality import judge
 from deeppicker.particles.classify.refine import refine
+from deeppicker.particles.classify.results import Quality, Report
 from deeppicker.particles.classify.windows import BOX, Windows
+
+_DECIMALS = 4  # of the strength in files, from which what is kept must follow again
 
 
 def report_of(
@@ -38,7 +40,7 @@ def report_of(
     diameter : float
         Å.
     config : ClassifyConfig
-        Its least quality decides what is kept.
+        Its least quality decides which classes are good.
     """
     classes = refine(windows, start, found, config)
     pixel_size = BOX * diameter / config.side
@@ -48,17 +50,18 @@ def report_of(
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     alignment = classes.alignment
+    good = quality.quality[order] >= config.least
     return Report(
         averages=np.ascontiguousarray(as_numpy(classes.averages)[order], dtype=np.float32),
         members=members[order],
         quality=Quality(*(getattr(quality, name)[order] for name in quality.__dataclass_fields__)),
-        least=config.least,
+        good=good,
+        chosen=good,
         pixel_size=pixel_size,
         picks=picks,
         label=rank[as_numpy(alignment.label)],
         angle=as_numpy(alignment.angle),
         shift=as_numpy(alignment.shift) * pixel_size,
         probability=as_numpy(alignment.probability),
-        strength=as_numpy(classes.strength),
-        kept=kept(classes, quality, config.least),
+        strength=as_numpy(classes.strength).astype(np.float64).round(_DECIMALS),
     )
