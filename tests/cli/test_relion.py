@@ -250,6 +250,24 @@ def test_relion_classifies_our_stacks(project_folder: Path):
     assert average[15:25, 15:25].mean() > average[:5].mean() + 0.1  # particles are bright
 
 
+def test_relion_takes_the_particles_of_the_commands_in_the_readme(tmp_path: Path):
+    readme = Path(__file__).parents[2] / "README.md"
+    shutil.copytree(readme.parent / "sample", tmp_path / "sample")
+    text = readme.read_text(encoding="utf-8").replace("\\\n", " ")
+    for command in ("pick sample/micrographs", "extract picks"):
+        line = next(line for line in text.splitlines() if line.startswith(f"deeppicker {command}"))
+        deeppicker(tmp_path, *line.split()[1:], "--workers", "0")
+    (tmp_path / "Import").mkdir()
+    table_file = "particles/particles.star"
+    relion(
+        tmp_path, "relion_import", "--do_particles", "--i", table_file, "--odir", "Import/", "--ofile", "particles.star"
+    )
+    model = ["--K", "1", "--iter", "1", "--particle_diameter", "190", "--skip_align", "--pool", "10"]
+    relion(tmp_path, "relion_refine", "--i", "Import/particles.star", "--o", "Import/run", *model)
+    data = table(tmp_path / "Import" / "run_it001_data.star", "particles")
+    assert len(data) == sum(map(len, read_picks(tmp_path / "picks"))) > 10
+
+
 JOB = """
 data_job
 

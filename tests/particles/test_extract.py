@@ -233,10 +233,41 @@ def test_micrographs_that_are_not_there_are_told(project: Path, capsys: pytest.C
 
 
 def test_coordinates_alone_tell_where_the_micrographs_are(project: Path):
-    assert main(["extract", "picks", "--output", "out", "--box-size", "16", "--workers", "0", "--quiet"]) == 0
+    taken = ["--voltage", "200", "--cs", "1.4", "--amplitude-contrast", "0.07"]
+    assert main(["extract", "picks", "--output", "out", "--box-size", "16", "--workers", "0", "--quiet", *taken]) == 0
     optics = read_tables(project / "out" / "particles.star")[0]
     assert optics.numbers("rlnImagePixelSize").tolist() == [3.0]
     assert optics.text("rlnOpticsGroupName") == ["opticsGroup1"]
+    for label, value in (("rlnVoltage", 200), ("rlnSphericalAberration", 1.4), ("rlnAmplitudeContrast", 0.07)):
+        assert optics.numbers(label).tolist() == [value]
+
+
+def test_what_relion_needs_of_the_microscope_is_asked_for_before_anything_is_cut(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = [
+        "extract",
+        "picks",
+        "--output",
+        "out",
+        "--box-size",
+        "16",
+        "--voltage",
+        "300",
+        "--amplitude-contrast",
+        ".1",
+    ]
+    assert main(words) == 2
+    assert "how mics/0.mrc was taken is not known, and RELION and cryoSPARC need it; set --cs (mm), or" in (
+        capsys.readouterr().err
+    )
+    assert not list(project.glob("out/particles/*"))
+
+
+def test_a_star_file_of_the_micrographs_has_the_last_word_on_the_microscope(project: Path):
+    assert command("--voltage", "100", "--cs", "1", "--amplitude-contrast", "0.2") == 0
+    optics = read_tables(project / "out" / "particles.star")[0]
+    assert optics.text("rlnVoltage") == ["300", "200"]
 
 
 def test_optics_groups_of_different_pixel_sizes_are_kept_apart(tmp_path: Path):

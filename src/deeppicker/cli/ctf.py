@@ -44,8 +44,8 @@ class Options:
     voltage: float = 300.0
     """kV, if no STAR file gives it."""
 
-    spherical_aberration: float = 2.7
-    """mm, if no STAR file gives it."""
+    cs: float = 2.7
+    """Spherical aberration in mm, if no STAR file gives it."""
 
     amplitude_contrast: float = 0.1
     """Fraction, 0-1, if no STAR file gives it."""
@@ -56,7 +56,7 @@ class Options:
     search: CtfConfig = CtfConfig()
 
     def __post_init__(self) -> None:
-        within(self, voltage=(20, 2000), amplitude_contrast=(0, 1), spherical_aberration=(0, 100))
+        within(self, voltage=(20, 2000), amplitude_contrast=(0, 1), cs=(0, 100))
         positive(self, "pixel_size")
 
 
@@ -69,7 +69,7 @@ def run(options: Options) -> int:
     entries = find_micrographs(options.micrographs)
     microscope = Microscope(
         voltage=options.voltage,
-        spherical_aberration=options.spherical_aberration,
+        spherical_aberration=options.cs,
         amplitude_contrast=options.amplitude_contrast,
         phase_shift=options.phase_shift,
     )

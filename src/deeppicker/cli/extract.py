@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,20 @@ from tyro.conf import Positional, arg
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
-from deeppicker.config.limits import positive
+from deeppicker.config.limits import positive, within
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
 from deeppicker.formats.names import distinct_keys, match_names
 from deeppicker.formats.recorded import list_of
-from deeppicker.formats.relion.particles import Acquisition, Stack, read_acquisitions, write_particles
+from deeppicker.formats.relion.particles import (
+    AMPLITUDE_CONTRAST,
+    CS,
+    VOLTAGE,
+    Acquisition,
+    Stack,
+    read_acquisitions,
+    write_particles,
+)
 from deeppicker.particles.extract import ExtractItem, ExtractJob
 
 _STACKS = "particles"  # folder of the stacks
@@ -44,6 +52,15 @@ class Options:
     pixel_size: Length = None
     """Å per pixel of the micrographs; default: from the STAR file or the image header."""
 
+    voltage: float | None = None
+    """Of the microscope in kV, if no STAR file gives it; RELION and cryoSPARC need it."""
+
+    cs: float | None = None
+    """Spherical aberration in mm, likewise."""
+
+    amplitude_contrast: float | None = None
+    """Fraction, 0-1, likewise; usually 0.1."""
+
     images: ExtractConfig
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -51,6 +68,7 @@ class Options:
 
     def __post_init__(self) -> None:
         positive(self, "pixel_size")
+        within(self, voltage=(20, 2000), cs=(0, 100), amplitude_contrast=(0, 1))
 
 
 def run(options: Options) -> int:
@@ -97,9 +115,28 @@ def _items(options: Options) -> tuple[list[ExtractItem], dict[str, Acquisition]]
             "set --micrographs to a place that holds all"
         )
     named = [(matched[item.micrograph], item) for item in picks]
-    return [
-        ExtractItem(entry, replace(item, micrograph=entry.name), options.pixel_size) for entry, item in named
-    ], acquisitions
+    items = [ExtractItem(entry, replace(item, micrograph=entry.name), options.pixel_size) for entry, item in named]
+    return items, _complete([entry.name for entry, _ in named], acquisitions, options)
+
+
+def _complete(names: Sequence[str], said: Mapping[str, Acquisition], options: Options) -> dict[str, Acquisition]:
+    """Return how each micrograph was taken: as its STAR file says, else as the options say.
+
+    Raises
+    ------
+    InputError
+        If neither says what RELION and cryoSPARC need.
+    """
+    given = {VOLTAGE: options.voltage, CS: options.cs, AMPLITUDE_CONTRAST: options.amplitude_contrast}
+    complete = {name: said.get(name, Acquisition()).completed(given) for name in names}
+    name, missing = max(((name, item.missing) for name, item in complete.items()), key=lambda both: len(both[1]))
+    if missing:
+        ask = {VOLTAGE: "--voltage (kV)", CS: "--cs (mm)", AMPLITUDE_CONTRAST: "--amplitude-contrast (usually 0.1)"}
+        raise InputError(
+            f"how {name} was taken is not known, and RELION and cryoSPARC need it; set "
+            f"{', '.join(ask[label] for label in missing)}, or --micrographs to RELION's STAR file of the micrographs"
+        )
+    return complete
 
 
 def _named_in(coordinates: Path) -> Path:
@@ -115,7 +152,7 @@ def _stacks(job: ExtractJob, done: Sequence[ExtractItem], acquisitions: dict[str
         entry = item.entry
         size = item.pixel_size or entry.pixel_size or read_header(entry.path).pixel_size
         assert size is not None  # else it would have failed
-        yield Stack(item.picks, str(job.file(entry.name)), size, acquisitions.get(entry.name, Acquisition()))
+        yield Stack(item.picks, str(job.file(entry.name)), size, acquisitions[entry.name])
 
 
 def _report(options: Options, number: int, counts: tuple[int, int, int], show: Show) -> None:

@@ -33,7 +33,7 @@ class SimulateConfig:
     voltage: float = 300.0
     """kV; 300, 200 or 120."""
 
-    spherical_aberration: float = 2.7
+    cs: float = 2.7
     """mm."""
 
     amplitude_contrast: Range = (0.07, 0.14)

@@ -174,7 +174,7 @@ def _optics(pixel_size: float, config: SimulateConfig, rng: np.random.Generator)
     amplitude_contrast, angle = between(rng, config.amplitude_contrast), float(rng.uniform(0, 180))
     microscope = Microscope(
         voltage=config.voltage,
-        spherical_aberration=config.spherical_aberration,
+        spherical_aberration=config.cs,
         amplitude_contrast=amplitude_contrast,
         phase_shift=float(rng.uniform(30, 130)) if plate else 0.0,
     )

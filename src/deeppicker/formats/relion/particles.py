@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deeppicker.core import Picks
@@ -12,7 +12,8 @@ from deeppicker.formats.star_table import Table, format_rows, format_table, read
 from deeppicker.formats.text import number
 
 _NAME, _GROUP, _GROUP_NAME = "rlnMicrographName", "rlnOpticsGroup", "rlnOpticsGroupName"
-_OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")  # in each row before RELION 3.1
+VOLTAGE, CS, AMPLITUDE_CONTRAST = "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"
+_OPTICS = (VOLTAGE, CS, AMPLITUDE_CONTRAST)  # in each row before RELION 3.1
 _PER_MICROGRAPH = {  # what RELION's extraction takes over, and what it fills in where a CTF is known
     "rlnDefocusU": None,
     "rlnDefocusV": None,
@@ -42,6 +43,16 @@ class Acquisition:
 
     optics: Mapping[str, str] = field(default_factory=dict)
     ctf: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What RELION needs of the microscope and the table does not say."""
+        return tuple(label for label in _OPTICS if label not in self.optics)
+
+    def completed(self, microscope: Mapping[str, float | None]) -> Acquisition:
+        """Return the same with settings of the microscope, by column, where the table does not say."""
+        known = {label: number(value) for label, value in microscope.items() if value is not None}
+        return replace(self, optics={**known, **self.optics})
 
 
 @dataclass(frozen=True)
