@@ -46,6 +46,7 @@ def estimated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     nothing = Evidence(np.zeros(0), np.zeros(0), np.zeros((0, 23)))
     monkeypatch.setattr("deeppicker.runs.pick_job.gather", lambda *_: nothing)
     monkeypatch.setattr("deeppicker.runs.diameter.combine", combine)
+    monkeypatch.setattr("deeppicker.runs.nothing.combine", lambda *_: CLEAR)
     return seen
 
 
@@ -60,7 +61,7 @@ def test_without_a_diameter_it_is_estimated_printed_and_kept(estimated: list, ca
     assert "particle diameter: 70 Å, estimated from 3 of the micrographs (65-76 Å" in capsys.readouterr().out
     assert diameter_used() == 70.0
     Path("out/0_autopick.star").unlink()
-    assert pick() == 0  # the same again, from the folder
+    assert pick() == 2  # the same again, from the folder
     assert len(estimated) == 1
     assert diameter_used() == 70.0
 
@@ -70,7 +71,7 @@ def test_without_a_diameter_it_is_estimated_printed_and_kept(estimated: list, ca
 def test_a_diameter_that_does_not_fit_is_warned_about_and_used(
     estimated: list, given: str, warned: bool, capsys: pytest.CaptureFixture[str]
 ):
-    assert pick("--diameter", given) == 0
+    assert pick("--diameter", given) == 2  # this model finds nothing
     assert diameter_used() == float(given)
     assert len(estimated) == 1
     assert ("the particles look 70 Å large" in capsys.readouterr().err) is warned
@@ -81,6 +82,7 @@ def test_without_particles_the_files_are_empty_and_valid_and_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("deeppicker.runs.diameter.combine", lambda *_: NOTHING)
+    monkeypatch.setattr("deeppicker.runs.nothing.combine", lambda *_: NOTHING)
     assert pick() == 2
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1

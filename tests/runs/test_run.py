@@ -45,7 +45,7 @@ def test_a_run_returns_what_it_left_and_prints_nothing(capsys: pytest.CaptureFix
     assert [row.picks for row in result.rows] == [len(item) for item in picks]
     assert result.picks == sum(map(len, picks)) > 0
     assert result.right == pytest.approx(sum(item.scores.sum() for item in picks), rel=1e-4)
-    assert (result.diameter, result.threshold, result.seen, result.before, result.failed) == (DIAMETER, 0.5, True, 0, 0)
+    assert (result.diameter, result.threshold, result.advice, result.before, result.failed) == (DIAMETER, 0.5, "", 0, 0)
     assert run_picking(["in"], "out", settings(select=SelectConfig(threshold=0.5))).before == NUMBER
     assert capsys.readouterr() == ("", "")
 

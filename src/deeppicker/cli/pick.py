@@ -30,10 +30,6 @@ from deeppicker.formats.recorded import AUTOPICK
 if TYPE_CHECKING:
     from deeppicker.runs.run import RunResult
 
-_NOTHING = (
-    "no particles were found, so the coordinate files are empty; if there are some, set --diameter (in Å), "
-    "and --invert if they are bright"
-)
 _MOST_ROWS = 30  # a longer table on the screen helps nobody; summary.csv has all
 
 EVERYDAY = (
@@ -95,8 +91,8 @@ def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
         with telling(show) as listener:
             result = run_picking(options.input, options.output, _config(options), listener, told_to_stop)
         _report(result, show)
-        if not result.seen:
-            show.warn(_NOTHING)
+        if result.advice:
+            show.warn(result.advice)
             return 2
         if not result.failed:
             return 0

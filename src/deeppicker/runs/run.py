@@ -17,6 +17,7 @@ from deeppicker.runs.diameter import settle_diameter
 from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.learning import learn_first
+from deeppicker.runs.nothing import advice_on_nothing
 from deeppicker.runs.read_ahead import read_ahead
 from deeppicker.runs.results import Row
 from deeppicker.runs.session import Picking, open_session
@@ -32,8 +33,8 @@ class RunResult:
         The run folder.
     diameter : float
         Particle diameter in Å.
-    seen : bool
-        False if the diameter was estimated and there are no picks.
+    advice : str
+        What to try if there are no picks, in one line; empty if there are some, or others are still to come.
     threshold : float or None
         Least score of the picks; None until the last shard chooses it.
     rows : tuple of Row
@@ -46,7 +47,7 @@ class RunResult:
 
     folder: Path
     diameter: float
-    seen: bool
+    advice: str
     threshold: float | None
     rows: tuple[Row, ...]
     before: int
@@ -108,20 +109,21 @@ def run_picking(
     with open_session(Path(output), config, len(mine), listener) as session:
         model = load_model(config.subject.model)
         size = settle_diameter(session, model, entries)
-        model = learn_first(session, model, size, entries)
+        learnt = learn_first(session, model, size, entries)
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
-        picking = session.begin(model, size.value, select)
+        picking = session.begin(learnt, size.value, select)
         picking.folder.refuse_other_paths([entry.name for entry in entries])
         missing = picking.missing(mine)
         try:
             failed = _pick(picking, missing, stop)
         finally:
-            _finish(picking, entries)
+            selected = _finish(picking, entries)
         rows = _rows_of(picking.folder, mine)
-        picks = sum(row.picks for row in rows)
-        seen = not size.estimated or picks > 0 or failed == len(mine)
+        good = [row for row in rows if not row.error]
+        nothing = selected and good and not any(row.picks for row in good)
+        advice = advice_on_nothing(session, model, size, mine, good) if nothing else ""
         before = len(mine) - len(missing)
-        return RunResult(Path(output), size.value, seen, picking.folder.threshold, rows, before, failed)
+        return RunResult(Path(output), size.value, advice, picking.folder.threshold, rows, before, failed)
 
 
 def part(entries: Sequence[MicrographEntry], shard: str | None) -> list[MicrographEntry]:
@@ -174,8 +176,8 @@ def _pick(picking: Picking, missing: Sequence[MicrographEntry], stop: Callable[[
     return failed
 
 
-def _finish(picking: Picking, entries: Sequence[MicrographEntry]) -> None:
-    """Select the picks; of a shard only if it is the last one."""
+def _finish(picking: Picking, entries: Sequence[MicrographEntry]) -> bool:
+    """Select the picks, and return True; of a shard only if it is the last one."""
     folder, shard = picking.folder, picking.session.config.shard
     names = [entry.name for entry in entries]
     if shard is not None:
@@ -183,8 +185,9 @@ def _finish(picking: Picking, entries: Sequence[MicrographEntry]) -> None:
         left = sum(not folder.is_settled(name) for name in names)
         if left:
             picking.session.listener(ShardEnded(shard, left, len(names)))
-            return
+            return False
     folder.finish(names)
+    return True
 
 
 def _rows_of(folder: RunFolder, entries: Sequence[MicrographEntry]) -> tuple[Row, ...]:
