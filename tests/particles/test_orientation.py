@@ -10,11 +10,11 @@ import pytest
 import deeppicker.particles.orientation as orientation_module
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.core import Picks
+from deeppicker.core import Micrograph, Picks
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks, write_picks
 from deeppicker.formats.orientation import ORIENTATIONS, Orientation
 from deeppicker.formats.recorded import Recorded
-from deeppicker.particles.orientation import CORE, Verdict, contrast_map, contrasts, judge
+from deeppicker.particles.orientation import Verdict, judge, profiles, ring_maps
 
 SETS = ("apoferritin-10146", "trpv1-10059", "ribosome-10028")
 
@@ -54,7 +54,7 @@ def test_the_eight_orientations_are_different_and_the_first_does_nothing():
 
 def verdict_on(*turned: tuple[scenes.Scene, np.ndarray], diameter: float = scenes.DIAMETER) -> Verdict:
     rng = np.random.default_rng(0)
-    return judge([contrasts(item.micrograph, positions, diameter, rng) for item, positions in turned])
+    return judge([profiles(item.micrograph, positions, diameter, rng) for item, positions in turned])
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS, ids=lambda o: o.options or "right")
@@ -74,6 +74,63 @@ def test_bright_particles_and_a_diameter_that_is_somewhat_wrong_change_nothing()
         for one in (item, bright):
             assert not verdict_on((one, one.positions), diameter=factor * scenes.DIAMETER).wrong
             assert verdict_on((one, flipped), diameter=factor * scenes.DIAMETER).wrong
+
+
+@cache
+def shells() -> tuple[tuple[Micrograph, np.ndarray], ...]:
+    """Return square micrographs of six hollow spheres each, whose middle is as grey as the ice, and where these are."""
+    made = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        spots = rng.permutation(9)[:6]
+        centres = np.stack([spots % 3, spots // 3], axis=1) * 80 + 50 + rng.uniform(-8, 8, (6, 2))
+        y, x = np.indices((256, 256))
+        image = 0.6 * rng.normal(size=(256, 256))
+        for across, down in centres:
+            square = np.clip(36**2 - (x - across) ** 2 - (y - down) ** 2, 0, None)
+            inner = np.clip(28**2 - (x - across) ** 2 - (y - down) ** 2, 0, None)
+            image -= (np.sqrt(square) - np.sqrt(inner)) / 14
+        made.append((Micrograph(f"{seed}.mrc", image.astype(np.float32), 4.0), centres))
+    return tuple(made)
+
+
+def verdict_on_shells(orientation: Orientation, diameter: float) -> Verdict:
+    rng = np.random.default_rng(0)
+    return judge([profiles(one, seen_as(orientation, at, (256, 256)), diameter, rng) for one, at in shells()])
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.33])
+def test_large_hollow_particles_in_small_square_micrographs_are_recognised(factor: float):
+    for orientation in ORIENTATIONS:
+        verdict = verdict_on_shells(orientation, factor * 288)
+        assert ORIENTATIONS[verdict.best] == orientation
+        assert verdict.wrong == (orientation != ORIENTATIONS[0])
+        assert verdict.right == (orientation == ORIENTATIONS[0])
+
+
+def test_symmetric_coordinates_cannot_be_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rng = np.random.default_rng(1)
+    half = np.stack([np.tile([40.0, 100.0, 160.0, 220.0, 280.0], 3), np.repeat([30.0, 75.0, 100.0], 5)], axis=1)
+    positions = np.concatenate([half, np.stack([half[:, 0], 229 - half[:, 1]], axis=1)])
+    y, x = np.indices((230, 310))
+    image = rng.normal(size=(230, 310))
+    for across, down in positions:
+        image[np.hypot(x - across, y - down) < 9] -= 2
+    scenes.write_mrc(tmp_path / "mics" / "a.mrc", image.astype(np.float32))
+    write_picks(tmp_path / "a.csv", [Picks.unscored("a", positions)])
+    words = ["--micrographs", str(tmp_path / "mics"), "--diameter", str(18 * scenes.PIXEL_SIZE)]
+    assert main(["check", str(tmp_path / "a.csv"), *words]) == 3
+    shown = capsys.readouterr().out
+    assert "cannot tell apart: as they are and --flip-y" in shown
+    assert "the orientation is right" not in shown
+
+
+def test_random_positions_cannot_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    scenes.write_mrc(tmp_path / "mics" / "a.mrc", scene(4).micrograph.image)
+    positions = np.random.default_rng(8).uniform((0, 0), (310, 230), (30, 2))
+    write_picks(tmp_path / "a.csv", [Picks.unscored("a", positions)])
+    assert main(["check", str(tmp_path / "a.csv"), "--micrographs", str(tmp_path / "mics"), "--diameter", "72"]) == 3
+    assert "cannot tell: no orientation" in capsys.readouterr().out
 
 
 def test_random_positions_never_raise_an_alarm():
@@ -131,10 +188,10 @@ def test_all_eight_are_detected_on_real_micrographs_each_by_itself_without_a_fal
     for picks in read_picks(star):
         entry = entries[picks.micrograph]
         micrograph = read_micrograph(entry.path, pixel_size=entry.pixel_size)
-        seen = contrast_map(micrograph.image, CORE * float(diameter) / micrograph.pixel_size)
-        monkeypatch.setattr(orientation_module, "contrast_map", lambda *_, seen=seen: seen)  # once, not eight times
+        seen = ring_maps(micrograph.image, float(diameter) / micrograph.pixel_size)
+        monkeypatch.setattr(orientation_module, "ring_maps", lambda *_, seen=seen: seen)  # once, not eight times
         for orientation in ORIENTATIONS:
             positions = seen_as(orientation, picks.positions, micrograph.image.shape)
-            verdict = judge([contrasts(micrograph, positions, float(diameter), np.random.default_rng(0))])
+            verdict = judge([profiles(micrograph, positions, float(diameter), np.random.default_rng(0))])
             assert ORIENTATIONS[verdict.best] == orientation, picks.micrograph
             assert verdict.wrong == (orientation != ORIENTATIONS[0]), picks.micrograph

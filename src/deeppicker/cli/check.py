@@ -20,16 +20,19 @@ from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks
 from deeppicker.formats.names import match_names
 from deeppicker.formats.orientation import ORIENTATIONS
-from deeppicker.particles.orientation import Contrasts, Verdict, contrasts, judge
+from deeppicker.particles.orientation import Profiles, Verdict, judge, profiles
+
+UNKNOWN = 3
+"""Exit status if the orientation cannot be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Compare the eight flips and swaps of coordinates by the contrast of the micrographs at the picks.
+    """Compare the eight flips and swaps of coordinates by what the micrographs show at the picks.
 
-    Programs count x and y from different corners, and some exchange them. The right orientation has contrast at its
-    picks, the others have as little as random positions. Exit status 1 if another one fits clearly better than the
-    given one.
+    Programs count x and y from different corners, and some exchange them. In the right orientation, picks look alike
+    and differ from random positions. Exit status 0 if the given one fits clearly best, 1 if another one does, 3 if
+    that cannot be told.
     """
 
     coordinates: Annotated[Positional[Path], arg(metavar="COORDINATES")]
@@ -49,7 +52,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Print the comparison; return 1 if another orientation fits clearly better.
+    """Print the comparison; return 1 if another orientation fits clearly better, 3 if nothing can be told.
 
     Raises
     ------
@@ -72,10 +75,10 @@ def run(options: Options) -> int:
     return _conclude(verdict, len(chosen))
 
 
-def _measure(entry: MicrographEntry, picks: Picks, options: Options) -> Contrasts:
+def _measure(entry: MicrographEntry, picks: Picks, options: Options) -> Profiles:
     size = options.pixel_size if options.pixel_size is not None else entry.pixel_size
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-    return contrasts(micrograph, picks.positions, float(options.diameter), np.random.default_rng(0))
+    return profiles(micrograph, picks.positions, float(options.diameter), np.random.default_rng(0))
 
 
 def _show(verdict: Verdict) -> None:
@@ -86,7 +89,7 @@ def _show(verdict: Verdict) -> None:
             f"{verdict.contrast[index]:.2f}",
             f"{verdict.against_chance[index]:.1f}",
             f"{100 * verdict.outside[index]:.0f} %",
-            style="bold" if index == verdict.best and verdict.certain else None,
+            style="bold" if index in verdict.alike and verdict.certain else None,
         )
     Console().print(table, highlight=False)
 
@@ -97,14 +100,16 @@ def _conclude(verdict: Verdict, micrographs: int) -> int:
     if verdict.wrong:
         options = ORIENTATIONS[verdict.best].options
         print(
-            f"warning: another orientation fits clearly better ({verdict.better:.1f} standard errors, {seen}); "
+            f"warning: another orientation fits clearly better ({verdict.behind[0]:.1f} standard errors, {seen}); "
             f"correct the coordinates with: deeppicker convert {options} --micrographs ..."
         )
         return 1
+    if verdict.right:
+        print(f"the orientation is right ({seen})")
+        return 0
     if not verdict.certain:
         print(f"cannot tell: no orientation has clearly more contrast than random positions ({seen})")
-    elif verdict.best:
-        print(f"no orientation fits clearly better than the given one ({seen})")
-    else:
-        print(f"the orientation is right ({seen})")
-    return 0
+        return UNKNOWN
+    alike = " and ".join(ORIENTATIONS[index].options or "as they are" for index in sorted({0, *verdict.alike}))
+    print(f"cannot tell apart: {alike} ({seen}); are the coordinates symmetric? Give more micrographs")
+    return UNKNOWN
