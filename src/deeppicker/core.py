@@ -100,6 +100,8 @@ class Ctf:
         With which it was taken.
     fit : float
         How well the defocus was found, as the program that did it says; NaN if unknown.
+    reliable : bool
+        False if that program warned of it.
     """
 
     defocus_u: float
@@ -107,6 +109,7 @@ class Ctf:
     angle: float = 0.0
     microscope: Microscope = Microscope()
     fit: float = math.nan
+    reliable: bool = True
 
     @property
     def defocus(self) -> float:

@@ -142,6 +142,19 @@ def test_candidates_below_a_threshold_that_the_run_chose_are_no_picks():
 
 
 @pytest.mark.usefixtures("project")
+def test_view_knows_the_pixel_size_of_the_run():
+    opened = RunFolder(Path("run"), {"diameter": 150.0, "pixel_size": PIXEL_SIZE}, SelectConfig(threshold=0.1))
+    for picks in read_picks("picks.tsv"):
+        opened.store(picks, 1.0)
+    opened.finish([])
+    pictures = []
+    for words in ([], ["--pixel-size", f"{PIXEL_SIZE}"], ["--pixel-size", "7"]):
+        assert run_view("micrographs/alpha.mrc", "--picks", "run", "--overlay", "o.png", *words) == 0
+        pictures.append(Path("o.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.usefixtures("project")
 def test_a_run_that_found_nothing_scores_zero():
     opened = RunFolder(Path("run"), {"diameter": 150.0}, SelectConfig())
     for picks in read_picks("picks.tsv"):

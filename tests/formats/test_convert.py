@@ -54,7 +54,7 @@ def test_positions_and_scores_survive_a_conversion(
 
 def test_a_folder_of_boxes_is_written_and_read(source: Path) -> None:
     folder = source.with_name("boxes")
-    _convert(source, folder, "--folder-format", "box", "--box-size", 33)
+    _convert(source, folder, "--folder-format", "box", "--box-size", 34)
     assert sorted(p.name for p in folder.iterdir()) == ["one.box", "two.box"]
     _convert(folder, source.with_name("back.csv"))
     for found, expected in zip(read_picks(source.with_name("back.csv")), read_picks(source), strict=True):
@@ -117,7 +117,7 @@ _UID = "000123456789012345678"
 @pytest.mark.parametrize("folder_format", ["cbox", "json", "pos", "automatch"])
 def test_a_folder_of_another_programs_files_is_written_and_read(folder_format: str, source: Path) -> None:
     folder = source.with_name("folder")
-    _convert(source, folder, "--folder-format", folder_format, "--box-size", 33)
+    _convert(source, folder, "--folder-format", folder_format, "--box-size", 34)
     _convert(folder, source.with_name("back.csv"))
     for found, expected in zip(read_picks(source.with_name("back.csv")), read_picks(source), strict=True):
         np.testing.assert_array_equal(found.positions, expected.positions)
@@ -184,6 +184,14 @@ def test_cryosparcs_own_list_of_micrographs_serves_without_the_images(source: Pa
 def test_particles_for_cryosparc_without_its_uids_are_told_of(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _convert(source, source.with_name("out.cs"), "--micrographs", source.with_name("images"))
     assert "cryoSPARC's UID of" in capsys.readouterr().err
+
+
+def test_a_cs_file_is_flipped_by_the_sizes_that_it_holds(source: Path) -> None:
+    _convert(source, source.with_name("in.cs"), "--micrographs", source.with_name("images"))
+    _convert(source.with_name("in.cs"), source.with_name("out.csv"), "--flip-y")
+    for found, expected in zip(read_picks(source.with_name("out.csv")), read_picks(source), strict=True):
+        np.testing.assert_allclose(found.positions[:, 1], _HEIGHT - 1 - expected.positions[:, 1], atol=1e-3)
+        np.testing.assert_allclose(found.positions[:, 0], expected.positions[:, 0], atol=1e-3)
 
 
 def test_a_table_for_relion_3_0_has_no_optics_groups(source: Path) -> None:

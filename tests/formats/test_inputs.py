@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import scenes
+from deeppicker.core import MicrographEntry
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats import find_micrographs
+from deeppicker.formats.inputs import doubtful_pixel_sizes
 
 
 @pytest.fixture
@@ -107,3 +112,34 @@ def test_a_folder_of_movies_is_answered_with_motion_correction(folder: Path) -> 
         find_micrographs(["movies"])
     with pytest.raises(InputError, match=r"m\.eer is a movie; motion-correct it"):
         find_micrographs(["movies/m.eer"])
+
+
+def _header(path: Path, pixel_size: float) -> MicrographEntry:
+    scenes.write_mrc(path, np.random.default_rng(0).normal(size=(20, 30)), pixel_size)
+    return MicrographEntry(path.name, path)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "given", "warning"),
+    [
+        ((1.5, 1.5), None, None),
+        ((1.5, 1.51), None, None),
+        ((1.5, 3.0), None, "different pixel sizes, from 1.5 Å (0.mrc) to 3 Å (1.mrc)"),
+        ((1.5, 1.5), 1.6, None),
+        ((1.5, 1.5), 3.0, "--pixel-size 3 Å is used, but 0.mrc says 1.5 Å"),
+        ((1.5, 1.5), 0.75, "--pixel-size 0.75 Å is used, but 0.mrc says 1.5 Å"),
+        ((1.0, 1.0), 3.0, None),  # a header says 1 where nobody knew better
+    ],
+)
+def test_pixel_sizes_that_contradict_each_other_are_told(
+    tmp_path: Path, sizes: tuple[float, float], given: float | None, warning: str | None
+):
+    entries = [_header(tmp_path / f"{i}.mrc", size) for i, size in enumerate(sizes)]
+    told = doubtful_pixel_sizes([*entries, MicrographEntry("gone", tmp_path / "gone.mrc")], given)
+    assert len(told) == (warning is not None)
+    assert warning is None or warning in told[0]
+
+
+def test_the_pixel_size_of_a_table_counts_before_the_header(tmp_path: Path):
+    entry = replace(_header(tmp_path / "a.mrc", 3.0), pixel_size=1.5)
+    assert doubtful_pixel_sizes([entry], 1.5) == []

@@ -16,6 +16,8 @@ from deeppicker.cli.main import main
 from deeppicker.config import ClassifyConfig
 from deeppicker.core import Ctf, Picks
 from deeppicker.errors import InputError
+from deeppicker.formats import read_picks
+from deeppicker.formats.relion import defocus
 from deeppicker.particles.classify import relion
 from deeppicker.particles.classify.em import (
     Alignment,
@@ -221,6 +223,20 @@ def test_the_command_writes_classes_and_kept_picks_that_adapt_takes(tmp_path, ca
     assert "already exists" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert not (output / "kept").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_defocus_that_ctf_warned_about_is_not_used(tmp_path, capsys):
+    star = write_project(tmp_path / "project", [scene(1), scene(2)])
+    rows = [(item.micrograph, 4.0, Ctf(defocus_u=1.0, defocus_v=1.0, fit=0.14)) for item in read_picks(star)]
+    rows[1] = (*rows[1][:2], replace(rows[1][2], fit=0.7))
+    defocus.write(tmp_path / "ctf.star", rows, ours=True)
+    words = ["classify", "--picks", str(star), "--output", str(tmp_path / "classes"), "--classes", "2"]
+    assert main([*words, "--ctf", str(tmp_path / "ctf.star"), "--iterations", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "the defocus of 1 micrographs is not used, because its fit is poor: " in shown.err
+    assert "0.14" in shown.err
+    assert "defocus known for 1" in shown.out
 
 
 def test_too_few_picks_for_the_classes_are_refused(tmp_path, capsys):

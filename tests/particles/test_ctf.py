@@ -73,10 +73,17 @@ def test_flipping_phases_makes_the_transfer_positive_everywhere():
 
 def test_what_is_written_is_read_again(tmp_path):
     other = replace(CTF, microscope=Microscope(voltage=200.0, phase_shift=90.0, amplitude_contrast=0.08), fit=0.5)
-    defocus.write(tmp_path / "ctf.star", [("a/one.mrc", 1.5, CTF), ("a/two.mrc", 2.0, other)])
+    defocus.write(tmp_path / "ctf.star", [("a/one.mrc", 1.5, CTF), ("a/two.mrc", 2.0, other)], ours=True)
     found = defocus.read(tmp_path / "ctf.star")
     assert found["one"] == replace(CTF, fit=0.0)
     assert found["two"] == other
+
+
+def test_a_poor_fit_is_unreliable_only_on_our_own_scale(tmp_path):
+    rows = [("one.mrc", 2.0, replace(CTF, fit=0.14)), ("two.mrc", 2.0, replace(CTF, fit=0.7))]
+    for ours in (True, False):
+        defocus.write(tmp_path / "ctf.star", rows, ours=ours)
+        assert [ctf.reliable for ctf in defocus.read(tmp_path / "ctf.star").values()] == [not ours, True]
 
 
 def test_texts_of_ctffind_are_read(tmp_path):
@@ -103,7 +110,7 @@ def test_the_command_takes_over_what_is_known_and_estimates_the_rest(tmp_path, m
     monkeypatch.chdir(tmp_path)
     for name, seed in (("one.mrc", 1), ("two.mrc", 2)):
         write_mrc(tmp_path / name, ice(CTF, 2.0, seed, (500, 600)).image, 2.0)
-    defocus.write(tmp_path / "known.star", [("one.mrc", 2.0, replace(CTF, defocus_u=3.0, fit=0.9))])
+    defocus.write(tmp_path / "known.star", [("one.mrc", 2.0, replace(CTF, defocus_u=3.0, fit=0.9))], ours=True)
     assert main(["ctf", "one.mrc", "two.mrc", "--known", "known.star", "--output", "ctf.star"]) == 0
     found = defocus.read(tmp_path / "ctf.star")
     assert found["one"].defocus_u == 3.0

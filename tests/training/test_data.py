@@ -44,6 +44,7 @@ def test_images_are_read_only_when_they_are_needed(star: Path):
         dataset.micrographs[1].load()
 
 
+@pytest.mark.filterwarnings("ignore:--pixel-size")
 def test_the_given_pixel_size_counts_more_than_that_of_the_star_and_this_more_than_that_of_the_image(star: Path):
     folder = star.parent
     scenes.write_mrc(folder / "micrographs" / "b.mrc", scenes.scene(1).micrograph.image, pixel_size=7.0)
@@ -179,6 +180,7 @@ def test_a_single_micrograph_is_split_into_its_particles_and_avoids_them_all(cou
         assert (part.micrographs[0].avoid == dataset.micrographs[0].avoid).all()
 
 
+@pytest.mark.filterwarnings("ignore:--pixel-size")
 def test_picks_of_a_run_are_learnt_with_the_pixel_size_and_the_contrast_of_that_run(star: Path):
     plain = load_dataset(star, diameter=100.0).micrographs[0].load()
     (star.parent / "run.json").write_text('{"pixel_size": 4.5, "invert": true}', encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +168,14 @@ def _windows(dataset: Dataset, side: int, known: dict[str, Ctf]) -> tuple[Window
     from deeppicker.particles.classify.windows import cut, join
 
     items = [item for item in dataset.micrographs if len(item.picks)]
+    doubtful = [key for item in items if (key := item.picks.key) in known and not known[key].reliable]
+    if doubtful:
+        warnings.warn(
+            f"the defocus of {len(doubtful):,} micrographs is not used, because its fit is poor: "
+            f"{doubtful[0]} has {known[doubtful[0]].fit:.2f}",
+            stacklevel=2,
+        )
+        known = {key: ctf for key, ctf in known.items() if ctf.reliable}
     flipped = sum(item.picks.key in known for item in items)
     print(
         f"{dataset.name}: {len(dataset):,} picks of {dataset.diameter:g} Å in {len(items):,} micrographs; "

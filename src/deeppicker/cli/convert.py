@@ -56,14 +56,14 @@ class Options:
     micrographs. They provide the names in OUTPUT, the heights for --flip-y and the sizes for a .cs file."""
 
     flip_y: FlagCreatePairsOff[bool] = False
-    """Count y from the other end of the image (CryoPPP counts from the bottom); needs --micrographs.
+    """Count y from the other end of the image (CryoPPP counts from the bottom); needs --micrographs, except for .cs.
     y becomes height - 1 - y."""
 
     keep_y: FlagCreatePairsOff[bool] = False
     """Keep y even if the columns are CryoPPP's."""
 
     flip_x: FlagCreatePairsOff[bool] = False
-    """Count x from the other end of the image; needs --micrographs. x becomes width - 1 - x."""
+    """Count x from the other end of the image; likewise. x becomes width - 1 - x."""
 
     swap_xy: FlagCreatePairsOff[bool] = False
     """Exchange x and y, before anything is flipped."""
@@ -97,7 +97,9 @@ def run(options: Options) -> int:
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
     matched = match_names(picks, entries)
     orientation = Orientation(options.swap_xy, options.flip_x, options.flip_y)
-    picks = [turned(item, orientation, matched.get(item.micrograph)) for item in picks]
+    sized = {entry.name: entry for entry in _entries_of(options.input) if entry.shape is not None}
+    sources = {**sized, **matched}
+    picks = [turned(item, orientation, sources.get(item.micrograph)) for item in picks]
     if options.min_score is not None:
         picks = _at_least(picks, options.min_score, options.input)
     sizes = _pixel_sizes(options, picks, matched) if options.output.suffix.lower() == ".star" else None
@@ -124,9 +126,10 @@ def run(options: Options) -> int:
 def _check(options: Options) -> None:
     if options.flip_y and options.keep_y:
         raise InputError("--flip-y and --keep-y exclude each other; set one of them")
-    if options.flip_y and options.micrographs is None:
+    told = options.micrographs is not None or options.input.suffix.lower() == ".cs"  # which holds the sizes of images
+    if options.flip_y and not told:
         raise InputError("--flip-y needs the heights of the images; set --micrographs")
-    if options.flip_x and options.micrographs is None:
+    if options.flip_x and not told:
         raise InputError("--flip-x needs the widths of the images; set --micrographs")
     positive(options, "pixel_size", "box_size")
     if options.relion == "3.0" and options.output.suffix.lower() != ".star":

@@ -18,9 +18,6 @@ from deeppicker.errors import DeepPickerError, InputError
 if TYPE_CHECKING:
     from deeppicker.core import Ctf, MicrographEntry, Microscope
 
-POOR_FIT = 0.4
-"""Correlation of rings and estimate below which an estimate is unreliable (docs/classification.md)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -64,9 +61,12 @@ def run(options: Options) -> int:
     """Read or estimate, print a line for each micrograph, write all at the end."""
     from deeppicker.core import Microscope, micrograph_key
     from deeppicker.formats import find_micrographs
+    from deeppicker.formats.inputs import doubtful_pixel_sizes
     from deeppicker.formats.relion import defocus
 
     entries = find_micrographs(options.micrographs)
+    for doubt in doubtful_pixel_sizes(entries, options.pixel_size):
+        print(f"deeppicker: warning: {doubt}", file=sys.stderr)
     microscope = Microscope(
         voltage=options.voltage,
         spherical_aberration=options.cs,
@@ -92,15 +92,15 @@ def run(options: Options) -> int:
         rows.append((entry.name, size, found))
         source = "known" if micrograph_key(entry.name) in known else f"fit {found.fit:.2f}"
         print(f"{entry.name}: {found.defocus_u:.3f} and {found.defocus_v:.3f} µm at {found.angle:.0f}°, {source}")
-        if source != "known" and found.fit < POOR_FIT:
+        if source != "known" and found.fit < defocus.POOR_FIT:
             print(
                 f"deeppicker: warning: {entry.name}: its rings are hardly visible (fit {found.fit:.2f}); "
-                "do not rely on this defocus",
+                "do not rely on this defocus, classify will not",
                 file=sys.stderr,
             )
     if not rows:
         raise InputError(f"none of the {len(entries)} micrographs could be used")
-    defocus.write(options.output, rows)
+    defocus.write(options.output, rows, ours=not known)
     print(f"{len(rows):,} micrographs -> {options.output}")
     return 1 if failed else 0
 

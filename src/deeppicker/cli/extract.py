@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
 from deeppicker.config.limits import positive, within
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
+from deeppicker.formats.inputs import doubtful_pixel_sizes
 from deeppicker.formats.names import distinct_keys, match_names
 from deeppicker.formats.recorded import list_of
 from deeppicker.formats.relion.particles import (
@@ -77,6 +79,8 @@ def run(options: Options) -> int:
     from deeppicker.parallel.pool import open_pool
 
     items, acquisitions = _items(options)
+    for doubt in doubtful_pixel_sizes([item.entry for item in items], options.pixel_size):
+        warnings.warn(doubt, stacklevel=2)
     job = ExtractJob(make_folder(options.output / _STACKS), options.images)
     missing = [item for item in items if not job.is_done(item)]
     failed: dict[str, str] = {}

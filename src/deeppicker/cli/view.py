@@ -18,6 +18,7 @@ from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.inputs import named_micrographs
+from deeppicker.formats.recorded import Recorded
 from deeppicker.formats.text import one_line
 
 _NAMES_SHOWN = 3
@@ -38,7 +39,7 @@ class Options:
     diameter: Length = None
     """Particle diameter in Å; default: from the picks' run.json or the reference's dataset.json."""
     pixel_size: Length = None
-    """Å per pixel; default: from the STAR files or the image."""
+    """Å per pixel; default: that of the run, of the STAR files, or of the image."""
     threshold: Probability = None
     """Least score of the picks to draw."""
 
@@ -97,9 +98,10 @@ def _scored_above(picks: Picks, threshold: float | None, path: Path) -> Picks:
 
 
 def _pixel_size(options: Options, sources: Sequence[Path], contents: Sequence[Sequence[Picks]]) -> float | None:
-    """Return the pixel size given, or of the STAR files; None leaves it to the image's header."""
-    if options.pixel_size is not None:
-        return options.pixel_size
+    """Return the pixel size given, of the run, or of the STAR files; None leaves it to the image's header."""
+    size = options.pixel_size if options.pixel_size is not None else Recorded(options.picks).pixel_size
+    if size is not None:
+        return size
     key = micrograph_key(options.micrograph)
     for path, content in zip(sources, contents, strict=True):
         for entry in named_micrographs(path, content):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deeppicker.core import MicrographEntry, Picks
-from deeppicker.errors import InputError
+from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image, read_header
 from deeppicker.formats.names import micrograph_of, uid_of
-from deeppicker.formats.recorded import AUTOPICK
+from deeppicker.formats.recorded import TABLES
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import files_in, is_file, one_line
 
+_LOOKED_AT = 20  # micrographs whose pixel size is compared
+_CONTRADICTION = 1.5  # factor between two pixel sizes of which one must be wrong
+_SAME = 1.02  # factor up to which pixel sizes count as the same
 _EXTENSIONS = ", ".join(IMAGE_EXTENSIONS)
-_TABLES_IN_FOLDER = (AUTOPICK, "particles.star")
 
 
 def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
@@ -64,7 +67,7 @@ def named_micrographs(source: Path, picks: Sequence[Picks]) -> list[MicrographEn
     InputError
         If it cannot be opened.
     """
-    files = [source / name for name in _TABLES_IN_FOLDER] if source.is_dir() else [source]
+    files = [source / name for name in TABLES] if source.is_dir() else [source]
     entries = []
     for file in files:
         bare = len(picks) == 1 and picks[0].micrograph == micrograph_of(file)
@@ -73,6 +76,43 @@ def named_micrographs(source: Path, picks: Sequence[Picks]) -> list[MicrographEn
         elif file.suffix.lower() == ".star" and file.is_file() and not bare:
             entries += star.read_micrographs(file)
     return entries
+
+
+def doubtful_pixel_sizes(entries: Sequence[MicrographEntry], given: float | None) -> list[str]:
+    """Return warnings, if the pixel size that is given contradicts the micrographs, or theirs differ.
+
+    Parameters
+    ----------
+    entries : sequence of MicrographEntry
+        Micrographs; some of them, spread over all, are looked at. What cannot be read is left to others.
+    given : float or None
+        Å per pixel that overrides what tables and headers say.
+    """
+    step = max(1, len(entries) // _LOOKED_AT)
+    known = {entry.name: size for entry in entries[::step] if (size := _known_pixel_size(entry)) is not None}
+    if not known:
+        return []
+    name, least = min(known.items(), key=lambda item: item[1])
+    other, most = max(known.items(), key=lambda item: item[1])
+    if given is not None:
+        far, size = max(((name, least), (other, most)), key=lambda item: abs(math.log(item[1] / given)))
+        if abs(math.log(size / given)) < math.log(_CONTRADICTION):
+            return []
+        return [f"--pixel-size {given:g} Å is used, but {far} says {size:.4g} Å; check which is right"]
+    if most < _SAME * least:
+        return []
+    return [f"the micrographs have different pixel sizes, from {least:.4g} Å ({name}) to {most:.4g} Å ({other})"]
+
+
+def _known_pixel_size(entry: MicrographEntry) -> float | None:
+    """Return what the table or else the header says; a header that says 1 Å may well say nothing."""
+    if entry.pixel_size is not None:
+        return entry.pixel_size
+    try:
+        size = read_header(entry.path).pixel_size
+    except DeepPickerError:
+        return None
+    return None if size == 1.0 else size
 
 
 def size_of(entry: MicrographEntry) -> MicrographSize:

@@ -17,6 +17,8 @@ from deeppicker.errors import FormatError
 
 RUN, DATASET = "run.json", "dataset.json"
 AUTOPICK, SUMMARY, STATUS = "autopick.star", "summary.csv", "status.json"
+TABLES = (AUTOPICK, "particles.star")
+"""Tables that speak for a folder of coordinates, the first that is there."""
 LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
 PICKS_SUFFIX = "_autopick.star"
 PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
@@ -38,7 +40,10 @@ def file_of(folder: Path, kind: str, name: str) -> Path:
 
 def list_of(coordinates: Path) -> Path:
     """Return the file that names the micrographs: the list of a folder of coordinates, or the coordinate file."""
-    return coordinates / AUTOPICK if coordinates.is_dir() else coordinates
+    if not coordinates.is_dir():
+        return coordinates
+    tables = [coordinates / name for name in TABLES]
+    return next((table for table in tables if table.is_file()), tables[0])
 
 
 @dataclass(frozen=True)

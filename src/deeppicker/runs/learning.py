@@ -60,7 +60,10 @@ def learn_first(session: Session, model: Model, size: Size, entries: Sequence[Mi
                 return known
             if any(session.output.glob(PICKS.format("*"))):
                 return model
-        learnt = _learn(session, model, size.value, entries, config.method)
+        sample = tuple(_readable(session.source, entries, config.method.micrographs))
+        if not sample:  # the run says why, of each
+            return model
+        learnt = _learn(session, model, size.value, sample, config.method)
         _keep(session.output, learnt, start)
     session.listener(Learned(learnt.summary, learnt.refusal == "", learnt.before, learnt.after, learnt.kept))
     return learnt.model
@@ -117,11 +120,10 @@ class _Loaded(Sequence[Micrograph]):
 
 
 def _learn(
-    session: Session, model: Model, diameter: float, entries: Sequence[MicrographEntry], method: SelfTrainConfig
+    session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...], method: SelfTrainConfig
 ) -> Learnt:
     """Learn from a sample of the micrographs, in this process or, where a cluster works, there."""
     job = LearnJob(model, diameter, session.source, method)
-    sample = tuple(_readable(session.source, entries, method.micrographs))
     if session.pool.local:
         session.listener(Progressed(LEARNING_STEP, 0, _STEPS))
         learnt = job(sample, lambda part: session.listener(Progressed(LEARNING_STEP, round(part * _STEPS), _STEPS)))

@@ -11,6 +11,7 @@ from deeppicker.config import RunConfig
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs
+from deeppicker.formats.inputs import doubtful_pixel_sizes
 from deeppicker.formats.recorded import PICKS_SUFFIX
 from deeppicker.networks.model import load_model
 from deeppicker.runs.diameter import settle_diameter
@@ -106,6 +107,8 @@ def run_picking(
     mine = part(entries, config.shard)
     if config.overwrite and config.shard:
         raise InputError("--overwrite would delete the picks of other shards; remove the folder before the first one")
+    for doubt in doubtful_pixel_sizes(entries, config.subject.pixel_size):
+        listener(Warned(f"warning: {doubt}"))
     with open_session(Path(output), config, len(mine), listener) as session:
         model = load_model(config.subject.model)
         size = settle_diameter(session, model, entries)

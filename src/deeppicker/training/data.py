@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from deeppicker.core import Micrograph, MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import read_micrograph, read_picks
-from deeppicker.formats.inputs import find_micrographs
+from deeppicker.formats.inputs import doubtful_pixel_sizes, find_micrographs
 from deeppicker.formats.recorded import Recorded, list_of
 from deeppicker.formats.relion.star import read_micrographs
 
@@ -127,6 +128,8 @@ def load_dataset(
             "set --micrographs to their folder"
         )
     size = pixel_size if pixel_size is not None else recorded.pixel_size
+    for doubt in doubtful_pixel_sizes(list(found.values()), pixel_size) if size == pixel_size else ():
+        warnings.warn(doubt, stacklevel=2)  # of that of a run, the run itself has told
     bright = invert or recorded.invert
     labelled = [
         Labelled(

@@ -2,6 +2,7 @@
 
 The corner is the box's pixel of lowest x and y. EMAN and RELION take pixel ``n // 2`` of a box of ``n``
 pixels for its centre, so centre = corner + size // 2; the format holds whole numbers, writing rounds half up.
+crYOLO takes corner + size / 2, so boxes are written with an even size only, on which all agree.
 EMAN1 has a type instead of a score in the fifth column: -3 is a particle, -1 and -2 are the ends of a helix.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from deeppicker.core import Picks
-from deeppicker.errors import FormatError, out_of_range
+from deeppicker.errors import FormatError, InputError, out_of_range
 from deeppicker.formats.names import micrograph_of
 from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines, one_line, read_text, row_name
 
@@ -56,10 +57,14 @@ def text_of(picks: Picks, box_size: int) -> str:
     Raises
     ------
     InputError
-        If the box is smaller than one pixel.
+        If the box is smaller than one pixel, or its size odd.
     """
     if box_size < 1:
         raise out_of_range("box_size", box_size, "a positive number")
+    if box_size % 2:
+        raise InputError(
+            f"--box-size {box_size} is odd, and programs disagree about the middle of such boxes; choose an even number"
+        )
     corners = [[math.floor(value + 0.5) - box_size // 2 for value in row] for row in picks.positions.tolist()]
     lines = [f"{x}\t{y}\t{box_size}\t{box_size}" for x, y in corners]
     if picks.has_scores:

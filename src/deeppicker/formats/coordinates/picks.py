@@ -13,7 +13,7 @@ from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.coordinates import box, cbox, cryosparc, csv_table, eman_json, scipion, topaz
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.names import distinct_keys, merge
-from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX
+from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX, TABLES
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import files_in, is_file, one_line
 
@@ -44,8 +44,8 @@ def read_picks(path: str | Path, *, y_direction_known: bool = False) -> list[Pic
     ----------
     path : path
         The extension tells the format: ``.star``, ``.cs``, ``.cbox``, ``.box``, ``.json``, ``.pos``, ``.csv``,
-        ``.tsv`` or ``.txt``. In a folder, ``autopick.star`` is preferred, then Gautomatch's ``_automatch.star``
-        files (not those it has rejected); otherwise all its coordinate files must be of one format.
+        ``.tsv`` or ``.txt``. In a folder, ``autopick.star`` is preferred, then ``particles.star``, then Gautomatch's
+        ``_automatch.star`` files (not those it has rejected); otherwise all its coordinate files must be of one format.
     y_direction_known : bool
         Whether the user has said from which end y counts (see `csv_table.read`).
 
@@ -64,8 +64,9 @@ def read_picks(path: str | Path, *, y_direction_known: bool = False) -> list[Pic
     path = Path(path)
     if not os.path.isdir(path):  # noqa: PTH112 - False where Path.is_dir raises
         return _read_file(path, y_direction_known)
-    if is_file(path / AUTOPICK):
-        return star.read(path / AUTOPICK)
+    for table in TABLES:
+        if is_file(path / table):
+            return star.read(path / table)
     return merge(item for file in _files_of(path) for item in _read_file(file, y_direction_known))
 
 
@@ -148,6 +149,8 @@ def _read_file(path: Path, y_direction_known: bool) -> list[Picks]:
     kind = path.suffix.lower()
     if kind == ".csv":
         return csv_table.read(path, y_direction_known=y_direction_known)
+    if kind not in readers and not is_file(path):
+        raise InputError(one_line(f"{path} does not exist; give a coordinate file, or a folder of them"))
     if kind not in readers:
         raise FormatError(one_line(f"{path} is not a known coordinate file; supported are {_SUPPORTED}"))
     return readers[kind](path)
@@ -163,7 +166,9 @@ def _files_of(folder: Path) -> list[Path]:
         raise InputError(one_line(f"{folder} holds {' and '.join(found)} files; give one kind, or a single file"))
     chosen = next(iter(found.values()), notes)
     if not chosen:
-        raise InputError(one_line(f"{folder} holds no coordinate files; supported are {_SUPPORTED}"))
+        below = next((path for table in TABLES for path in sorted(folder.glob(f"*/{table}"))), None)
+        hint = f"supported are {_SUPPORTED}" if below is None else f"give a folder in it, such as {below.parent}"
+        raise InputError(one_line(f"{folder} holds no coordinate files; {hint}"))
     if len(by_kind[".cs"]) > 1:  # cryoSPARC writes the same particles several times
         raise InputError(one_line(f"{folder} holds {len(chosen)} .cs files; give the one with the picks"))
     return chosen

@@ -1,7 +1,11 @@
-"""Topaz: tab-separated ``image_name  x_coord  y_coord  score``; centres; names have no extension."""
+"""Topaz: tab-separated ``image_name  x_coord  y_coord  score``; centres; names have no extension.
+
+Topaz itself writes whole pixels, and cuts particles only at these, so writing rounds; reading takes decimals too.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +75,6 @@ def write(path: Path, picks: Sequence[Picks]) -> None:
         if set(item.key) & set("\t\n\r") or item.key != item.key.strip():
             raise OutputError(one_line(f"Topaz files cannot store the micrograph name {item.key!r}; rename it"))
         for (x, y), score in zip(item.positions.tolist(), item.scores.tolist(), strict=True):
-            row = [item.key, number(x), number(y)]
+            row = [item.key, str(math.floor(x + 0.5)), str(math.floor(y + 0.5))]
             lines.append("\t".join([*row, "" if np.isnan(score) else number(score)] if scored else row))
     atomic_write(path, "\n".join([*lines, ""]))

@@ -25,6 +25,9 @@ _SETTINGS = {  # of a `Microscope`
     "amplitude_contrast": _AMPLITUDE,
 }
 _PIXEL_SIZES = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+POOR_FIT = 0.4
+"""Correlation of rings and estimate below which an estimate of ours is unreliable (docs/classification.md)."""
+_OURS = f"# deeppicker ctf: a rlnCtfFigureOfMerit below {POOR_FIT:g} is unreliable"  # other programs have other scales
 ANGSTROM = 1e4
 """In a µm: RELION and CTFFIND4 give defocus in Å."""
 
@@ -64,8 +67,17 @@ def read_known(path: Path, microscope: Microscope = Microscope()) -> dict[str, C
     return _read_star(path, microscope)
 
 
-def write(path: Path, rows: Sequence[tuple[str, float, Ctf]]) -> None:
+def write(path: Path, rows: Sequence[tuple[str, float, Ctf]], *, ours: bool) -> None:
     """Write micrographs (name, pixel size in Å, contrast transfer) as RELION's CTF estimation does.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    rows : sequence of (str, float, Ctf)
+        The micrographs.
+    ours : bool
+        Whether all were estimated by us, so that the file can say what a poor fit is.
 
     Raises
     ------
@@ -92,7 +104,8 @@ def write(path: Path, rows: Sequence[tuple[str, float, Ctf]]) -> None:
         _SHIFT: [f"{item.microscope.phase_shift:.2f}" for _, _, item in rows],
         _FIT: [f"{0.0 if math.isnan(item.fit) else item.fit:.4f}" for _, _, item in rows],
     }
-    atomic_write(path, format_table("optics", optics) + format_table("micrographs", table))
+    mark = f"{_OURS}\n" if ours else ""
+    atomic_write(path, mark + format_table("optics", optics) + format_table("micrographs", table))
 
 
 def _optics_of(pixel_size: float, microscope: Microscope) -> tuple[float, float, float, float]:
@@ -102,6 +115,7 @@ def _optics_of(pixel_size: float, microscope: Microscope) -> tuple[float, float,
 
 def _read_star(path: Path, microscope: Microscope) -> dict[str, Ctf]:
     tables = read_tables(path)
+    least = POOR_FIT if read_text(path).startswith(_OURS) else 0.0
     optics = next((table for table in tables if table.name == "optics"), None)
     table = next((t for t in tables if t is not optics and all(label in t for label in (_NAME, _U, _V))), None)
     if table is None:
@@ -119,6 +133,7 @@ def _read_star(path: Path, microscope: Microscope) -> dict[str, Ctf]:
                 angle=angles[row],
                 microscope=Microscope(**{field: column[row] for field, column in settings.items()}),
                 fit=fits[row],
+                reliable=not 0 < fits[row] < least,  # 0 where none was known
             )
     return found
 

@@ -196,10 +196,10 @@ def write_particles_3_0(path: Path, picks: Sequence[Picks], pixel_sizes: Mapping
 def resolve(name: str, star: Path) -> Path:
     """Return where a file named in a STAR file lies: as given, else from the STAR's folder or one above it.
 
-    RELION names files from its project folder, a parent of the folders of its jobs. A file that is nowhere is
-    expected beside the STAR file, for the message.
+    RELION names files from its project folder, a parent of the folders of its jobs. A file that is nowhere keeps the
+    name that stands in the STAR file, so that messages show what someone wrote.
     """
-    return next((path for path in _places(name, star) if is_file(path)), star.parent / name)
+    return next((path for path in _places(name, star) if is_file(path)), Path(name))
 
 
 def _places(name: str, star: Path) -> Iterator[Path]:
