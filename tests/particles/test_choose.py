@@ -51,7 +51,7 @@ def report_of_five() -> Report:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "classes", report_of_five(), SETTINGS, kept=False)
+    write(tmp_path / "classes", report_of_five(), SETTINGS, (), kept=False)
     return tmp_path / "classes"
 
 

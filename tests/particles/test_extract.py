@@ -10,7 +10,7 @@ import pytest
 
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.config import ExtractConfig
+from deeppicker.config import ExtractConfig, ImageConfig
 from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import read_micrographs, read_picks, write_picks
@@ -31,7 +31,7 @@ def images_of(positions: list[list[float]], config: ExtractConfig) -> np.ndarray
 
 
 def test_a_window_is_centred_on_the_pixel_of_its_position_without_decimals():
-    plain = ExtractConfig(box_size=8, normalise=False)
+    plain = ExtractConfig(box_size=8, image=ImageConfig(normalise=False))
     (first,) = images_of([[30.9, 20.2]], plain)
     np.testing.assert_array_equal(first, image()[16:24, 26:34])
     assert first[4, 4] == image()[20, 30]
@@ -49,7 +49,7 @@ def test_which_windows_touch_the_image():
 
 
 def test_the_background_has_mean_0_deviation_1_and_no_slope():
-    config = ExtractConfig(box_size=32, background_radius=10)
+    config = ExtractConfig(box_size=32, image=ImageConfig(background_radius=10))
     tilted = image() + np.arange(80, dtype=np.float32) * 3
     (one,) = np.concatenate(list(extract(tilted, np.array([[40.0, 30.0]]), config)))
     y, x = np.indices(one.shape) - 16
@@ -63,14 +63,14 @@ def test_the_background_has_mean_0_deviation_1_and_no_slope():
 
 def test_inverting_changes_the_sign_only():
     config = ExtractConfig(box_size=16)
-    inverted = replace(config, invert_contrast=True)
+    inverted = replace(config, image=ImageConfig(invert_contrast=True))
     np.testing.assert_array_equal(images_of([[40, 30]], config), -images_of([[40, 30]], inverted))
 
 
 def test_scaling_keeps_low_frequencies_exactly_and_the_mean():
     y, x = np.indices(SHAPE)
     wave = (np.cos(2 * np.pi * x / 16) + np.sin(2 * np.pi * y / 8) + 5).astype(np.float32)
-    config = ExtractConfig(box_size=32, scale=16, normalise=False)
+    config = ExtractConfig(box_size=32, image=ImageConfig(scale=16, normalise=False))
     (small,) = np.concatenate(list(extract(wave, np.array([[40.0, 30.0]]), config)))
     expected = wave[14:46:2, 24:56:2]
     np.testing.assert_allclose(small, expected, atol=1e-5)
@@ -92,8 +92,10 @@ def test_a_window_of_one_value_stays_finite():
     ],
 )
 def test_sizes_that_cannot_be_are_refused(values: dict[str, int], message: str):
+    box_size = values["box_size"]
+    image = ImageConfig(**{name: value for name, value in values.items() if name != "box_size"})
     with pytest.raises(InputError, match=message):
-        ExtractConfig(**values)
+        ExtractConfig(box_size=box_size, image=image)
 
 
 def test_a_stack_is_a_valid_mrc_file_with_its_statistics_and_its_mark(tmp_path: Path):
@@ -172,7 +174,7 @@ def test_the_table_takes_over_optics_and_ctf_and_counts_images_from_1(project: P
     assert read_micrographs(project / "out" / "particles.star")[0].pixel_size == 3.0
     for index, picks in enumerate(again):
         stack = mrcfile.read(project / "out" / "particles" / f"{index}.mrcs")
-        config = ExtractConfig(box_size=16, scale=12)
+        config = ExtractConfig(box_size=16, image=ImageConfig(scale=12))
         np.testing.assert_array_equal(stack, np.concatenate(list(extract(image(index), picks.positions, config))))
 
 

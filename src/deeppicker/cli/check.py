@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +14,15 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.progress import track
-from deeppicker.cli._shared.types import Length
+from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config.limits import positive, within
 from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError
+from deeppicker.evaluation.known import particle_diameter
 from deeppicker.formats import find_micrographs, read_micrograph, read_picks
 from deeppicker.formats.names import match_names
 from deeppicker.formats.orientation import ORIENTATIONS
+from deeppicker.formats.provenance import named_micrographs
 from deeppicker.particles.orientation import Profiles, Verdict, judge, profiles
 
 UNKNOWN = 3
@@ -38,14 +41,15 @@ class Options:
     coordinates: Annotated[Positional[Path], arg(metavar="COORDINATES")]
     """Coordinate file, or a folder of them."""
 
-    micrographs: Annotated[str, arg(metavar="WHERE")]
-    """Images of the coordinates: a file, a folder, a quoted pattern or a STAR file."""
+    micrographs: Where = None
+    """Images of the coordinates: a file, a folder, a quoted pattern or a STAR file. Default: as named by the
+    coordinates."""
 
-    diameter: float | int
-    """Particle diameter in Å; it may be a third too large, or a fifth too small."""
+    diameter: Length = None
+    """Particle diameter in Å; it may be a third too large, or a fifth too small. Default: that of the run."""
 
     pixel_size: Length = None
-    """Å per pixel; default: from the STAR file or the image header."""
+    """Å per pixel; default: that of the run, from the STAR file or the image header."""
 
     most: int = 20
     """Largest number of micrographs to examine, spread over all."""
@@ -62,23 +66,35 @@ def run(options: Options) -> int:
     positive(options, "diameter", "pixel_size")
     within(options, most=(1, math.inf))
     picks = [item for item in read_picks(options.coordinates, y_direction_known=True) if len(item)]
-    matched = match_names(picks, find_micrographs([options.micrographs]))
+    diameter = particle_diameter(options.diameter, options.coordinates, None)
+    matched = match_names(picks, _micrographs(options, picks))
     both = [(matched[item.micrograph], item) for item in picks if item.micrograph in matched]
     if not both:
         raise InputError(
-            f"no micrograph in {options.micrographs} belongs to coordinates in {options.coordinates}; compare the names"
+            f"no micrograph in {options.micrographs or 'its own list'} belongs to coordinates in "
+            f"{options.coordinates}; compare the names, or set --micrographs"
         )
     chosen = np.unique(np.linspace(0, len(both) - 1, options.most).round().astype(int)).tolist()
-    measured = [_measure(both[index][0], both[index][1], options) for index in track(chosen, "looking")]
+    looked_at = track([both[index] for index in chosen], "looking")
+    measured = [_measure(entry, item, diameter, options.pixel_size) for entry, item in looked_at]
     verdict = judge(measured)
     _show(verdict)
     return _conclude(verdict, len(chosen))
 
 
-def _measure(entry: MicrographEntry, picks: Picks, options: Options) -> Profiles:
-    size = options.pixel_size if options.pixel_size is not None else entry.pixel_size
+def _micrographs(options: Options, picks: Sequence[Picks]) -> list[MicrographEntry]:
+    if options.micrographs is not None:
+        return find_micrographs([options.micrographs])
+    named = named_micrographs(options.coordinates, picks)
+    if not named:
+        raise InputError(f"{options.coordinates} does not name its micrographs; set --micrographs")
+    return named
+
+
+def _measure(entry: MicrographEntry, picks: Picks, diameter: float, pixel_size: float | None) -> Profiles:
+    size = pixel_size if pixel_size is not None else entry.pixel_size
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-    return profiles(micrograph, picks.positions, float(options.diameter), np.random.default_rng(0))
+    return profiles(micrograph, picks.positions, diameter, np.random.default_rng(0))
 
 
 def _show(verdict: Verdict) -> None:

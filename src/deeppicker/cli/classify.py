@@ -41,7 +41,7 @@ class Options:
 
     ctf: OptionalFile = None
     """Defocus of the micrographs: a STAR file of `deeppicker ctf` or RELION, or a text file (or folder of them) of
-    CTFFIND4. Default: from the STAR file of the picks or micrographs, if it holds one."""
+    CTFFIND4. Default: from the STAR file of the picks, of their run or of the micrographs, if one holds it."""
 
     diameter: Length = None
     """Particle diameter in Å; default: that of the run that made the picks."""
@@ -106,6 +106,7 @@ def numbers_of(text: str, option: str) -> set[int]:
 
 
 def _classify(options: Options, source: Path) -> int:
+    from deeppicker.formats.provenance import tables_of_run
     from deeppicker.formats.recorded import Recorded
     from deeppicker.particles.classify import files
     from deeppicker.particles.classify.relion import classify as classify_by_relion
@@ -141,7 +142,7 @@ def _classify(options: Options, source: Path) -> int:
     bright = options.invert or recorded.invert
     size = options.pixel_size if options.pixel_size is not None else recorded.pixel_size
     settings = {"made_by": "deeppicker classify", "diameter": dataset.diameter, "invert": bright, "pixel_size": size}
-    files.write(options.output, report, settings, kept=options.reject)
+    files.write(options.output, report, settings, tables_of_run(source), kept=options.reject)
     print(
         f"{int((report.members > 0).sum())} classes, {int(report.good.sum())} of them good; "
         f"{int(report.kept.sum()):,} of {len(report.kept):,} picks kept -> {options.output / 'classes.png'}"
@@ -152,13 +153,14 @@ def _classify(options: Options, source: Path) -> int:
 
 
 def _defocus(options: Options, picks: Path) -> dict[str, Ctf]:
+    from deeppicker.formats.provenance import tables_of_run
     from deeppicker.formats.relion import defocus
 
     if options.ctf is not None:
         return defocus.read(options.ctf)
     named = [Path(options.micrographs)] if options.micrographs is not None else []
     known: dict[str, Ctf] = {}
-    for path in [picks, *named]:
+    for path in [*tables_of_run(picks), picks, *named]:
         if path.suffix.lower() == ".star" and path.is_file():
             known |= defocus.read_known(path)
     return known

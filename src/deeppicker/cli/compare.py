@@ -27,8 +27,8 @@ from deeppicker.evaluation.compare import Comparison, PickSet, compare, consensu
 from deeppicker.evaluation.known import micrograph_info
 from deeppicker.formats import find_micrographs, read_picks, write_picks
 from deeppicker.formats.atomic import atomic_write
-from deeppicker.formats.inputs import named_micrographs
 from deeppicker.formats.names import without_uid
+from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import Recorded
 from deeppicker.formats.text import one_line
 

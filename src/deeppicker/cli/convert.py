@@ -17,16 +17,15 @@ from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import (
     find_micrographs,
     read_header,
-    read_micrographs,
     read_picks,
     write_picks,
 )
-from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.coordinates.picks import FolderFormat
 from deeppicker.formats.inputs import size_of
 from deeppicker.formats.names import match_names, merge, without_uid
 from deeppicker.formats.orientation import Orientation, turned
+from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import is_file, one_line
 
@@ -197,11 +196,9 @@ def _pixel_size_of(entry: MicrographEntry | None) -> float | None:
 
 
 def _entries_of(path: Path) -> list[MicrographEntry]:
-    """Return what INPUT says about its micrographs; only a STAR or .cs file with their names says anything."""
+    """Return what INPUT and its run say about its micrographs; only STAR and .cs files name any."""
     try:
-        if path.suffix.lower() == ".cs":
-            return cryosparc.read_micrographs(path)
-        return read_micrographs(path) if path.suffix.lower() == ".star" else []
+        return named_micrographs(path, ())
     except DeepPickerError:  # bare coordinates: no names, no pixel sizes
         return []
 

@@ -25,8 +25,9 @@ from deeppicker.evaluation.ranking import Rates
 from deeppicker.evaluation.results import EvaluateConfig, Evaluation, MicrographInfo
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.inputs import find_micrographs, named_micrographs
+from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import merge
+from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, Recorded, file_of
 
 _ROWS_SHOWN = 24

@@ -12,13 +12,15 @@ from tyro.conf import Positional, arg
 
 from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import Length, Where
-from deeppicker.config import ClusterConfig, ExtractConfig, WorkConfig
+from deeppicker.config import ClusterConfig, ExtractConfig, ImageConfig, WorkConfig
 from deeppicker.config.limits import positive, within
+from deeppicker.core import micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
 from deeppicker.formats.inputs import doubtful_pixel_sizes
 from deeppicker.formats.names import distinct_keys, match_names
-from deeppicker.formats.recorded import list_of
+from deeppicker.formats.provenance import named_micrographs, tables_of_run
+from deeppicker.formats.recorded import Recorded, list_of
 from deeppicker.formats.relion.particles import (
     AMPLITUDE_CONTRAST,
     CS,
@@ -32,6 +34,7 @@ from deeppicker.particles.extract import ExtractItem, ExtractJob
 
 _STACKS = "particles"  # folder of the stacks
 _TABLE = "particles.star"
+_DIAMETERS = 1.5  # of a particle, along the side of a box, unless it is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,11 @@ class Options:
     amplitude_contrast: float | None = None
     """Fraction, 0-1, likewise; usually 0.1."""
 
-    images: ExtractConfig
+    box_size: int | None = None
+    """Side of the windows in pixels of the micrograph, even. Default: one and a half particle diameters, if that is
+    recorded beside the coordinates."""
+
+    images: ImageConfig = ImageConfig()
     work: WorkConfig = WorkConfig()
     cluster: ClusterConfig = ClusterConfig()
     show: ShowConfig = ShowConfig()
@@ -81,7 +88,8 @@ def run(options: Options) -> int:
     items, acquisitions = _items(options)
     for doubt in doubtful_pixel_sizes([item.entry for item in items], options.pixel_size):
         warnings.warn(doubt, stacklevel=2)
-    job = ExtractJob(make_folder(options.output / _STACKS), options.images)
+    config = ExtractConfig(box_size=_box_size(options, items), image=options.images)
+    job = ExtractJob(make_folder(options.output / _STACKS), config)
     missing = [item for item in items if not job.is_done(item)]
     failed: dict[str, str] = {}
     with (
@@ -98,8 +106,8 @@ def run(options: Options) -> int:
         if not done:
             return 2
         stacks = list(_stacks(job, done, acquisitions))
-        number = write_particles(options.output / _TABLE, stacks, options.images.box_size, options.images.side)
-        _report(options, number, (len(done), len(items) - len(missing), len(failed)), show)
+        number = write_particles(options.output / _TABLE, stacks, config.box_size, config.side)
+        _report(options, config, number, (len(done), len(items) - len(missing), len(failed)), show)
     return 1 if failed else 0
 
 
@@ -109,9 +117,14 @@ def _items(options: Options) -> tuple[list[ExtractItem], dict[str, Acquisition]]
     if not picks:
         raise InputError(f"{options.coordinates} holds no particles; nothing is extracted")
     distinct_keys(picks)
+    tables = [Path(options.micrographs)] if options.micrographs else tables_of_run(options.coordinates)
+    acquisitions: dict[str, Acquisition] = {}
+    for table in tables:
+        if table.suffix.lower() == ".star":
+            acquisitions |= read_acquisitions(table)
     where = options.micrographs or str(_named_in(options.coordinates))
-    acquisitions = read_acquisitions(Path(where)) if where.lower().endswith(".star") else {}
-    matched = match_names(picks, find_micrographs([where]))
+    entries = find_micrographs([where]) if options.micrographs else named_micrographs(options.coordinates, picks)
+    matched = match_names(picks, entries)
     lost = [item.micrograph for item in picks if item.micrograph not in matched]
     if lost:
         raise InputError(
@@ -131,8 +144,9 @@ def _complete(names: Sequence[str], said: Mapping[str, Acquisition], options: Op
     InputError
         If neither says what RELION and cryoSPARC need.
     """
+    by_key = {micrograph_key(name): acquisition for name, acquisition in said.items()}
     given = {VOLTAGE: options.voltage, CS: options.cs, AMPLITUDE_CONTRAST: options.amplitude_contrast}
-    complete = {name: said.get(name, Acquisition()).completed(given) for name in names}
+    complete = {name: by_key.get(micrograph_key(name), Acquisition()).completed(given) for name in names}
     name, missing = max(((name, item.missing) for name, item in complete.items()), key=lambda both: len(both[1]))
     if missing:
         ask = {VOLTAGE: "--voltage (kV)", CS: "--cs (mm)", AMPLITUDE_CONTRAST: "--amplitude-contrast (usually 0.1)"}
@@ -141,6 +155,23 @@ def _complete(names: Sequence[str], said: Mapping[str, Acquisition], options: Op
             f"{', '.join(ask[label] for label in missing)}, or --micrographs to RELION's STAR file of the micrographs"
         )
     return complete
+
+
+def _box_size(options: Options, items: Sequence[ExtractItem]) -> int:
+    """Return the box size given, or one that suits the diameter of the run."""
+    if options.box_size is not None:
+        return options.box_size
+    diameter = Recorded(options.coordinates).diameter
+    if diameter is None:
+        raise InputError(
+            f"no particle diameter is recorded beside {options.coordinates}; set --box-size in pixels of the "
+            "micrographs, one and a half particle diameters or more"
+        )
+    entry = items[0].entry
+    size = items[0].pixel_size or entry.pixel_size or read_header(entry.path).pixel_size
+    if size is None:
+        raise InputError(f"{entry.name} has no pixel size; set --pixel-size (in Å)")
+    return 2 * round(_DIAMETERS * diameter / size / 2)
 
 
 def _named_in(coordinates: Path) -> Path:
@@ -159,12 +190,11 @@ def _stacks(job: ExtractJob, done: Sequence[ExtractItem], acquisitions: dict[str
         yield Stack(item.picks, str(job.file(entry.name)), size, acquisitions[entry.name])
 
 
-def _report(options: Options, number: int, counts: tuple[int, int, int], show: Show) -> None:
+def _report(options: Options, config: ExtractConfig, number: int, counts: tuple[int, int, int], show: Show) -> None:
     done, before, failed = counts
-    side = options.images.side
     show.say(
         f"{number:,} particles of {done:,} micrographs ({before:,} were done before), "
-        f"{side}×{side} pixels each -> {options.output / _TABLE}",
+        f"{config.side}×{config.side} pixels each, cut from {config.box_size} -> {options.output / _TABLE}",
         "end",
         particles=number,
         micrographs=done,

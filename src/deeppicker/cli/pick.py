@@ -60,6 +60,9 @@ class Options:
     output: Path
     """Folder for the results; a second run skips finished micrographs."""
 
+    recursive: bool = False
+    """Pick also the micrographs of folders in folders, as EPU leaves them."""
+
     overwrite: bool = False
     """Start again even if the output folder holds picks made with other settings."""
 
@@ -108,6 +111,7 @@ def _config(options: Options) -> RunConfig:
         cluster=options.cluster,
         size=options.size,
         steps=options.steps,
+        recursive=options.recursive,
         overwrite=options.overwrite,
         shard=options.shard,
     )
@@ -139,3 +143,4 @@ def _report(result: RunResult, show: Show) -> None:
         show.text(
             f"threshold {result.threshold:g}: expected precision {right / picks:.2f}, recall {right / particles:.2f}"
         )
+        show.text(f"next: deeppicker classify --picks {result.folder} --output classes")

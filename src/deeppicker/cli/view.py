@@ -17,7 +17,7 @@ from deeppicker.evaluation.known import particle_diameter
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write
-from deeppicker.formats.inputs import named_micrographs
+from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import Recorded
 from deeppicker.formats.text import one_line
 

@@ -10,6 +10,7 @@ from deeppicker.config.particles import (
     ClassifyConfig,
     CtfConfig,
     ExtractConfig,
+    ImageConfig,
 )
 from deeppicker.config.picking import (
     CAUTION,
@@ -57,6 +58,7 @@ __all__ = [
     "DiameterConfig",
     "ExampleConfig",
     "ExtractConfig",
+    "ImageConfig",
     "LearnConfig",
     "LearnFirstConfig",
     "PeaksConfig",

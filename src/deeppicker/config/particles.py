@@ -9,11 +9,8 @@ from deeppicker.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractConfig:
-    """Making of particle images, in RELION's terms and with its arithmetic."""
-
-    box_size: int
-    """Side of the windows in pixels of the micrograph, even."""
+class ImageConfig:
+    """Making of particle images from windows, in RELION's terms and with its arithmetic."""
 
     scale: int | None = None
     """Side of the images in pixels, even, to which the windows are scaled down by Fourier cropping. Default: not
@@ -29,23 +26,34 @@ class ExtractConfig:
     invert_contrast: bool = False
     """Make dark particles bright, as RELION and most other programs expect."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig:
+    """Windows of one size, and what becomes of them."""
+
+    box_size: int
+    """Side of the windows in pixels of the micrograph, even."""
+
+    image: ImageConfig = ImageConfig()
+
     def __post_init__(self) -> None:
-        within(self, box_size=(2, 65536), scale=(2, self.box_size))
-        for name in ("box_size", "scale"):
-            if (getattr(self, name) or 0) % 2:
-                option = name.replace("_", "-")
-                raise InputError(f"--{option} {getattr(self, name)} is odd; choose an even number of pixels")
-        within(self, background_radius=(1, self.side // 2))
+        within(self, box_size=(2, 65536))
+        within(self.image, scale=(2, self.box_size))
+        for name, value in (("box-size", self.box_size), ("scale", self.image.scale or 0)):
+            if value % 2:
+                raise InputError(f"--{name} {value} is odd; choose an even number of pixels")
+        within(self.image, background_radius=(1, self.side // 2))
 
     @property
     def side(self) -> int:
         """Side of the images in pixels."""
-        return self.box_size if self.scale is None else self.scale
+        return self.box_size if self.image.scale is None else self.image.scale
 
     @property
     def radius(self) -> int:
         """Radius in pixels outside of which an image is background."""
-        return 3 * self.side // 8 if self.background_radius is None else self.background_radius
+        given = self.image.background_radius
+        return 3 * self.side // 8 if given is None else given
 
 
 @dataclass(frozen=True, kw_only=True)

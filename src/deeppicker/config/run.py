@@ -62,6 +62,9 @@ class RunConfig:
     steps: PickConfig = PickConfig()
     arrivals: ArrivalConfig = ArrivalConfig()
 
+    recursive: bool = False
+    """Pick also the micrographs of folders in folders, as EPU leaves them."""
+
     overwrite: bool = False
     """Start again even if the output folder holds picks made with other settings."""
 

@@ -8,23 +8,23 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deeppicker.core import MicrographEntry, Picks
+from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image, read_header
-from deeppicker.formats.names import micrograph_of, uid_of
-from deeppicker.formats.recorded import TABLES
+from deeppicker.formats.names import uid_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import files_in, is_file, one_line
 
+_PREVIEWS = (".png", ".jpg", ".jpeg")
 _LOOKED_AT = 20  # micrographs whose pixel size is compared
 _CONTRADICTION = 1.5  # factor between two pixel sizes of which one must be wrong
 _SAME = 1.02  # factor up to which pixel sizes count as the same
 _EXTENSIONS = ", ".join(IMAGE_EXTENSIONS)
 
 
-def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
+def find_micrographs(inputs: Sequence[str], *, recursive: bool = False) -> list[MicrographEntry]:
     """List the micrographs that the inputs name, in order, each file once.
 
     Parameters
@@ -33,6 +33,8 @@ def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
         Each an image file, a folder (its images, sorted; not those of folders in it), a pattern with ``*``,
         ``?``, ``[]`` or ``**``, a RELION STAR file, or a cryoSPARC ``.cs`` file. The images that such a file
         names need not exist.
+    recursive : bool
+        Also the images of folders in folders, as EPU leaves them; previews in PNG and JPEG do not count beside others.
 
     Raises
     ------
@@ -43,39 +45,11 @@ def find_micrographs(inputs: Sequence[str]) -> list[MicrographEntry]:
     """
     unique: dict[str, MicrographEntry] = {}
     for text in inputs:
-        for entry in _entries(text):
+        for entry in _entries_below(text) if recursive and Path(text).is_dir() else _entries(text):
             unique.setdefault(os.path.realpath(entry.path), entry)
     if not unique:
         raise InputError(f"no micrographs are given; give files, folders, patterns or STAR files ({_EXTENSIONS})")
     return list(unique.values())
-
-
-def named_micrographs(source: Path, picks: Sequence[Picks]) -> list[MicrographEntry]:
-    """Return the micrographs that coordinates name, with what their table says of them.
-
-    Parameters
-    ----------
-    source : Path
-        Coordinates: only STAR and .cs files name micrographs; of a folder its usual STAR files count.
-    picks : sequence of Picks
-        What was read from it. They tell a STAR file of one micrograph's coordinates, which names none.
-
-    Raises
-    ------
-    FormatError
-        If a file is not what its extension says.
-    InputError
-        If it cannot be opened.
-    """
-    files = [source / name for name in TABLES] if source.is_dir() else [source]
-    entries = []
-    for file in files:
-        bare = len(picks) == 1 and picks[0].micrograph == micrograph_of(file)
-        if file.suffix.lower() == ".cs":
-            entries += cryosparc.read_micrographs(file)
-        elif file.suffix.lower() == ".star" and file.is_file() and not bare:
-            entries += star.read_micrographs(file)
-    return entries
 
 
 def doubtful_pixel_sizes(entries: Sequence[MicrographEntry], given: float | None) -> list[str]:
@@ -136,12 +110,26 @@ def _entries(text: str) -> Iterator[MicrographEntry]:
     path = Path(text)
     if os.path.isdir(text):  # noqa: PTH112 - False where Path.is_dir raises: names that no file can have
         names = [str(file) for file in files_in(path)]
-        yield from _images(names, f"folder {text} holds no images")
+        problem = f"folder {text} holds no images"
+        if not any(is_image(name) for name in names) and any(is_image(name) for name in _below(text)):
+            raise InputError(one_line(f"{problem}, but folders in it do; add --recursive, or give these folders"))
+        yield from _images(names, problem)
     elif is_file(path) or not glob.has_magic(text):
         yield from _file(path, text)
     else:
         names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
         yield from _images(names, f"{text} matches no images")
+
+
+def _entries_below(text: str) -> Iterator[MicrographEntry]:
+    names = _below(text)
+    better = [name for name in names if is_image(name) and not name.lower().endswith(_PREVIEWS)]
+    yield from _images(better or names, f"folder {text} and those in it hold no images")
+
+
+def _below(folder: str) -> list[str]:
+    """Return the files of a folder and of all folders in it, without hidden ones."""
+    return sorted(glob.glob(os.path.join(glob.escape(folder), "**", "*"), recursive=True))  # noqa: PTH118, PTH207
 
 
 def _file(path: Path, text: str) -> Iterator[MicrographEntry]:

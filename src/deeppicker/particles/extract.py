@@ -24,7 +24,7 @@ from deeppicker.formats.text import one_line
 
 _BLOCK = 1 << 20  # pixels of windows that are cut out at a time: 8 MB at each step
 _FLAT = 1e-10  # a background with less deviation is left as it is, as in RELION
-_VERSION = 1  # of the arithmetic, for the mark
+_VERSION = 2  # of the arithmetic, for the mark
 
 
 def extract(
@@ -68,9 +68,9 @@ def touching(positions: Float[np.ndarray, "n 2"], shape: tuple[int, ...], size: 
 def _images(cut: Float64[np.ndarray, "n size size"], config: ExtractConfig) -> Float32[np.ndarray, "n side side"]:
     if config.side != config.box_size:
         cut = _scaled(cut, config.side)
-    if config.normalise:
+    if config.image.normalise:
         cut = _normalised(cut, config.radius)
-    return np.asarray(-cut if config.invert_contrast else cut, dtype=np.float32)
+    return np.asarray(-cut if config.image.invert_contrast else cut, dtype=np.float32)
 
 
 def _scaled(cut: Float64[np.ndarray, "n size size"], side: int) -> Float64[np.ndarray, "n side side"]:

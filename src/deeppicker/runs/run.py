@@ -12,7 +12,8 @@ from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs
 from deeppicker.formats.inputs import doubtful_pixel_sizes
-from deeppicker.formats.recorded import PICKS_SUFFIX
+from deeppicker.formats.provenance import outside_project, record_inputs
+from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX
 from deeppicker.networks.model import load_model
 from deeppicker.runs.diameter import settle_diameter
 from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
@@ -102,13 +103,21 @@ def run_picking(
     DeepPickerError
         If nothing can be picked. What fails for single micrographs is told by their rows.
     """
-    entries = find_micrographs(inputs)
+    entries = find_micrographs(inputs, recursive=config.recursive)
     refuse_twins(entries)
     mine = part(entries, config.shard)
     if config.overwrite and config.shard:
         raise InputError("--overwrite would delete the picks of other shards; remove the folder before the first one")
     for doubt in doubtful_pixel_sizes(entries, config.subject.pixel_size):
         listener(Warned(f"warning: {doubt}"))
+    project = outside_project(entries)
+    if project is not None:
+        listener(
+            Warned(
+                f"warning: RELION will not find the coordinates that {Path(output) / AUTOPICK} lists, because it looks "
+                f"from its project folder; run this command in {project}"
+            )
+        )
     with open_session(Path(output), config, len(mine), listener) as session:
         model = load_model(config.subject.model)
         size = settle_diameter(session, model, entries)
@@ -116,6 +125,7 @@ def run_picking(
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
         picking = session.begin(learnt, size.value, select)
         picking.folder.refuse_other_paths([entry.name for entry in entries])
+        record_inputs(Path(output), inputs)
         missing = picking.missing(mine)
         try:
             failed = _pick(picking, missing, stop)

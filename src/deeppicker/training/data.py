@@ -15,6 +15,7 @@ from deeppicker.core import Micrograph, MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.inputs import doubtful_pixel_sizes, find_micrographs
+from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import Recorded, list_of
 from deeppicker.formats.relion.star import read_micrographs
 
@@ -177,7 +178,7 @@ def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]
         star = list_of(picks)
         if star.suffix.lower() != ".star" or not star.is_file():
             raise InputError(f"{picks} does not say where its micrographs are; set --micrographs to their folder")
-        found = read_micrographs(star)
+        found = named_micrographs(picks, ())
     return {micrograph_key(entry.name): entry for entry in found}
 
 

@@ -29,6 +29,7 @@ from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.coordinates import csv_table
+from deeppicker.formats.provenance import INPUTS, record_inputs
 from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import number, one_line
@@ -67,8 +68,10 @@ def check(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write(folder: Path, report: Report, settings: Mapping[str, object], *, kept: bool) -> None:
+def write(folder: Path, report: Report, settings: Mapping[str, object], tables: Sequence[Path], *, kept: bool) -> None:
     """Write the output folder, with the settings that `deeppicker adapt` looks for, and perhaps with the kept picks.
+
+    ``tables`` are the STAR files of the micrographs, if these are known.
 
     Raises
     ------
@@ -80,10 +83,11 @@ def write(folder: Path, report: Report, settings: Mapping[str, object], *, kept:
             file.set_image_stack()
             file.voxel_size = report.pixel_size
         (new / RUN).write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+        record_inputs(new, [str(table) for table in tables])
         _write_tables(new, report)
         if kept:
             (new / KEPT).mkdir()
-            _write_kept(new / KEPT, folder / KEPT, report, new / RUN)
+            _write_kept(new / KEPT, folder / KEPT, report, new)
 
 
 def choose_classes(folder: str | Path, *, keep: Collection[int] | None = None, drop: Collection[int] = ()) -> Report:
@@ -116,7 +120,7 @@ def choose_classes(folder: str | Path, *, keep: Collection[int] | None = None, d
     folder = Path(folder)
     report = read(folder).choosing(keep, drop)
     with _replacing(folder / KEPT) as new:
-        _write_kept(new, folder / KEPT, report, folder / RUN)
+        _write_kept(new, folder / KEPT, report, folder)
     _write_tables(folder, report)
     return report
 
@@ -196,15 +200,17 @@ def _replacing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_kept(new: Path, final: Path, report: Report, settings: Path) -> None:
-    """Fill a folder that will be ``final`` with the kept picks."""
+def _write_kept(new: Path, final: Path, report: Report, whole: Path) -> None:
+    """Fill a folder that will be ``final`` with the kept picks, and with what the whole folder records."""
     listed = []
     for item in report.kept_picks():
         file = file_of(new, PICKS, item.micrograph)
         star.write_coordinates(file, item)
         listed.append((item.micrograph, str(final / file.name)))
     star.write_autopick(new / AUTOPICK, listed)
-    shutil.copyfile(settings, new / RUN)
+    for name in (RUN, INPUTS):
+        if (whole / name).is_file():
+            shutil.copyfile(whole / name, new / name)
 
 
 def _write_tables(folder: Path, report: Report) -> None:
