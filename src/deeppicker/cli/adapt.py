@@ -19,6 +19,7 @@ from deeppicker.config import (
     TrainConfig,
 )
 from deeppicker.errors import InputError
+from deeppicker.formats.writable import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from deeppicker.training.adapt import Verdict
@@ -91,6 +92,7 @@ def _adapt(options: Options) -> int:
     from deeppicker.training.adapt import adapt_model, judge, pick_again
     from deeppicker.training.data import load_dataset
 
+    refuse_unwritable_folder(options.output.absolute().parent)
     dataset = load_dataset(
         options.picks,
         diameter=options.diameter,
@@ -113,7 +115,7 @@ def _adapt(options: Options) -> int:
                 for item in track(dataset.micrographs, "picking again")
             ]
             dataset = replace(dataset, micrographs=renewed)
-        log.begin([dataset])
+        (dataset,) = log.begin([dataset])
         model = adapt_model(model, dataset, config, options.output, log.epoch)
         log.end(model)
     verdict = judge(start, model, manual, config)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeppicker.cli._shared.progress import progress_bar, track
+from deeppicker.cli._shared.progress import steps, track
 from deeppicker.cli._shared.types import Length, Numbers, OptionalFile, OptionalPath, Where
 from deeppicker.config import ClassifyConfig
 from deeppicker.errors import InputError
+from deeppicker.formats.writable import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from deeppicker.core import Ctf, Picks
@@ -111,9 +112,11 @@ def _classify(options: Options, source: Path) -> int:
     from deeppicker.particles.classify import files
     from deeppicker.particles.classify.relion import classify as classify_by_relion
     from deeppicker.particles.classify.report import report_of
+    from deeppicker.particles.classify.unfinished import forget
     from deeppicker.training.data import load_dataset
 
     files.check(options.output, options.overwrite)
+    refuse_unwritable_folder(options.output.absolute().parent)
     dataset = load_dataset(
         source,
         diameter=options.diameter,
@@ -132,17 +135,24 @@ def _classify(options: Options, source: Path) -> int:
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
     else:
-        from deeppicker.particles.classify.em import classify
+        from deeppicker.particles.classify.em import State, classify
+        from deeppicker.particles.classify.unfinished import Unfinished
 
-        with progress_bar() as progress:
-            task = progress.add_task("classifying", total=config.iterations)
-            start, found = classify(windows, config, lambda done: progress.update(task, completed=done))
+        unfinished = Unfinished(options.output, windows, config)
+        with steps("classifying", config.iterations) as shown:
+
+            def after(state: State) -> None:
+                unfinished.keep(state)
+                shown.at(state.done)
+
+            start, found = classify(windows, config, after, unfinished.state())
     report = report_of(windows, picks, start, found, dataset.diameter, config)
     recorded = Recorded(source)
     bright = options.invert or recorded.invert
     size = options.pixel_size if options.pixel_size is not None else recorded.pixel_size
     settings = {"made_by": "deeppicker classify", "diameter": dataset.diameter, "invert": bright, "pixel_size": size}
     files.write(options.output, report, settings, tables_of_run(source), kept=options.reject)
+    forget(options.output)
     print(
         f"{int((report.members > 0).sum())} classes, {int(report.good.sum())} of them good; "
         f"{int(report.kept.sum()):,} of {len(report.kept):,} picks kept -> {options.output / 'classes.png'}"

@@ -31,6 +31,7 @@ from deeppicker.formats.names import without_uid
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import Recorded
 from deeppicker.formats.text import one_line
+from deeppicker.formats.writable import refuse_unwritable_file
 
 _MATCH_DIAMETERS = 0.3  # as `deeppicker evaluate`: 0.2 boxes of 1.5 diameters (paper, section 4.4)
 _CONSENSUS_KINDS = (".star", ".csv", ".tsv", ".txt", "")
@@ -84,6 +85,7 @@ def run(options: Options) -> int:
         For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
     """
     _check(options)
+    refuse_unwritable_file(options.json, options.csv, options.png)
     labels = options.names or _labels(options.sets)
     sets = [_read(label, path) for label, path in zip(labels, options.sets, strict=True)]
     keys = _keys(sets, options)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from deeppicker.cli._shared.types import Length, OptionalFile
 from deeppicker.config import CtfConfig
 from deeppicker.config.limits import positive, within
 from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats.writable import refuse_unwritable_file
 
 if TYPE_CHECKING:
     from deeppicker.core import Ctf, MicrographEntry, Microscope
@@ -80,11 +83,13 @@ def run(options: Options) -> int:
                 known |= defocus.read_known(Path(text), microscope)
         if options.known is not None:
             known |= defocus.read(options.known, microscope)
+    refuse_unwritable_file(options.output)
+    unfinished = _Unfinished(options)
     rows = []
     failed = 0
     for entry in track(entries, "contrast transfer"):
         try:
-            size, found = _one(entry, known.get(micrograph_key(entry.name)), microscope, options)
+            size, found = _one(entry, known.get(micrograph_key(entry.name)), microscope, options, unfinished)
         except DeepPickerError as error:
             failed += 1
             print(f"deeppicker: {error}", file=sys.stderr)
@@ -101,11 +106,57 @@ def run(options: Options) -> int:
     if not rows:
         raise InputError(f"none of the {len(entries)} micrographs could be used")
     defocus.write(options.output, rows, ours=not known)
+    unfinished.forget()
     print(f"{len(rows):,} micrographs -> {options.output}")
     return 1 if failed else 0
 
 
-def _one(entry: MicrographEntry, known: Ctf | None, microscope: Microscope, options: Options) -> tuple[float, Ctf]:
+class _Unfinished:
+    """Estimates beside the output, a line for each, so that the same command continues after an interruption."""
+
+    def __init__(self, options: Options) -> None:
+        self._path = options.output.absolute().with_name(f".{options.output.name}.unfinished")
+        self._made = repr(replace(options, output=Path(), micrographs=()))
+        self._known: dict[str, tuple[float, Ctf]] = {}
+        with suppress(OSError, UnicodeDecodeError):
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                self._take_up(line)
+
+    def _take_up(self, line: str) -> None:
+        from deeppicker.core import Ctf, Microscope
+
+        with suppress(ValueError, KeyError, TypeError):  # the last line may be cut off
+            made, key, size, values = json.loads(line)
+            if made == self._made:
+                values["microscope"] = Microscope(**values["microscope"])
+                self._known[key] = (size, Ctf(**values))
+
+    def get(self, entry: MicrographEntry) -> tuple[float, Ctf] | None:
+        """Return what was estimated of a micrograph that has not changed since."""
+        return self._known.get(self._key(entry))
+
+    def keep(self, entry: MicrographEntry, size: float, found: Ctf) -> None:
+        """Store an estimate; a full disk costs no more than the chance to continue."""
+        line = json.dumps([self._made, self._key(entry), size, asdict(found)])
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def forget(self) -> None:
+        """Remove all that was stored."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _key(entry: MicrographEntry) -> str:
+        with suppress(OSError):
+            state = entry.path.stat()
+            return f"{entry.name} {state.st_size} {state.st_mtime_ns}"
+        return entry.name
+
+
+def _one(
+    entry: MicrographEntry, known: Ctf | None, microscope: Microscope, options: Options, unfinished: _Unfinished
+) -> tuple[float, Ctf]:
     """Return the pixel size and the contrast transfer of a micrograph."""
     from deeppicker.formats import read_header, read_micrograph
 
@@ -117,5 +168,10 @@ def _one(entry: MicrographEntry, known: Ctf | None, microscope: Microscope, opti
         return size, known
     from deeppicker.particles.ctf import estimate
 
+    earlier = unfinished.get(entry)
+    if earlier is not None:
+        return earlier
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-    return micrograph.pixel_size, estimate(micrograph, microscope, options.search)
+    found = estimate(micrograph, microscope, options.search)
+    unfinished.keep(entry, micrograph.pixel_size, found)
+    return micrograph.pixel_size, found

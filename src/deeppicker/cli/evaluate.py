@@ -29,6 +29,7 @@ from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import merge
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, Recorded, file_of
+from deeppicker.formats.writable import refuse_unwritable_file, refuse_unwritable_folder
 
 _ROWS_SHOWN = 24
 _COLUMNS = ("Picks", "Ref.", "Agree", "Prec.", "Recall", "F1", "AP", "Error\n/ box", "Chance\nF1")
@@ -76,6 +77,8 @@ def run(options: Options) -> int:
     DeepPickerError
         For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
     """
+    refuse_unwritable_file(options.json)
+    refuse_unwritable_folder(options.plots)
     picks, threshold = _all_candidates(options)
     reference = read_picks(options.reference)
     config = EvaluateConfig(

@@ -10,6 +10,7 @@ import tyro
 
 from deeppicker.cli._shared.progress import track
 from deeppicker.errors import InputError
+from deeppicker.formats.writable import refuse_unwritable_folder
 from deeppicker.simulate.config import SimulateConfig
 
 
@@ -46,6 +47,7 @@ def run(options: Options) -> int:
         raise InputError("no structure is given; give density maps or atomic models, or set --shapes")
     if options.micrographs < 1 or options.workers < 1 or options.seed < 0 or options.shapes < 0:
         raise InputError("--micrographs and --workers must be 1 or more, --seed and --shapes 0 or more")
+    refuse_unwritable_folder(options.output)
     particles = dataset.read_all(dataset.find_structures(options.structure))
     particles += dataset.invent_shapes(options.shapes, options.seed)
     plans = dataset.plan_folders(particles, options.output, options.micrographs, options.simulate, options.seed)

@@ -12,6 +12,7 @@ import tyro
 from deeppicker.cli._shared.types import Length, NetworkKind, SettingsFile, Where
 from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, TrainConfig
 from deeppicker.errors import InputError
+from deeppicker.formats.writable import refuse_unwritable_folder
 
 EVERYDAY = (
     "dataset",
@@ -87,6 +88,7 @@ def _train(options: Options) -> int:
 
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
+    refuse_unwritable_folder(options.output.absolute().parent)
     datasets = [
         load_dataset(
             path,
@@ -103,7 +105,7 @@ def _train(options: Options) -> int:
             raise InputError("only the dense network learns from --background; leave it out, or set --network dense")
         datasets += load_background(options.background, invert=options.invert)
     log = TrainingLog(options.output, options.train.resolved(start.network.defaults).epochs)
-    log.begin(datasets)
+    datasets = log.begin(datasets)
     config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
     log.end(train_model(start, datasets, config, options.output, log.epoch))
     return 0

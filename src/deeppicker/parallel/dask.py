@@ -6,9 +6,10 @@ import logging
 import pickle
 import shutil
 import socket
+import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _PATIENCE = 30  # seconds in which a scheduler must answer
+_ASKED = 15  # seconds between two questions to SLURM
 _IN_FLIGHT = 1000  # items that the scheduler knows of at a time: enough to see how many workers are wanted
 
 
@@ -39,7 +41,7 @@ def dask_workers(
     """
     with _connected(config, work.workers, output) as client:
         say("waiting for a worker of the cluster")
-        _check(client, config)
+        _check(client, config, say)
         yield lambda job: _mapper(client, job, float(work.time_limit))
 
 
@@ -106,8 +108,8 @@ def _slurm(config: ClusterConfig, output: Path) -> Any:
     return cluster
 
 
-def _check(client: Client, config: ClusterConfig) -> None:
-    """Wait for a worker, and refuse those that have another version of this program, or none.
+def _check(client: Client, config: ClusterConfig, say: Callable[[str], None]) -> None:
+    """Wait for a worker, telling what SLURM says meanwhile, and refuse another version of this program, or none.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def _check(client: Client, config: ClusterConfig) -> None:
         If they have.
     """
     try:
-        theirs = client.submit(version, "deeppicker", pure=False).result()
+        theirs = _awaited(client.submit(version, "deeppicker", pure=False), client, config, say)
     except Exception as error:
         message = f"--cluster {config.cluster}: a worker cannot load DeepPicker ({error}); install it there too"
         raise InputError(message) from error
@@ -124,6 +126,35 @@ def _check(client: Client, config: ClusterConfig) -> None:
             f"--cluster {config.cluster}: the workers have DeepPicker {theirs}, this is {version('deeppicker')}; "
             "install the same version on both"
         )
+
+
+def _awaited(future: Any, client: Client, config: ClusterConfig, say: Callable[[str], None]) -> Any:
+    """Return the result of the first task; while it waits for SLURM, say why, whenever that changes."""
+    told = ""
+    while config.cluster == "slurm" and not future.done():
+        with suppress(TimeoutError):
+            return future.result(timeout=_ASKED)
+        reason = _slurm_says([job.job_id for job in getattr(client.cluster, "workers", {}).values()])
+        if reason != told:
+            told = reason
+            say(reason)
+    return future.result()
+
+
+def _slurm_says(jobs: Sequence[str]) -> str:
+    """Return what SLURM says of jobs that have not started."""
+    if not jobs:
+        return "SLURM has taken no job yet; see the log files in the folder slurm of the output"
+    words = ["squeue", "--noheader", "--format=%i %T %r", "--jobs", ",".join(jobs)]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"still waiting for SLURM jobs; squeue says nothing ({error})"
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()]
+    states = [f"job {job} is {state} ({reason})" for job, state, reason in (line for line in lines if len(line) == 3)]
+    if not states:
+        return "the SLURM jobs are gone; see the log files in the folder slurm of the output"
+    return f"SLURM: {states[0]}; if that cannot change, stop and set other --job-cores, --job-memory or --partition"
 
 
 def _mapper(client: Client, job: Job, time_limit: float) -> Mapper[Any]:

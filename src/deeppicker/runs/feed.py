@@ -39,6 +39,7 @@ class Feed:
         self._stop_file: Path = config.stop_file
         self._stop, self._listener = stop, listener
         self._backlog: deque[MicrographEntry] = deque()
+        self._last = False  # told to stop before the first micrograph was begun: those that are there come still
 
     @property
     def waiting(self) -> int:
@@ -46,7 +47,7 @@ class Feed:
         return len(self._backlog) + self._arrivals.waiting
 
     def first(self, needed: int) -> list[MicrographEntry]:
-        """Wait for so many micrographs and return them; fewer if no more come, none if told to stop before."""
+        """Wait for so many micrographs and return them; fewer if no more come, or if told to stop before."""
         said = 0
         for there in self._news():
             if there >= needed:
@@ -54,11 +55,17 @@ class Feed:
             if there > said:
                 said = there
                 self._say(f"{there} of the {needed} micrographs for estimating the diameter have arrived")
-        return [] if self._told_to_stop() else list(self._backlog)
+        self._last = self._told_to_stop()
+        if self._last and self._backlog:
+            self._say(f"stopping after the {len(self._backlog)} micrographs that have arrived")
+        return list(self._backlog)
 
     def batches(self, size: int) -> Iterator[list[MicrographEntry]]:
         """Yield micrographs in the order of arrival, so many at a time at most, until told to stop or no more come."""
         news = self._news()
+        if self._last and self._backlog:
+            yield list(self._backlog)
+            return
         while not self._told_to_stop() and (self._backlog or next(news, None) is not None):
             self._backlog.extend(self._arrivals.ready(time.monotonic()))
             if self._backlog:

@@ -14,6 +14,7 @@ from deeppicker.config import RunConfig
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import STATUS
 from deeppicker.networks.model import load_model
 from deeppicker.parallel.processes import usable_cores
@@ -58,7 +59,7 @@ def watch_picking(
     listener: Listener = ignore,
     stop: Event | None = None,
 ) -> WatchResult | None:
-    """Pick micrographs as they arrive, until told to stop; None if too few arrived to begin.
+    """Pick micrographs as they arrive, until told to stop; None if none arrived.
 
     Parameters
     ----------
@@ -92,7 +93,9 @@ def watch_picking(
             return None
         size = settle_diameter(session, model, first)
         model = learn_first(session, model, size, first)
-        return _Watching(session.begin(model, size.value, config.select), feed).run()
+        picking = session.begin(model, size.value, config.select)
+        record_inputs(folder, inputs)
+        return _Watching(picking, feed).run()
 
 
 @dataclass

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from rich.progress import Progress, ProgressColumn, Task
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from deeppicker.cli._shared.progress import progress_bar
+from deeppicker.cli._shared.progress import Steps
 from deeppicker.cli._shared.show import Show
 from deeppicker.runs.events import (
     PICKING,
@@ -30,7 +30,7 @@ class RunShow:
 
     def __init__(self, show: Show) -> None:
         self._show = show
-        self._bar: Progress | None = None
+        self._bar: Steps | None = None
         self._picks = 0
 
     def __call__(self, event: RunEvent) -> None:
@@ -60,18 +60,16 @@ class RunShow:
         if event.done == 0:
             self.close()
             columns: tuple[ProgressColumn, ...] = (_Speed(), _Picks()) if event.step == PICKING else ()
-            self._bar = progress_bar(*columns, shown=self._show.shows_text)
-            self._bar.add_task(event.step, total=event.total, picks=0)
-            self._bar.start()
+            self._bar = Steps(event.step, event.total, *columns, shown=self._show.shows_text)
         elif self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=event.done, picks=self._picks)
+            self._bar.at(event.done, picks=self._picks)
         if event.done == event.total:
             self.close()
 
     def close(self) -> None:
         """Take the bar off the terminal."""
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.close()
         self._bar = None
 
 

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from deeppicker.core import Micrograph
 from deeppicker.evaluation.curves import training_curves
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.networks.model import Model
-from deeppicker.training.data import Dataset
+from deeppicker.training.data import Dataset, Labelled
 from deeppicker.training.loop import Training
+
+_EVERY = 10.0  # seconds between two lines
+
+
+class _Reading:
+    """Tells how many micrographs were read, which takes minutes before the first epoch."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._told = total, 0, time.monotonic()
+
+    def told_of(self, dataset: Dataset) -> Dataset:
+        """Return the data set, whose micrographs count when they are read."""
+        return replace(dataset, micrographs=[replace(item, load=self._counted(item)) for item in dataset.micrographs])
+
+    def _counted(self, item: Labelled) -> Callable[[], Micrograph]:
+        def load() -> Micrograph:
+            self._done += 1
+            if time.monotonic() - self._told >= _EVERY and self._done <= self._total:
+                self._told = time.monotonic()
+                print(f"reading micrographs: {self._done:,} of {self._total:,}", flush=True)
+            return item.load()
+
+        return load
 
 
 class TrainingLog:
@@ -29,8 +54,8 @@ class TrainingLog:
         self._output = output
         self._epochs = epochs
 
-    def begin(self, datasets: Sequence[Dataset]) -> None:
-        """Say what the model will be trained on."""
+    def begin(self, datasets: Sequence[Dataset]) -> list[Dataset]:
+        """Say what the model will be trained on; return the same, which tell now and then how many were read."""
         for dataset in datasets:
             print(
                 f"{dataset.name}: {len(dataset):,} particles of {dataset.diameter:g} Å in "
@@ -38,6 +63,8 @@ class TrainingLog:
             )
             if dataset.missing:
                 print(f"{dataset.name}: {len(dataset.missing):,} micrographs not found, such as {dataset.missing[0]}")
+        reading = _Reading(sum(len(dataset.micrographs) for dataset in datasets))
+        return [reading.told_of(dataset) for dataset in datasets]
 
     def epoch(self, training: Training) -> None:
         """Print the last epoch, write the history and its picture."""

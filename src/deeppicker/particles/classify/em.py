@@ -67,8 +67,39 @@ class Coefficients:
     x: Float[Tensor, " m"]
 
 
+@dataclass(frozen=True)
+class State:
+    """All that the next iteration needs, and the alignment that the last one found.
+
+    Parameters
+    ----------
+    done : int
+        Number of iterations.
+    averages : float tensor, (classes, side, side)
+        Class averages.
+    noise : float tensor, (rings,)
+        Power of the noise.
+    handicap : float tensor, (classes,)
+        What a class loses for its size.
+    random : byte tensor
+        State of the random generator.
+    alignment : Alignment or None
+        Of the particles that took part; None at the start.
+    """
+
+    done: int
+    averages: Float[Tensor, "classes side side"]
+    noise: Float[Tensor, " rings"]
+    handicap: Float[Tensor, " classes"]
+    random: Tensor
+    alignment: Alignment | None = None
+
+
 def classify(
-    windows: Windows, config: ClassifyConfig, after: Callable[[int], None] = lambda _: None
+    windows: Windows,
+    config: ClassifyConfig,
+    after: Callable[[State], None] = lambda _: None,
+    start: State | None = None,
 ) -> tuple[Float[Tensor, "classes side side"], Alignment]:
     """Return class averages of low resolution, and how the particles lie in them.
 
@@ -79,19 +110,24 @@ def classify(
     config : ClassifyConfig
         Number of classes, grids, iterations, seed.
     after : callable
-        Called with the number of the iteration after each.
+        Called with the state after each iteration.
+    start : State, optional
+        Of an earlier call with the same windows and settings that was interrupted.
     """
     generator = torch.Generator().manual_seed(config.seed)
     side = windows.images.shape[-1]
     mask = torch.from_numpy(disc(side, MASK))
     spectra = _spectra(windows, mask)
     transfer, group = torch.from_numpy(windows.transfer), torch.from_numpy(windows.group)
-    noise = ring_means(spectra.abs().square().mean(dim=0), side)
-    averages = _first(windows, config.classes, generator) * mask
-    handicap = torch.zeros(config.classes)
+    if start is None:
+        averages = _first(windows, config.classes, generator) * mask
+        noise = ring_means(spectra.abs().square().mean(dim=0), side)
+        start = State(0, averages, noise, torch.zeros(config.classes), generator.get_state())
+    generator.set_state(start.random)
+    averages, noise, handicap, alignment = start.averages, start.noise, start.handicap, start.alignment
     number = len(windows)
     last = max(1, round(_GROWING * config.iterations))
-    for iteration in range(config.iterations):
+    for iteration in range(start.done, config.iterations):
         # The resolution grows with the iterations, and so does the number of particles.
         part = min(1.0, iteration / last)
         chosen = coefficients(side, round(_FIRST_RINGS + part * (config.rings - _FIRST_RINGS)))
@@ -105,7 +141,8 @@ def classify(
             # A class with more than its fair share gets a handicap, and a starved one is made anew.
             handicap = (handicap + _BALANCE * torch.log(share / fair + 0.1)).clamp(-_HANDICAP, _HANDICAP)
             averages = _renewed(averages, share, fair, generator)
-        after(iteration + 1)
+        after(State(iteration + 1, averages, noise, handicap, generator.get_state(), alignment))
+    assert alignment is not None
     return averages, alignment
 
 
