@@ -53,6 +53,13 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect_on_this_machine)
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait until files are on the disk, except in tests of that."""
+    if request.node.get_closest_marker("durable") is None:
+        monkeypatch.setattr("deeppicker.formats.atomic._sync", lambda _: None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     functions = [item for item in items if isinstance(item, pytest.Function)]
     empty = sorted({item.nodeid.partition("[")[0] for item in functions if not _asserts(item)})

@@ -161,12 +161,12 @@ def files_of_run(folder: Path) -> dict[str, object]:
     files: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or path.name == ".lock" or name.startswith("slurm/"):
+        if not path.is_file() or path.name in (".lock", ".generation") or name.startswith("slurm/"):
             continue
         if path.suffix in (".png", ".safetensors"):
             files[name] = path.read_bytes()
         elif path.parent.name == "records":
-            files[name] = json.loads(path.read_text(encoding="utf-8")) | {"seconds": 0}
+            files[name] = json.loads(path.read_text(encoding="utf-8")) | {"seconds": 0, "checksum": ""}
         elif name == "summary.csv":
             with path.open(newline="", encoding="utf-8") as file:
                 files[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]

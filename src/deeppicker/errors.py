@@ -21,6 +21,10 @@ class OutputError(DeepPickerError):
     """A result cannot be written."""
 
 
+class OvertakenError(DeepPickerError):
+    """Another command has taken over the output, so nothing more may be written."""
+
+
 class TransientError(DeepPickerError):
     """Something that may well succeed when it is tried again: a hung file system, a worker that was lost."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from deeppicker.errors import OutputError
 from deeppicker.formats import atomic_path, atomic_write, make_folder
+from deeppicker.formats.atomic import remove_left_behind
 
 
 @pytest.mark.parametrize("content", ["", "text é\nmore\n", b"\0bytes\r\n"])
@@ -53,6 +54,28 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OutputError, match="No space left on device"):
         atomic_write(tmp_path / "f", "x")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.durable
+def test_a_durable_file_is_on_the_disk_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, real = [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic_write(tmp_path / "f", "x", durable=True)
+    assert len(synced) == 2
+    assert Path(synced[0]).parent == tmp_path
+    assert synced[1] == str(tmp_path)
+
+
+def test_what_killed_commands_left_behind_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".deeppicker-0123.tmp", "mine.tmp", ".hidden"):
+        (tmp_path / name).touch()
+    remove_left_behind(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "mine.tmp"]
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

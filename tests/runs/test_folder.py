@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeppicker.config import SelectConfig
-from deeppicker.core import Picks
+from deeppicker.core import MicrographEntry, Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats import read_picks
+from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.relion import star
 from deeppicker.runs import folder as runs
-from deeppicker.runs import results
+from deeppicker.runs import results, state
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import CANDIDATES, PICKS
 from deeppicker.runs.selection import select
@@ -52,14 +53,18 @@ def run(
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return the content of all files, the folder's own name left out."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     return {name: content.replace(str(folder).encode(), b"DIR") for name, content in files.items()}
 
 
 def without_times(files: dict[str, bytes]) -> dict[str, object]:
     table = csv.DictReader(files["summary.csv"].decode().splitlines())
-    records = {name: json.loads(text) | {"seconds": 0} for name, text in files.items() if name.startswith("records/")}
+    records = {
+        name: json.loads(text) | {"seconds": 0, "checksum": ""}
+        for name, text in files.items()
+        if name.startswith("records/")
+    }
     return {**files, **records, "summary.csv": [{k: v for k, v in row.items() if k != "seconds"} for row in table]}
 
 
@@ -93,7 +98,7 @@ def test_picks_reach_the_threshold_and_the_other_candidates_do_not(tmp_path: Pat
         np.testing.assert_array_equal(picks.positions, expected.positions[chosen])
         np.testing.assert_array_equal(picks.scores[: chosen.sum()], expected.scores[chosen])
         np.testing.assert_array_equal(others.positions, expected.positions[~chosen])
-        np.testing.assert_array_equal(opened.results.found(name).positions, expected.positions)
+        np.testing.assert_array_equal(opened.results.read(name)[0].positions, expected.positions)
 
 
 def test_the_list_for_relion_names_each_micrograph_and_its_file(tmp_path: Path):
@@ -189,15 +194,21 @@ def test_overwriting_starts_again(tmp_path: Path):
         RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "3"])
-def test_a_damaged_run_file_is_refused_unless_overwritten(tmp_path: Path, text: str):
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "3", "[" * 100_000, '{"select": 3, "threshold": null}', None])
+def test_a_damaged_run_file_is_written_again_if_the_records_tell_of_the_same_settings(tmp_path: Path, text: str | None):
     run(tmp_path)
-    (tmp_path / "run.json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"run\.json.*--overwrite"):
-        RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
-    run(tmp_path / "other")
-    run(tmp_path, overwrite=True)
-    assert (tmp_path / "run.json").read_bytes() == (tmp_path / "other" / "run.json").read_bytes()
+    before, told = files_of(tmp_path), list[str]()
+    if text is None:
+        (tmp_path / "run.json").unlink()
+    else:
+        (tmp_path / "run.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.json.*other settings.*--overwrite"):
+        RunFolder(tmp_path, {**SETTINGS, "diameter": 130.0}, SelectConfig(threshold=0.5))
+    opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5), tell=told.append)
+    assert "run.json was" in told[0]
+    assert all(opened.is_done(name) for name in NAMES)
+    opened.finish(NAMES)
+    assert files_of(tmp_path) == before
 
 
 def test_a_folder_without_picks_takes_corrected_settings(tmp_path: Path):
@@ -227,10 +238,11 @@ def test_picks_of_another_micrograph_of_the_same_name_are_not_taken_for_its_own(
         path.parent.mkdir()
         path.write_bytes(path.parent.name.encode())
     opened = RunFolder(tmp_path / "out", SETTINGS, SelectConfig(threshold=0.5))
-    opened.store(Picks(str(paths[0]), np.zeros((0, 2)), np.zeros(0)), 1.0)
-    opened.refuse_other_paths([str(paths[0]), str(tmp_path / "b" / ".." / "a" / "m.mrc")])
+    opened.store(Picks(str(paths[0]), np.zeros((0, 2)), np.zeros(0)), 1.0, Fingerprint.of(paths[0]))
+    entries = [MicrographEntry(str(path), path) for path in (*paths, tmp_path / "b" / ".." / "a" / "m.mrc")]
+    opened.refuse_other_paths([entries[0], entries[2]])
     with pytest.raises(InputError, match="another --output"):
-        opened.refuse_other_paths([str(paths[1])])
+        opened.refuse_other_paths([entries[1]])
 
 
 def test_picks_of_another_program_are_not_deleted_unasked(tmp_path: Path):
@@ -323,13 +335,14 @@ def allow_writes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let so many files be written and no more."""
     real, left = runs.atomic_write, [number]
 
-    def write(path: Path, content: str) -> None:
+    def write(path: Path, content: str, *, durable: bool = False) -> None:
         if left[0] == 0:
             raise Cut
         left[0] -= 1
-        real(path, content)
+        real(path, content, durable=durable)
 
     monkeypatch.setattr(runs, "atomic_write", write)
+    monkeypatch.setattr(state, "atomic_write", write)
     monkeypatch.setattr(results, "atomic_write", write)
     monkeypatch.setattr(star, "atomic_write", write)
 
@@ -388,7 +401,7 @@ def test_overwriting_cut_off_at_any_write_never_leaves_old_picks_as_new_ones(tmp
             old.store(found_in(name).where(np.arange(len(found_in(name))) == 1), 1.0)
         old.finish(NAMES)
         cut = interrupted_after(folder, number, SelectConfig(threshold=0.5), overwrite=True)
-        run(folder, overwrite=number == 0)
+        run(folder, overwrite=number <= 1)  # else the command says so
         assert without_times(files_of(folder)) == expected, f"after {number} writes"
         number += 1
     assert number > 5

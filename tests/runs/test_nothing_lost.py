@@ -10,7 +10,7 @@ import pytest
 
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.core import Micrograph, MicrographEntry, Picks
+from deeppicker.core import Found, Micrograph, MicrographEntry, Picks
 from deeppicker.errors import OutputError, TransientError
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.relion import star
@@ -47,11 +47,12 @@ def test_what_fails_once_is_tried_again_and_leaves_no_trace(project: Path, monke
     assert pick("whole") == 0
     real, calls = Results.write, Counter[str]()
 
-    def write(results: Results, found: Picks, threshold: float, seconds: float) -> object:
-        calls[found.key] += 1
-        if found.key == "2" and calls["2"] == 1:
+    def write(results: Results, found: Found, *rest: object) -> object:
+        key = found.candidates.key
+        calls[key] += 1
+        if key == "2" and calls["2"] == 1:
             raise error
-        return real(results, found, threshold, seconds)
+        return real(results, found, *rest)
 
     monkeypatch.setattr(Results, "write", write)
     assert pick("out", "--retries", "1") == 0

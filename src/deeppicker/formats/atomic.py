@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from pathlib import Path
 from deeppicker.errors import OutputError
 from deeppicker.formats.text import one_line
 
+_START, _END = ".deeppicker-", ".tmp"  # of the names of temporary files
+
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path``, on failure it is removed.
 
-    A link at ``path`` stays a link: the file it points to is replaced.
+    A link at ``path`` stays a link: the file it points to is replaced. A ``durable`` file is on the disk before this
+    returns, so that it survives a power cut; that takes some milliseconds.
 
     Raises
     ------
@@ -24,10 +28,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         If the file cannot be written (no such folder, no permission, disk full).
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".deeppicker-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_START}{secrets.token_hex(8)}{_END}")
     try:
         yield temporary
+        if durable:
+            _sync(temporary)
         os.replace(temporary, target)  # noqa: PTH105 - the point of this function
+        if durable:
+            _sync(target.parent)
     except OSError as error:
         reason = error.strerror or error
         message = f"{path} cannot be written: {reason}; check the folder, its permissions and free space"
@@ -37,7 +45,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def atomic_write(path: str | Path, content: str | bytes) -> None:
+def atomic_write(path: str | Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a whole file atomically (see `atomic_path`); text becomes UTF-8 with line feeds.
 
     Raises
@@ -46,8 +54,27 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
         If the file cannot be written.
     """
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove temporary files of commands that were killed; only for a folder that nobody else is writing to."""
+    for path in folder.glob(f"{_START}*{_END}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Have a file or folder written to the disk, as far as the file system can do that."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(path: str | Path) -> Path:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,8 @@ from typing import Any
 
 from deeppicker.core import micrograph_key
 from deeppicker.errors import FormatError
+from deeppicker.formats.sealed import read_json
+from deeppicker.formats.text import one_line
 
 RUN, DATASET = "run.json", "dataset.json"
 AUTOPICK, SUMMARY, STATUS = "autopick.star", "summary.csv", "status.json"
@@ -30,6 +31,7 @@ PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
 )
 """Where the files of a micrograph lie in a run folder, by its key; the picks first, since they mark it as done."""
 SELECT, THRESHOLD = "select", "threshold"  # keys of run.json that may change without new picks
+GENERATION = ".generation"  # file that tells which commands may write, see `runs.state`
 DATASET_DIAMETER = "particle_diameter_angstrom"  # key of dataset.json
 
 
@@ -123,7 +125,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path} cannot be read ({error}); remove it, or set --diameter and --pixel-size") from error
-    return content if isinstance(content, dict) else {}
+        return read_json(path)
+    except (OSError, FormatError) as error:
+        message = f"{path} cannot be read ({error}); remove it, or set --diameter and --pixel-size"
+        raise FormatError(one_line(message)) from error

@@ -7,45 +7,45 @@ Layout::
     DIR/candidates/<micrograph>_candidates.star  the other candidates above the floor
     DIR/candidates/<micrograph>_rejected.star    what cannot be a particle, and why
     DIR/junk/<micrograph>_junk.png               white where there is contamination
-    DIR/records/<micrograph>.json                counts, seconds, how it was made, why it failed
+    DIR/records/<micrograph>.json                counts, seconds, of what and how it was made, why it failed
     DIR/autopick.star                            RELION's list of the coordinate files
     DIR/summary.csv                              the records as one table
+    DIR/damaged/                                 picks that were not what had been written
 
-Every file is written whole or not at all. A micrograph is done once its ``_autopick.star`` exists, which is written
-last; so whatever stops a run, the same command completes it. Several processes, also of several machines, may work in
-the same folder: what they share is changed under a lock.
+Every file is written whole or not at all. A micrograph is done if its record fits the settings, the micrograph and the
+files (see `runs.results`); so whatever stops a run or changes a file, the same command puts it right. Several
+processes, also of several machines, may work in the same folder: they write its parts under a lock that they share,
+and what concerns all of it under a lock of one.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from deeppicker.config import CAUTION, SelectConfig
-from deeppicker.core import Picks, micrograph_key
-from deeppicker.errors import InputError, OutputError
+from deeppicker.core import MicrographEntry, Picks, micrograph_key
+from deeppicker.errors import FormatError, InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, PICKS, RUN, SELECT, SUMMARY, THRESHOLD
+from deeppicker.formats.fingerprint import Fingerprint
+from deeppicker.formats.lock import LOCK, locked
+from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, PICKS, RUN, SUMMARY
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import one_line
-from deeppicker.runs.results import Results, Row, row_of
+from deeppicker.runs.results import DAMAGED, Record, Results, Row
 from deeppicker.runs.selection import select, threshold_of
+from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
 
 _COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
-_PROVISIONAL = 0.3  # threshold until one is chosen
 _REFRESH = 10.0  # seconds between rewrites of the two tables during a run
+_NAMED = 3  # micrographs in a message
 
 
 class RunFolder:
@@ -58,9 +58,11 @@ class RunFolder:
     settings : mapping
         Everything that decides which candidates are found (JSON values).
     select : SelectConfig
-        Which candidates become picks. May differ from that of an earlier run in the same folder.
+        Which candidates become picks, in the whole folder. May differ from that of an earlier run in it.
     overwrite : bool
         Start again although the folder holds picks made with other settings.
+    tell : callable
+        Is told of what was found damaged or changed, and of waiting for others.
 
     Raises
     ------
@@ -71,157 +73,254 @@ class RunFolder:
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], select: SelectConfig, *, overwrite: bool = False
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        select: SelectConfig,
+        *,
+        overwrite: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = make_folder(folder)
-        self._settings = json.loads(json.dumps(settings))
-        digest = hashlib.sha256(json.dumps(self._settings, sort_keys=True).encode()).hexdigest()[:16]
-        self.results = Results(folder, f"DeepPicker {version('deeppicker')}, settings {digest}")
-        self.results.make_folders()
-        self._select = select
+        self._tell = tell
+        self._settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._caution = float(self._settings.get("calibration", {}).get("caution", CAUTION))
-        self._rows: dict[str, Row] = {}
+        self._records: dict[str, Record] = {}
         self._refreshed = time.monotonic()
-        self.threshold = select.threshold  # None until it is chosen
-        self._selected: dict[str, Any] | None = asdict(select)  # what all finished micrographs follow, if known
-        with self._locked():
-            self._open(overwrite)
+        self.results = Results(folder, digest_of(self._settings))
+        with locked(folder / LOCK, waiting=self._waiting):
+            self.results.make_folders()
+            self._open(select, overwrite)
 
-    def _open(self, overwrite: bool) -> None:
-        earlier = None if overwrite else self._read_settings()
-        holds_picks = bool(self.results.finished())
-        if earlier is None and not overwrite and holds_picks:
+    def _open(self, select: SelectConfig, overwrite: bool) -> None:
+        earlier, damaged = self._earlier()
+        finished = set(self.results.finished())
+        if not overwrite:
+            self._refuse_mixture(earlier, damaged, finished)
+        again = overwrite or (earlier is not None and earlier.digest != self.results.settings)
+        joined = None if again else earlier
+        generation = (joined.generation if joined else "") or new_generation()
+        threshold = joined.threshold if joined and joined.select == select else None
+        self.results = replace(self.results, generation=generation)
+        self._state = RunState(self._settings, select, threshold, generation)
+        if self._state != earlier:
+            self._state.write(self.folder)  # first: from now on the others are overtaken
+        if again:
+            self.results.clear()
+            (self.folder / SUMMARY).unlink(missing_ok=True)
+        else:
+            self._take_up()
+
+    def _earlier(self) -> tuple[RunState | None, bool]:
+        """Return the state that the folder has, and whether that is damaged."""
+        try:
+            return read_state(self.folder), False
+        except FormatError as error:
+            if (self.folder / RUN).is_dir():
+                raise InputError(f"{self.folder / RUN} is a folder; remove it, or choose another --output") from error
+            return None, True
+
+    def _refuse_mixture(self, earlier: RunState | None, damaged: bool, finished: set[str]) -> None:
+        if not finished or (earlier is not None and earlier.digest == self.results.settings):
+            return
+        if earlier is not None:
+            _refuse_settings(self.folder, earlier.settings, self._settings)
+        made = {record.settings for record in self.results.records() if record.row.error == ""}
+        if made - {self.results.settings}:
+            raise InputError(
+                f"{self.folder / RUN} is {'damaged' if damaged else 'missing'}, and the folder holds picks made with "
+                "other settings; repeat the command with those, choose another --output, or set --overwrite"
+            )
+        if not made and not damaged:
             raise InputError(
                 f"{self.folder} holds picks but no {RUN}, so another program made them; "
                 "choose another --output, or set --overwrite to delete them"
             )
-        state = {key: (earlier or {}).pop(key, None) for key in (SELECT, THRESHOLD)}
-        if earlier is None or (earlier != self._settings and not holds_picks):
-            self.results.clear()
-            self._summary_file.unlink(missing_ok=True)
-        else:
-            _refuse_mixture(self.folder, earlier, self._settings)
-            if state[SELECT] != self._selected:
-                self._selected = None
-            self._rows = {micrograph_key(row.micrograph): row for row in self.results.records() if self._counts(row)}
-        self._write_settings()
+        self._tell(f"{self.folder / RUN} was {'damaged' if damaged else 'missing'}; written again")
+
+    def _take_up(self) -> None:
+        """Take up all records that are right; put aside the picks that none of them vouches for."""
+        records: dict[str, Record] = {}
+        names = {}
+        for record in self.results.records():
+            key = micrograph_key(record.row.micrograph)
+            names[key] = record.row.micrograph
+            if record.settings != self.results.settings:  # `_open` was interrupted when it started again
+                self.results.clear(key)
+            elif (checked := self.results.checked(record)) is not None:
+                records[key] = checked
+        wrong = [key for key in self.results.finished() if key not in records]
+        for key in wrong:
+            self.results.put_aside(key)
+            name = names.get(key, key)
+            reason = f"{name}: its files in {self.folder} were damaged or changed; pick it again"
+            records[key] = Record(Row(name, error=one_line(reason)), self.results.settings)
+            with suppress(OutputError):
+                self.results.write_record(records[key])
+        if wrong:
+            self._tell(
+                f"files of {_some(wrong)} were damaged or changed, so they count as not picked; "
+                f"what was there is in {self.folder / DAMAGED}"
+            )
+        order = {**dict.fromkeys(self._records), **dict.fromkeys(records)}
+        self._records = {key: records[key] for key in order if key in records}
+
+    def _waiting(self) -> None:
+        self._tell(f"waiting for another command that works in {self.folder}")
 
     @property
     def rows(self) -> list[Row]:
         """What is known of each micrograph, in the order in which they were first seen."""
-        return list(self._rows.values())
+        return [record.row for record in self._records.values()]
 
     @property
-    def provisional(self) -> float:
-        """The threshold by which picks are written until one is chosen for all."""
-        return _PROVISIONAL if self.threshold is None else self.threshold
+    def threshold(self) -> float | None:
+        """The least score of a pick; None until it is chosen."""
+        return self._state.threshold
 
-    def refuse_other_paths(self, names: Iterable[str]) -> None:
+    def refuse_other_paths(self, entries: Sequence[MicrographEntry]) -> None:
         """Check that no micrograph has the name of another one, of another folder, that was picked before.
 
         Raises
         ------
         InputError
-            If one has; names that are no paths of existing files are not judged.
+            If one has, and the other one still exists.
         """
-        for name in names:
-            row = self._rows.get(micrograph_key(name))
-            if row is None or row.micrograph == name:
+        for entry in entries:
+            record = self._records.get(micrograph_key(entry.name))
+            if record is None or record.source is None:
                 continue
-            before, now = Path(row.micrograph), Path(name)
-            if before.is_file() and now.is_file() and not before.samefile(now):
+            before = Path(record.source.path)
+            if before.is_file() and entry.path.is_file() and not before.samefile(entry.path):
                 raise InputError(
-                    f"{self.folder} holds the picks of {row.micrograph}, which would be mistaken for those of {name}; "
+                    f"{self.folder} holds the picks of {before}, which would be mistaken for those of {entry.name}; "
                     "choose another --output"
                 )
 
-    def is_done(self, name: str) -> bool:
-        """Return whether the picks of a micrograph are complete."""
-        return self.results.is_done(name)
+    def is_done(self, name: str, path: Path | None = None) -> bool:
+        """Return whether the picks of a micrograph are complete, and those of its file as it is now."""
+        record = self._records.get(micrograph_key(name))
+        return record is not None and not record.row.error and (path is None or record.is_of(path))
 
-    def is_settled(self, name: str) -> bool:
+    def missing(self, entries: Sequence[MicrographEntry]) -> list[MicrographEntry]:
+        """Return the micrographs that are not done; those that only have another name now are renamed."""
+        left = []
+        for entry in entries:
+            if not self.is_done(entry.name, entry.path):
+                left.append(entry)
+                continue
+            key = micrograph_key(entry.name)
+            record = self._records[key]
+            if record.row.micrograph != entry.name:
+                with writing(self.folder, self.results.generation, waiting=self._waiting):
+                    renamed = replace(record, row=replace(record.row, micrograph=entry.name))
+                    self.results.write_record(renamed)
+                self._records[key] = renamed
+        return left
+
+    def is_settled(self, name: str, path: Path | None = None) -> bool:
         """Return whether a micrograph is done, or known to have failed."""
-        return self.is_done(name) or bool(self._rows.get(micrograph_key(name), Row(name)).error)
+        record = self._records.get(micrograph_key(name))
+        return record is not None and (bool(record.row.error) or self.is_done(name, path))
 
-    def store(self, found: Picks, seconds: float) -> Row:
+    def store(self, found: Picks, seconds: float, source: Fingerprint | None = None) -> Row:
         """Write the picks and the other candidates of a micrograph, and record it."""
-        return self.record(self.results.write(found, self.provisional, seconds))
+        with writing(self.folder, self.results.generation, waiting=self._waiting) as state:
+            return self.record(self.results.write_candidates(found, source, seconds, state))
 
     def fail(self, name: str, reason: str, seconds: float) -> Row:
         """Record why a micrograph has no picks."""
-        row = Row(name, seconds=seconds, error=reason)
-        with suppress(OutputError):  # a full disk may be just that reason
-            self.results.write_record(row)
-        return self.record(row)
+        return self.record(self.results.fail(name, reason, seconds))
 
-    def record(self, row: Row) -> Row:
+    def record(self, record: Record) -> Row:
         """Take up what became of a micrograph whose files are written; now and then write the tables."""
-        self._rows[micrograph_key(row.micrograph)] = row
+        key = micrograph_key(record.row.micrograph)
+        self._records[key] = record
         if time.monotonic() - self._refreshed > _REFRESH:
-            with suppress(OutputError):  # if there is no room now, there may be at the end
+            with suppress(OutputError), writing(self.folder, self.results.generation):  # there may be room at the end
                 self.write_tables()
             self._refreshed = time.monotonic()
-        return row
+        return record.row
 
     def reload(self, names: Sequence[str]) -> None:
         """Take up what other processes did in the same folder; ``names`` gives the order of the micrographs."""
-        for row in self.results.records():
-            if self._counts(row):
-                self._rows[micrograph_key(row.micrograph)] = row
-        for key in self.results.finished():
-            if key not in self._rows or self._rows[key].error:
-                name = next((name for name in names if micrograph_key(name) == key), key)
-                self._rows[key] = self.results.count(name)
+        with writing(self.folder, self.results.generation, shared=False, waiting=self._waiting):
+            self._reload(names)
+
+    def _reload(self, names: Sequence[str]) -> None:
+        failed = {key: record for key, record in self._records.items() if record.row.error}
+        self._take_up()
+        for key, record in failed.items():  # whose record could not be written
+            self._records.setdefault(key, record)
         self._arrange(names)
 
     def finish(self, names: Sequence[str]) -> None:
-        """Select the picks anew where that is needed, and write the two tables.
+        """Select the picks of the whole folder anew where that is needed, and write the two tables.
 
         Parameters
         ----------
         names : sequence of str
             The micrographs of this run, so that those that were done before are listed too.
-        """
-        with self._locked():
-            self.reload(names)
-            chosen = self._select.threshold is None or self._select.num_particles is not None
-            anew = self._selected is None or chosen
-            if anew:
-                self._reselect([row.micrograph for row in self.rows if not row.error])
-            self.write_tables()
-            if anew:  # last, so that whatever stops this is repeated by the next run
-                self._selected = asdict(self._select)
-                self._write_settings()
 
-    def _counts(self, row: Row) -> bool:
-        """Return whether a record tells the truth: one is written before the picks, and left when these are removed."""
-        return bool(row.error) != self.is_done(row.micrograph)
+        Raises
+        ------
+        OvertakenError
+            If another command has started the folder again.
+        """
+        with writing(self.folder, self.results.generation, shared=False, waiting=self._waiting) as state:
+            self._reload(names)
+            if state.select != self._state.select:
+                self._tell(
+                    f"another command in {self.folder} asked for {_asked(state.select)} meanwhile, "
+                    f"and all picks follow it; repeat this command for {_asked(self._state.select)}"
+                )
+            threshold = self._reselect(state.select)
+            self.write_tables()
+            self._state = replace(state, threshold=threshold)
+            if self._state != state:  # last, so that whatever stops this is repeated by the next run
+                self._state.write(self.folder)
+
+    def changed_since(self, names: Sequence[str]) -> str | None:
+        """Return a warning of micrographs, other than these, that changed after they were picked."""
+        mine = set(map(micrograph_key, names))
+        others = [(key, record.source) for key, record in self._records.items() if record.source and key not in mine]
+        gone = {key: None for key, source in others if not Path(source.path).exists()}
+        changed = [key for key, source in others if key not in gone and not source.fits(Path(source.path))]
+        if changed:
+            return f"{_some(changed)} changed after being picked; give all micrographs, so that they are picked again"
+        return f"{_some(list(gone))} are gone, and their picks are kept" if gone else None
 
     def _arrange(self, names: Sequence[str]) -> None:
         """Put the rows of this run in its order, whatever interrupted it before; the others keep their places."""
-        keys = [key for key in map(micrograph_key, names) if key in self._rows]
+        keys = [key for key in map(micrograph_key, names) if key in self._records]
         mine, ordered = set(keys), iter(keys)
-        order = [next(ordered) if key in mine else key for key in self._rows]
-        self._rows = {key: self._rows[key] for key in order}
+        order = [next(ordered) if key in mine else key for key in self._records]
+        self._records = {key: self._records[key] for key in order}
 
-    def _reselect(self, names: list[str]) -> None:
-        """Move candidates between picks and side files until they follow the present selection."""
+    def _reselect(self, config: SelectConfig) -> float:
+        """Move candidates between picks and side files until they follow a selection; return its threshold."""
+        fixed = config.threshold if config.num_particles is None else None
+        good = [key for key, record in self._records.items() if not record.row.error]
+        keys = [key for key in good if fixed is None or self._records[key].threshold != fixed]
+        names = [self._records[key].row.micrograph for key in keys]
         there = {name: self.results.read(name) for name in names}
         found = {name: candidates for name, (candidates, _) in there.items()}
-        self.threshold = threshold_of(found.values(), self._select, self._caution)
-        for name, keep in select(found, self._select, self._caution).items():
+        threshold = threshold_of(found.values(), config, self._caution)
+        for name, keep in select(found, config, self._caution).items():
+            key = micrograph_key(name)
+            before = self._records[key]
+            record = self.results.record(found[name], keep, before.source, before.row.seconds, fixed)
+            if record == before:
+                continue
             chosen, rest = found[name].where(keep), found[name].where(~keep)
-            before = self._rows[micrograph_key(name)]
-            row = replace(row_of(found[name], keep), seconds=before.seconds)
-            files = [(self.results.file(CANDIDATES, name), rest), (self.results.file(PICKS, name), chosen)]
-            numbers = there[name][1]
-            if numbers != (len(chosen), len(rest)):
+            if there[name][1] != (len(chosen), len(rest)) or record.files != before.files:
+                files = [(self.results.file(CANDIDATES, name), rest), (self.results.file(PICKS, name), chosen)]
                 # The file that grows first: an interruption leaves a candidate in both files, never in none.
-                for path, content in files if len(chosen) < numbers[0] else files[::-1]:
+                for path, content in files if len(chosen) < there[name][1][0] else files[::-1]:
                     star.write_coordinates(path, content)
-            if row != before:
-                self.results.write_record(row)
-            self._rows[micrograph_key(name)] = row
+            self.results.write_record(record)
+            self._records[key] = record
+        return threshold
 
     def write_tables(self) -> None:
         """Write what is known of the micrographs as RELION's list and as a summary."""
@@ -234,52 +333,26 @@ class RunFolder:
         for row in rows:
             sums = [f"{row.right:.2f}", f"{row.particles:.2f}", f"{row.seconds:.2f}"]
             writer.writerow([row.micrograph, row.picks, row.candidates, *sums, row.error])
-        atomic_write(self._summary_file, text.getvalue())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Let no other process change at the same time what all share."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire()
-        except (OSError, NotImplementedError) as error:
-            message = f"{self.folder} cannot be locked ({error}); do not run two commands in it at the same time"
-            warnings.warn(one_line(message), stacklevel=3)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @property
-    def _run_file(self) -> Path:
-        return self.folder / RUN
-
-    @property
-    def _summary_file(self) -> Path:
-        return self.folder / SUMMARY
-
-    def _write_settings(self) -> None:
-        atomic_write(
-            self._run_file,
-            json.dumps({**self._settings, SELECT: self._selected, THRESHOLD: self.threshold}, indent=2) + "\n",
-        )
-
-    def _read_settings(self) -> dict[str, Any] | None:
-        try:
-            settings: dict[str, Any] = dict(json.loads(self._run_file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{self._run_file} cannot be read ({error}); set --overwrite to start again, or another --output"
-            ) from error
-        return settings
+        atomic_write(self.folder / SUMMARY, text.getvalue())
 
 
-def _refuse_mixture(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _refuse_settings(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for key in sorted({*earlier, *now}):
         if earlier.get(key) != now.get(key):
             raise InputError(
-                f"{folder} holds picks made with {key} {earlier.get(key)!r}, not {now.get(key)!r}; "
-                "choose another --output, or set --overwrite to start again"
+                one_line(
+                    f"{folder} holds picks made with {key} {earlier.get(key)!r}, not {now.get(key)!r}; "
+                    "choose another --output, or set --overwrite to start again"
+                )
             )
+
+
+def _asked(config: SelectConfig) -> str:
+    parts = [] if config.threshold is None else [f"--threshold {config.threshold:g}"]
+    parts += [] if config.num_particles is None else [f"--num-particles {config.num_particles}"]
+    return " ".join(parts) or "a threshold chosen by the program"
+
+
+def _some(keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:_NAMED])
+    return one_line(shown if len(keys) <= _NAMED else f"{len(keys):,} micrographs, such as {shown},")

@@ -12,14 +12,15 @@ import torch
 from deeppicker.config import DiameterConfig, PickConfig
 from deeppicker.config.limits import positive
 from deeppicker.core import Found, Micrograph, MicrographEntry
-from deeppicker.errors import DeepPickerError, OutputError
+from deeppicker.errors import DeepPickerError, OutputError, OvertakenError
 from deeppicker.formats import read_micrograph
+from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.networks.model import Model, weights_digest
 from deeppicker.parallel.jobs import Mapper, with_retries
 from deeppicker.picking.diameter import Evidence, gather
 from deeppicker.picking.pipeline import find
 from deeppicker.runs.folder import RunFolder
-from deeppicker.runs.results import Results, Row
+from deeppicker.runs.results import Record, Results, Row
 
 _HOPELESS = 20  # micrographs in a row that cannot be written, after which the others are not tried
 
@@ -98,14 +99,6 @@ class Picker:
 
 
 @dataclass(frozen=True)
-class PickItem:
-    """A micrograph to be picked, and the threshold by which its candidates are written as picks for now."""
-
-    entry: MicrographEntry
-    threshold: float
-
-
-@dataclass(frozen=True)
 class PickJob:
     """Picks a micrograph into a run folder. May be sent to another process or machine that sees the same files.
 
@@ -123,13 +116,14 @@ class PickJob:
     results: Results
     threads: int = 1
 
-    def __call__(self, item: PickItem) -> Row:
+    def __call__(self, entry: MicrographEntry) -> Record:
         """Return what became of a micrograph; DeepPickerError if it cannot be picked or its files not written."""
         _use(self.threads)
         start = time.perf_counter()
-        found, shape = self.picker.find(item.entry)
-        self.results.write_rejected(found, shape)
-        return self.results.write(found.candidates, item.threshold, time.perf_counter() - start)
+        source = Fingerprint.of(entry.path)
+        found, shape = self.picker.find(entry)
+        source.refuse_change(entry.path)
+        return self.results.write(found, shape, source, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -148,7 +142,7 @@ class LookJob:
 
 
 def pick_into(
-    folder: RunFolder, mapper: Mapper[PickItem], entries: Iterable[MicrographEntry], retries: int
+    folder: RunFolder, mapper: Mapper[MicrographEntry], entries: Iterable[MicrographEntry], retries: int
 ) -> Iterator[Row]:
     """Pick micrographs into a run folder; yield what became of each, in the order in which they are finished.
 
@@ -167,17 +161,20 @@ def pick_into(
     ------
     OutputError
         If one micrograph after the other cannot be written; else it costs only that one.
+    OvertakenError
+        If another command has started the folder again.
     """
     in_vain = 0
-    items = (PickItem(entry, folder.provisional) for entry in entries)
-    for item, outcome in with_retries(mapper, items, retries):
+    for entry, outcome in with_retries(mapper, entries, retries):
+        if isinstance(outcome, OvertakenError):
+            raise outcome
         if not isinstance(outcome, DeepPickerError):
             in_vain = 0
             yield folder.record(outcome)
             continue
         in_vain = in_vain + 1 if isinstance(outcome, OutputError) else 0
         reason = str(outcome)
-        name = item.entry.name
+        name = entry.name
         yield folder.fail(name, reason if name in reason else f"{name}: {reason}", 0.0)
         if in_vain >= _HOPELESS:
             raise outcome

@@ -1,14 +1,16 @@
 """The files of one micrograph in a run folder; whoever picks it writes them: this process, another, another machine.
 
-No torch. Every file is written whole or not at all, that of the picks last: it marks the micrograph as done. What
-failed has a record and no picks.
+No torch. Every file is written whole or not at all, that of the picks last. A micrograph is done if its record says so
+and is right: it names the settings, the micrograph as it is now, and the files as they are now. What failed has a
+record and no picks.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,17 @@ import numpy as np
 from jaxtyping import Bool
 
 from deeppicker.core import Found, Picks
-from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.errors import DeepPickerError, FormatError, OutputError
+from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind
+from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.images import raster
 from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD, REJECTED, file_of
 from deeppicker.formats.relion import star
+from deeppicker.formats.sealed import checksum, read_json, seal
+from deeppicker.runs.state import RunState, writing
+
+DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
+_MARKS = (PICKS, CANDIDATES)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,38 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Record:
+    """A row, and where it comes from.
+
+    Parameters
+    ----------
+    row : Row
+        What became of the micrograph.
+    settings : str
+        Checksum of the settings by which it was picked.
+    source : Fingerprint or None
+        The file that was picked; None if it failed.
+    threshold : float or None
+        What tells its picks from the other candidates, if it was given; None if it is chosen for the run.
+    files : str
+        Checksum of the files of picks and other candidates.
+    found : str
+        Checksum of all candidates, however they are divided among the two.
+    """
+
+    row: Row
+    settings: str
+    source: Fingerprint | None = None
+    threshold: float | None = None
+    files: str = ""
+    found: str = ""
+
+    def is_of(self, path: Path) -> bool:
+        """Return whether it tells of a file as it is now."""
+        return self.source is not None and self.source.fits(path)
+
+
+@dataclass(frozen=True)
 class Results:
     """Writes and reads the files of single micrographs.
 
@@ -47,12 +88,15 @@ class Results:
     ----------
     folder : Path
         The run folder.
-    made : str
-        How the picks are made, for the records: model, checksum of the settings, version of the program.
+    settings : str
+        Checksum of the settings by which micrographs are picked.
+    generation : str
+        That of the commands which may write; see `runs.state`.
     """
 
     folder: Path
-    made: str = ""
+    settings: str = ""
+    generation: str = ""
 
     def resolved(self) -> Results:
         """Return the same for another process, whose current folder may be another."""
@@ -62,73 +106,120 @@ class Results:
         """Return a file of a micrograph; ``kind`` is one of the patterns of `formats.recorded`."""
         return file_of(self.folder, kind, name)
 
-    def is_done(self, name: str) -> bool:
-        """Return whether the picks of a micrograph are complete."""
-        return self.file(PICKS, name).is_file()
+    def write(self, found: Found, shape: tuple[int, ...], source: Fingerprint | None, seconds: float) -> Record:
+        """Write all files of a micrograph of ``shape`` (height, width), if nobody has overtaken this run.
 
-    def write(self, found: Picks, threshold: float, seconds: float) -> Row:
-        """Write the candidates that reach the threshold as picks, the others beside them."""
-        chosen = found.scores >= threshold
-        row = replace(row_of(found, chosen), seconds=seconds)
-        star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~chosen))
-        self.write_record(row)
-        star.write_coordinates(self.file(PICKS, found.micrograph), found.where(chosen))
-        return row
-
-    def write_rejected(self, found: Found, shape: tuple[int, ...]) -> None:
-        """Write what was rejected in a micrograph of ``shape`` (height, width), and its mask of contamination."""
+        Raises
+        ------
+        OvertakenError
+            If somebody has.
+        OutputError
+            If a file cannot be written.
+        """
         name = found.candidates.micrograph
-        star.write_rejected(self.file(REJECTED, name), found.rejected, found.reasons)
-        raster.write_mask(self.file(JUNK, name), found.junk_image(shape))
+        with writing(self.folder, self.generation) as state:
+            self.file(PICKS, name).unlink(missing_ok=True)  # of the micrograph as it was
+            star.write_rejected(self.file(REJECTED, name), found.rejected, found.reasons)
+            raster.write_mask(self.file(JUNK, name), found.junk_image(shape))
+            return self.write_candidates(found.candidates, source, seconds, state)
 
-    def write_record(self, row: Row) -> None:
+    def write_candidates(self, found: Picks, source: Fingerprint | None, seconds: float, state: RunState) -> Record:
+        """Write the candidates that reach the threshold as picks, the others beside them, and the record."""
+        chosen = found.scores >= state.provisional
+        fixed = state.select.threshold if state.select.num_particles is None else None
+        record = self.record(found, np.asarray(chosen), source, seconds, fixed)
+        star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~chosen))
+        self.write_record(record)
+        star.write_coordinates(self.file(PICKS, found.micrograph), found.where(chosen))
+        return record
+
+    def record(
+        self,
+        found: Picks,
+        chosen: Bool[np.ndarray, " n"],
+        source: Fingerprint | None,
+        seconds: float,
+        threshold: float | None,
+    ) -> Record:
+        """Return the record of a micrograph some of whose candidates are picks."""
+        parts = (star.coordinates_text(found.where(mask)).encode() for mask in (chosen, ~chosen))
+        row = replace(row_of(found, chosen), seconds=round(seconds, 3))
+        return Record(row, self.settings, source, threshold, checksum(*parts), digest_of_picks(found))
+
+    def fail(self, name: str, reason: str, seconds: float) -> Record:
+        """Record why a micrograph has no picks, if nobody has overtaken this run."""
+        record = Record(Row(name, seconds=round(seconds, 3), error=reason), self.settings)
+        with writing(self.folder, self.generation):
+            with suppress(OSError):
+                self.file(PICKS, name).unlink(missing_ok=True)
+            with suppress(OutputError):  # a full disk may be just that reason
+                self.write_record(record)
+        return record
+
+    def write_record(self, record: Record) -> None:
         """Write what became of a micrograph."""
-        record = {**asdict(row), "seconds": round(row.seconds, 3), "made": self.made}
-        atomic_write(self.file(RECORD, row.micrograph), json.dumps(record, indent=1) + "\n")
-
-    def found(self, name: str) -> Picks:
-        """Read all candidates of a finished micrograph, picks or not, best first."""
-        return self.read(name)[0]
+        content = asdict(record)
+        row = {**content.pop("row"), "made": f"DeepPicker {version('deeppicker')}"}
+        atomic_write(self.file(RECORD, record.row.micrograph), seal({**row, **content}))
 
     def read(self, name: str) -> tuple[Picks, tuple[int, int]]:
-        """Read all candidates of a finished micrograph, and how many each of the two files holds, picks first.
+        """Read all candidates of a finished micrograph, best first, and how many each file holds, picks first.
 
-        A file that is not there holds -1.
+        Raises
+        ------
+        DeepPickerError
+            If a file is damaged or missing.
         """
-        paths = [self.file(kind, name) for kind in (PICKS, CANDIDATES)]
-        parts = [star.read(path)[0] if path.exists() else None for path in paths]
-        table = np.concatenate([np.column_stack([part.positions, part.scores]) for part in parts if part is not None])
+        parts = [star.read(self.file(kind, name))[0] for kind in _MARKS]
+        table = np.concatenate([np.column_stack([part.positions, part.scores]) for part in parts])
         table = np.unique(table, axis=0)  # a candidate is in both files if a selection was interrupted
-        picks, others = (-1 if part is None else len(part) for part in parts)
-        return Picks(name, table[:, :2], table[:, 2]).sorted(), (picks, others)
+        return Picks(name, table[:, :2], table[:, 2]).sorted(), (len(parts[0]), len(parts[1]))
 
-    def count(self, name: str) -> Row:
-        """Return the row of a finished micrograph whose record is lost, and its time with it."""
-        found, (picks, _) = self.read(name)
-        return row_of(found, np.arange(len(found)) < picks)  # the best
+    def checked(self, record: Record) -> Record | None:
+        """Return a record if the files of its micrograph are those that it tells of, otherwise None.
+
+        If only their division is another one, since a selection was interrupted, the record no longer tells of that.
+        """
+        name = record.row.micrograph
+        if record.row.error:
+            return None if self.file(PICKS, name).exists() else record
+        try:
+            if checksum(*(self.file(kind, name).read_bytes() for kind in _MARKS)) == record.files:
+                return record
+            same = digest_of_picks(self.read(name)[0]) == record.found
+        except (OSError, DeepPickerError):
+            return None
+        return replace(record, threshold=None, files="") if same else None
 
     def make_folders(self) -> None:
-        """Create the folders of the files."""
+        """Create the folders of the files, and remove what killed commands left in them."""
         for kind in (PICKS, CANDIDATES, JUNK, RECORD):
-            make_folder((self.folder / kind).parent)
+            remove_left_behind(make_folder((self.folder / kind).parent))
 
     def finished(self) -> list[str]:
-        """Return the keys of all finished micrographs, sorted."""
+        """Return the keys of all micrographs that have a file of picks, sorted."""
         end = PICKS.format("")
         return sorted(path.name.removesuffix(end) for path in self.folder.glob(PICKS.format("*")))
 
-    def records(self) -> Iterator[Row]:
+    def records(self) -> Iterator[Record]:
         """Yield the records that can be read."""
         for path in sorted(self.folder.glob(RECORD.format("*"))):
-            try:
-                yield _parse(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError, KeyError):
-                continue  # the micrograph is counted again, or picked again if it was not done
+            record = read_record(path)
+            if record is not None and self.file(RECORD, record.row.micrograph) == path:
+                yield record
 
-    def clear(self) -> None:
-        """Remove all files of micrographs, the marks of what is done first."""
+    def put_aside(self, key: str) -> None:
+        """Move the picks of a micrograph away that are not what was written: they may be somebody's work."""
+        target = make_folder(self.folder / DAMAGED)
+        path = self.folder / PICKS.format(key)
+        with suppress(FileNotFoundError):
+            path.replace(target / path.name)
+
+    def clear(self, key: str = "*") -> None:
+        """Remove all files of one or all micrographs, the marks of what is done first."""
         for kind in (PICKS, RECORD, CANDIDATES, REJECTED, JUNK):
-            for path in self.folder.glob(kind.format("*")):
+            found = self.folder.glob(kind.format(key)) if key == "*" else [self.folder / kind.format(key)]
+            for path in found:
                 path.unlink(missing_ok=True)
 
 
@@ -139,6 +230,29 @@ def row_of(found: Picks, chosen: Bool[np.ndarray, " n"]) -> Row:
     return Row(found.micrograph, picks, len(found) - picks, right, particles)
 
 
-def _parse(record: dict[str, Any]) -> Row:
+def digest_of_picks(found: Picks) -> str:
+    """Return a checksum of positions and scores, whatever their order."""
+    table = np.column_stack([found.positions, found.scores]).astype("<f8")
+    return checksum(np.ascontiguousarray(np.unique(table, axis=0)).tobytes())
+
+
+def read_record(path: Path) -> Record | None:
+    """Read a record; None if it is damaged, or was written by the first version, which kept no provenance."""
+    try:
+        return _parse(read_json(path, sealed=True))
+    except (OSError, ValueError, TypeError, KeyError, FormatError):
+        return None
+
+
+def _parse(content: Mapping[str, Any]) -> Record:
     kinds = {"str": str, "int": int, "float": float}
-    return Row(**{field.name: kinds[str(field.type)](record[field.name]) for field in fields(Row)})
+    row = Row(**{field.name: kinds[str(field.type)](content[field.name]) for field in fields(Row)})
+    source, threshold = content["source"], content["threshold"]
+    return Record(
+        row,
+        str(content["settings"]),
+        None if source is None else Fingerprint.parse(source),
+        None if threshold is None else float(threshold),
+        str(content["files"]),
+        str(content["found"]),
+    )

@@ -44,7 +44,7 @@ class RunResult:
     before : int
         Number of micrographs that were done before.
     failed : int
-        Number of micrographs that failed in this run.
+        Number of micrographs of the run that failed.
     """
 
     folder: Path
@@ -124,15 +124,16 @@ def run_picking(
         learnt = learn_first(session, model, size, entries)
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
         picking = session.begin(learnt, size.value, select)
-        picking.folder.refuse_other_paths([entry.name for entry in entries])
+        picking.folder.refuse_other_paths(entries)
         record_inputs(Path(output), inputs)
-        missing = picking.missing(mine)
+        missing = picking.folder.missing(mine)
         try:
-            failed = _pick(picking, missing, stop)
+            _pick(picking, missing, stop)
         finally:
             selected = _finish(picking, entries)
         rows = _rows_of(picking.folder, mine)
         good = [row for row in rows if not row.error]
+        failed = len(rows) - len(good)
         nothing = selected and good and not any(row.picks for row in good)
         advice = advice_on_nothing(session, model, size, mine, good) if nothing else ""
         before = len(mine) - len(missing)
@@ -175,18 +176,16 @@ def refuse_twins(entries: Sequence[MicrographEntry]) -> None:
         seen[key] = entry.name
 
 
-def _pick(picking: Picking, missing: Sequence[MicrographEntry], stop: Callable[[], bool]) -> int:
-    """Pick what is missing, until told to stop; return how many failed."""
-    listener, failed = picking.session.listener, 0
+def _pick(picking: Picking, missing: Sequence[MicrographEntry], stop: Callable[[], bool]) -> None:
+    """Pick what is missing, until told to stop."""
+    listener = picking.session.listener
     listener(Progressed(PICKING, 0, len(missing)))
     ahead = read_ahead(missing) if picking.session.pool.local else missing
-    for done, row in enumerate(picking.pick(ahead), 1):
+    for done, _ in enumerate(picking.pick(ahead), 1):
         listener(Progressed(PICKING, done, len(missing)))
-        failed += bool(row.error)
         if stop():
             listener(Warned("told to stop; repeat the command to continue"))
             break
-    return failed
 
 
 def _finish(picking: Picking, entries: Sequence[MicrographEntry]) -> bool:
@@ -195,11 +194,11 @@ def _finish(picking: Picking, entries: Sequence[MicrographEntry]) -> bool:
     names = [entry.name for entry in entries]
     if shard is not None:
         folder.reload(names)
-        left = sum(not folder.is_settled(name) for name in names)
+        left = sum(not folder.is_settled(entry.name, entry.path) for entry in entries)
         if left:
             picking.session.listener(ShardEnded(shard, left, len(names)))
             return False
-    folder.finish(names)
+    picking.finish(names)
     return True
 
 

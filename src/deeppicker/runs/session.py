@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from deeppicker.config import RunConfig, SelectConfig
 from deeppicker.core import MicrographEntry
+from deeppicker.errors import FormatError
 from deeppicker.formats.recorded import Recorded
 from deeppicker.networks.model import Model
 from deeppicker.parallel.jobs import Mapper
 from deeppicker.parallel.pool import Pool, open_pool
-from deeppicker.runs.events import Listener, Message, Picked
+from deeppicker.runs.events import Listener, Message, Picked, Warned
 from deeppicker.runs.folder import RunFolder
-from deeppicker.runs.pick_job import Picker, PickItem, PickJob, Source, pick_into
+from deeppicker.runs.pick_job import Picker, PickJob, Source, pick_into
 from deeppicker.runs.results import Row
 
 
@@ -35,7 +36,14 @@ class Session:
 
     def earlier_diameter(self) -> float | None:
         """Return the diameter in Å of the picks that the folder holds, if they are to be kept."""
-        return Recorded(self.output).diameter if self.output.is_dir() and not self.config.overwrite else None
+        try:
+            return Recorded(self.output).diameter if self.output.is_dir() and not self.config.overwrite else None
+        except FormatError:
+            return None  # the records tell whether they were made with the diameter that is found then
+
+    def warn(self, text: str) -> None:
+        """Tell the listener something that people should know."""
+        self.listener(Warned(text))
 
     def begin(self, model: Model, diameter: float, select: SelectConfig) -> Picking:
         """Open the run folder for what a model finds of particles of a diameter in Å.
@@ -46,7 +54,8 @@ class Session:
             If the folder holds picks made in another way.
         """
         picker = Picker(model, diameter, self.source, self.config.steps)
-        folder = RunFolder(self.output, picker.settings(), select, overwrite=self.config.overwrite)
+        overwrite = self.config.overwrite
+        folder = RunFolder(self.output, picker.settings(), select, overwrite=overwrite, tell=self.warn)
         job = PickJob(picker, folder.results.resolved(), self.pool.threads)
         return Picking(self, folder, self.pool.mapper(job))
 
@@ -57,11 +66,14 @@ class Picking:
 
     session: Session
     folder: RunFolder
-    mapper: Mapper[PickItem]
+    mapper: Mapper[MicrographEntry]
 
-    def missing(self, entries: Iterable[MicrographEntry]) -> list[MicrographEntry]:
-        """Return the micrographs that are not done."""
-        return [entry for entry in entries if not self.folder.is_done(entry.name)]
+    def finish(self, names: Sequence[str]) -> None:
+        """Select the picks of the folder, and warn of other micrographs that changed."""
+        self.folder.finish(names)
+        changed = self.folder.changed_since(names)
+        if changed is not None:
+            self.session.warn(changed)
 
     def pick(self, entries: Iterable[MicrographEntry]) -> Iterator[Row]:
         """Pick micrographs; tell and yield what became of each."""

@@ -12,7 +12,7 @@ from threading import Event
 
 from deeppicker.config import RunConfig
 from deeppicker.core import MicrographEntry, micrograph_key
-from deeppicker.errors import InputError, OutputError
+from deeppicker.errors import InputError, OutputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import STATUS
@@ -24,6 +24,7 @@ from deeppicker.runs.feed import Feed
 from deeppicker.runs.learning import learn_first
 from deeppicker.runs.results import Row
 from deeppicker.runs.session import Picking, open_session
+from deeppicker.runs.state import writing
 
 _GROWTH = 1.5  # the threshold is chosen anew whenever there are so many times as many micrographs
 _AHEAD = 2  # micrographs for each worker that are begun before one looks for new ones
@@ -118,7 +119,7 @@ class _Watching:
                     chosen = len(self.rows)
                 self._write_status("running")
         finally:
-            folder.finish(list(self.names))
+            self.picking.finish(list(self.names))
             self._write_status("stopped")
         done = sum(folder.is_done(name) for name in self.names)
         errors = tuple(row.error for row in self.rows.values() if row.error)
@@ -127,7 +128,7 @@ class _Watching:
     def _pick(self, batch: Sequence[MicrographEntry]) -> int:
         """Pick what is missing of a batch; return how many that were."""
         self.names.update(dict.fromkeys(entry.name for entry in batch))
-        missing = self.picking.missing(batch)
+        missing = self.picking.folder.missing(batch)
         for row in self.picking.pick(missing):
             self.rows[micrograph_key(row.micrograph)] = row
             self.picking.session.listener(self._totals(self.feed.waiting))
@@ -139,8 +140,9 @@ class _Watching:
     def _write_status(self, state: str) -> None:
         totals = asdict(self._totals(self.feed.waiting))
         status = {"state": state, "updated": time.strftime("%Y-%m-%dT%H:%M:%S"), **totals}
-        with suppress(OutputError):  # the picks matter more
-            atomic_write(self.picking.folder.folder / STATUS, json.dumps(status, indent=1) + "\n")
+        folder = self.picking.folder
+        with suppress(OutputError, OvertakenError), writing(folder.folder, folder.results.generation):
+            atomic_write(folder.folder / STATUS, json.dumps(status, indent=1) + "\n")
 
 
 def totals_of(rows: Iterable[Row], seconds: float, waiting: int) -> Totals:

@@ -1,0 +1,60 @@
+"""JSON files of ours with a checksum of their own content, so that damage is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deeppicker.errors import FormatError
+from deeppicker.formats.text import one_line
+
+_CHECKSUM = "checksum"
+_MOST_BYTES = 1 << 24
+
+
+def checksum(*parts: bytes) -> str:
+    """Return a short checksum of some bytes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def seal(content: Mapping[str, Any], indent: int = 1) -> str:
+    """Return the text of a file that `read_json` reads and checks."""
+    return json.dumps({**content, _CHECKSUM: _of(content)}, indent=indent) + "\n"
+
+
+def read_json(path: Path, *, sealed: bool = False) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping; check its checksum if it has one, or must have one as ours do.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged.
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        raw = file.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise FormatError(one_line(f"{path} is damaged: longer than {_MOST_BYTES:,} bytes"))
+    try:
+        content = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(one_line(f"{path} is damaged: {error or type(error).__name__}")) from error
+    if not isinstance(content, dict):
+        if sealed:
+            raise FormatError(one_line(f"{path} is damaged: no mapping"))
+        return {}
+    stored = content.pop(_CHECKSUM, None)
+    if (sealed or stored is not None) and stored != _of(content):
+        raise FormatError(one_line(f"{path} is damaged: its checksum does not fit"))
+    return content
+
+
+def _of(content: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(content, sort_keys=True).encode())
