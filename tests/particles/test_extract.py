@@ -197,6 +197,12 @@ def test_a_second_run_makes_only_what_is_missing_damaged_or_different(project: P
     write_picks(project / "picks", [picks[0].where(np.arange(7) < 4), *picks[1:]])
     assert command() == 0
     assert {name for name, stamp in stamps(project).items() if stamp != second[name]} == {"0.mrcs"}
+    third = stamps(project)
+    scenes.write_mrc(project / "mics" / "1.mrc", image(9))
+    (project / "out" / "particles" / ".deeppicker-0123.tmp").touch()  # of a command that was killed
+    assert command() == 0
+    assert {name for name, stamp in stamps(project).items() if stamp != third[name]} == {"1.mrcs"}
+    assert set(stamps(project)) == set(first)
     assert command("--invert-contrast") == 0
     assert all(stamp != second[name] for name, stamp in stamps(project).items())
 

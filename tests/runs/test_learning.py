@@ -9,7 +9,7 @@ import pytest
 import scenes
 from deeppicker import RunConfig, Subject, run_picking
 from deeppicker.config import LearnFirstConfig, SelfTrainConfig, WorkConfig
-from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.errors import DeepPickerError, InputError, OvertakenError
 from deeppicker.networks.model import load_model, weights_digest
 from deeppicker.runs.events import LEARNING_STEP, Learned, Progressed, RunEvent
 from scenes import DIAMETER, files_of_run, scene
@@ -112,11 +112,28 @@ def test_a_run_of_few_picks_says_that_it_learns_nothing_and_remembers_it(monkeyp
     assert weights_of("out") == weights_digest(load_model())
 
 
-def test_a_damaged_report_is_refused_in_one_line():
+@pytest.mark.parametrize("name", ["learning.json", "learnt.safetensors"])
+def test_what_was_learnt_and_is_damaged_is_refused_in_one_line_or_learnt_again(name: str):
     run_picking(["in"], "out", settings())
-    Path("out/learning.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DeepPickerError, match=r"learning\.json is damaged"):
+    weights, content = weights_of("out"), bytearray(Path("out", name).read_bytes())
+    content[-9] ^= 1
+    Path("out", name).write_bytes(content)
+    with pytest.raises(DeepPickerError, match=rf"{name}.* is damaged.*--overwrite"):
         run_picking(["in"], "out", settings())
+    for path in Path("out").glob("*_autopick.star"):
+        path.unlink()
+    run_picking(["in"], "out", settings())
+    assert weights_of("out") == weights
+
+
+def test_a_command_that_learns_while_another_one_begins_to_pick_gives_way():
+    def listener(event: RunEvent) -> None:
+        if event == Progressed(LEARNING_STEP, 100, 100):
+            run_picking(["in/0.mrc"], "out", settings("off"))
+
+    with pytest.raises(OvertakenError, match="began to pick into out while this one learnt"):
+        run_picking(["in"], "out", settings(), listener)
+    assert not Path("out/learning.json").exists()
 
 
 @pytest.mark.parametrize("word", ["on", "-1", "1.5", ""])

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 import scenes
 from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, PickConfig, PrepareConfig, TrainConfig
 from deeppicker.core import Micrograph, Picks
-from deeppicker.errors import InputError, OutputError
+from deeppicker.errors import DeepPickerError, InputError, OutputError
 from deeppicker.evaluation.matching import match
 from deeppicker.networks.model import Model, load_model, new_model, new_network
 from deeppicker.training.adapt import adapt_model, best_picks, judge, pick_again
+from deeppicker.training.cache import ensure
 from deeppicker.training.data import Dataset, Labelled, split
 from deeppicker.training.feed import Lesson
 from deeppicker.training.fit import train_model
@@ -289,3 +290,40 @@ def test_a_further_round_starts_from_the_picks_of_the_model_before():
     assert (again.avoid == again.picks.positions).all()
     assert (again.picks.scores >= 0.5).all()
     assert len(pick_again(scenes.trained(), item, DIAMETER, PickConfig(), 1.1).picks) == 0
+
+
+def test_a_damaged_cache_is_made_again(tmp_path: Path):
+    made = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "a.npy").write_bytes(bytes(range(200)))
+
+    cache = tmp_path / "m.cache"
+    for _ in range(2):
+        ensure(cache, "mine", make)
+    assert len(made) == 1
+    content = bytearray((cache / "a.npy").read_bytes())
+    content[77] ^= 1
+    (cache / "a.npy").write_bytes(content)
+    ensure(cache, "mine", make)
+    assert len(made) == 2
+    assert (cache / "a.npy").read_bytes() == bytes(range(200))
+
+
+@pytest.mark.parametrize("kind", ["paper", "dense"])
+def test_training_that_learns_nothing_says_so_and_leaves_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    monkeypatch.setattr("deeppicker.training.crop_feed.EPOCH_STEPS", 2)
+    model = start() if kind == "paper" else new_model(5, "dense")
+
+    def damaged(folder: Path, *rest: object) -> None:
+        ensure(folder, *rest)
+        images = max(folder.rglob("*.npy"), key=lambda path: path.stat().st_size)
+        np.load(images, mmap_mode="r+")[...] = 0
+
+    monkeypatch.setattr("deeppicker.training.fit.ensure", damaged)
+    with pytest.raises(DeepPickerError, match=r"training learnt nothing.*validation accuracy"):
+        train_model(model, two_sets()[:1], replace(TINY, crops=CropConfig(crop=64)), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []

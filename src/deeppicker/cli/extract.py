@@ -17,6 +17,7 @@ from deeppicker.config.limits import positive, within
 from deeppicker.core import micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
+from deeppicker.formats.atomic import remove_left_behind
 from deeppicker.formats.inputs import doubtful_pixel_sizes
 from deeppicker.formats.names import distinct_keys, match_names
 from deeppicker.formats.provenance import named_micrographs, tables_of_run
@@ -90,6 +91,7 @@ def run(options: Options) -> int:
         warnings.warn(doubt, stacklevel=2)
     config = ExtractConfig(box_size=_box_size(options, items), image=options.images)
     job = ExtractJob(make_folder(options.output / _STACKS), config)
+    remove_left_behind(job.folder)
     missing = [item for item in items if not job.is_done(item)]
     failed: dict[str, str] = {}
     with (

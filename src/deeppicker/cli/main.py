@@ -94,12 +94,15 @@ def _stopped_by_signal() -> Iterator[None]:
 def _run(verb: str, words: Sequence[str]) -> int:
     from deeppicker.cli._shared.help import help_text
     from deeppicker.cli._shared.options import module_of
+    from deeppicker.cli._shared.ownership import ownership
     from deeppicker.cli._shared.parse import parse
 
     if HELP & set(words):
         print(help_text(verb, complete="--help-all" in words), end="")
         return 0
-    status: int = module_of(verb).run(parse(verb, words))
+    options = parse(verb, words)
+    with ownership(verb, options):
+        status: int = module_of(verb).run(options)
     return status
 
 

@@ -9,15 +9,16 @@ import fcntl
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import make_folder
 from deeppicker.formats.text import one_line
 
-LOCK = ".lock"  # in a folder that is shared or owned
-_owned: set[str] = set()  # by this process, which may own an output and call what owns it too
+LOCK, OWNER = ".lock", ".owner.lock"
+"""The file by which many share a folder, and the end of the name of that by which one command owns an output."""
+_LONGEST = 200  # characters of a name that a longer one is made of
 
 
 @contextmanager
@@ -53,6 +54,8 @@ def locked(file: Path, *, shared: bool = False, waiting: Callable[[], None] = la
 def owned(output: Path) -> Iterator[None]:
     """Own an output, a file or a folder, as long as the context lasts, so that no other command writes it.
 
+    The lock is a hidden file beside the output, or in it where that is not allowed, and is removed at the end.
+
     Raises
     ------
     InputError
@@ -60,42 +63,33 @@ def owned(output: Path) -> Iterator[None]:
     OutputError
         If its folder cannot be written.
     """
-    path = os.path.realpath(output)
-    if path in _owned:
+    path = Path(os.path.realpath(output))
+    inside = path.is_dir() and not os.access(path.parent, os.W_OK)
+    file = path / OWNER if inside else make_folder(path.parent) / f".{path.name[-_LONGEST:]}{OWNER}"
+    descriptor = _owned_file(file)
+    if descriptor is None:
+        raise InputError(
+            one_line(f"another command is writing {output}; wait until it has ended, or choose another --output")
+        )
+    try:
         yield
-        return
-    with _lock_of(Path(path)):
-        _owned.add(path)
-        try:
-            yield
-        finally:
-            _owned.discard(path)
+    finally:
+        with suppress(OSError):
+            if _is_at(descriptor, file):  # nobody has removed it, perhaps with the folder
+                file.unlink()
+        os.close(descriptor)
 
 
-@contextmanager
-def _lock_of(output: Path) -> Iterator[None]:
-    """Hold the lock of an output without waiting; a lock beside a file is removed at the end."""
-    folder = output.is_dir()
-    file = output / LOCK if folder else make_folder(output.parent) / f".{output.name}{LOCK}"
+def _owned_file(file: Path) -> int | None:
+    """Return the open file whose lock is ours now; None if it is somebody else's."""
     while True:
         descriptor = _open(file)
-        try:
-            if not _try(descriptor, fcntl.LOCK_EX, file):
-                raise InputError(
-                    one_line(
-                        f"another command is writing {output}; wait until it has ended, or choose another --output"
-                    )
-                )
-            if not _is_at(descriptor, file):  # its owner removed it just now
-                continue
-            try:
-                yield
-            finally:
-                if not folder:
-                    file.unlink(missing_ok=True)
-            return
-        finally:
+        if not _try(descriptor, fcntl.LOCK_EX, file):
             os.close(descriptor)
+            return None
+        if _is_at(descriptor, file):
+            return descriptor
+        os.close(descriptor)  # its owner removed it just now
 
 
 def _open(file: Path) -> int:

@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float, Float32, Float64
 
 from deeppicker.config import ExtractConfig
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
-from deeppicker.errors import InputError
+from deeppicker.errors import InputError, UnreadableError
 from deeppicker.formats import read_micrograph
+from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.images.stack import read_mark, write_stack
 from deeppicker.formats.text import one_line
 
@@ -134,7 +135,10 @@ class ExtractJob:
 
     def is_done(self, item: ExtractItem) -> bool:
         """Return whether the stack is whole and was made of these particles in this way."""
-        return read_mark(self.file(item.entry.name)) == self._mark(item)
+        try:
+            return read_mark(self.file(item.entry.name)) == self._mark(item, Fingerprint.of(item.entry.path))
+        except UnreadableError:
+            return False
 
     def __call__(self, item: ExtractItem) -> int:
         """Write the stack and return the number of its images.
@@ -145,6 +149,7 @@ class ExtractJob:
             If the micrograph cannot be read, the stack not be written, or a particle lies outside of the micrograph.
         """
         entry, positions = item.entry, item.picks.positions
+        source = Fingerprint.of(entry.path)
         micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=item.pixel_size or entry.pixel_size)
         outside = ~touching(positions, micrograph.image.shape, self.config.box_size)
         if outside.any():
@@ -156,11 +161,13 @@ class ExtractJob:
                     f"lie outside of it, such as that at ({x:g}, {y:g}); are these its coordinates, in its pixels?"
                 )
             )
+        source.refuse_change(entry.path)
         images = extract(micrograph.image, positions, self.config)
         pixel_size = micrograph.pixel_size * self.config.box_size / self.config.side
-        return write_stack(self.file(entry.name), images, pixel_size, self._mark(item))
+        return write_stack(self.file(entry.name), images, pixel_size, self._mark(item, source))
 
-    def _mark(self, item: ExtractItem) -> str:
+    def _mark(self, item: ExtractItem, source: Fingerprint) -> str:
         size = item.pixel_size or item.entry.pixel_size
-        settings = json.dumps([_VERSION, asdict(self.config), size, item.entry.name])
+        content = [source.size, source.modified, source.checksum]
+        settings = json.dumps([_VERSION, asdict(self.config), size, item.entry.name, content])
         return hashlib.sha256(settings.encode() + item.picks.positions.tobytes()).hexdigest()[:40]

@@ -6,26 +6,27 @@ micrographs that arrive later all use the same model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from deeppicker.config import SelfTrainConfig
 from deeppicker.core import Micrograph, MicrographEntry
-from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.errors import DeepPickerError, FormatError, InputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.lock import LOCK, locked
 from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS
+from deeppicker.formats.sealed import read_json, seal
+from deeppicker.formats.text import one_line
 from deeppicker.networks.model import Model, load_model, save_model, weights_digest
 from deeppicker.runs.diameter import Size
 from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Progressed
 from deeppicker.runs.pick_job import Source
 from deeppicker.runs.session import Session
+from deeppicker.runs.state import generation_of
 from deeppicker.training.self_train import Learnt, can_learn, learn_from_picks
 
 _STEPS = 100  # into which the progress is divided
@@ -52,19 +53,29 @@ def learn_first(session: Session, model: Model, size: Size, entries: Sequence[Mi
     if config.learn == "auto" and (model.diameter is not None or "learnt" in model.info):
         return model
     make_folder(session.output)
-    with _alone(session):
+    lock = session.output / ".learning.lock"
+    with locked(lock, waiting=lambda: session.warn("waiting for another command that learns this data set")):
         start = {"start": weights_digest(model), "diameter": size.value, "method": asdict(config.method)}
         if not session.config.overwrite:
             known = _known(session.output, start, model)
             if known is not None:
                 return known
-            if any(session.output.glob(PICKS.format("*"))):
+            if _holds_picks(session.output):
                 return model
         sample = tuple(_readable(session.source, entries, config.method.micrographs))
         if not sample:  # the run says why, of each
             return model
+        before = generation_of(session.output), _holds_picks(session.output)
         learnt = _learn(session, model, size.value, sample, config.method)
-        _keep(session.output, learnt, start)
+        with locked(session.output / LOCK):
+            if (generation_of(session.output), _holds_picks(session.output)) != before:
+                raise OvertakenError(
+                    one_line(
+                        f"another command began to pick into {session.output} while this one learnt the data set; "
+                        "repeat this command, or choose another --output"
+                    )
+                )
+            _keep(session.output, learnt, start)
     session.listener(Learned(learnt.summary, learnt.refusal == "", learnt.before, learnt.after, learnt.kept))
     return learnt.model
 
@@ -161,14 +172,24 @@ def _known(folder: Path, start: dict[str, Any], model: Model) -> Model | None:
     if not file.is_file():
         return None
     try:
-        report = dict(json.loads(file.read_text(encoding="utf-8")))
-        same = all(report[key] == value for key, value in start.items())
-        refused = bool(report["refusal"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{file} is damaged ({error}); remove it and the picks, or set --overwrite") from error
-    if not same:
-        return None
-    return model if refused else load_model(folder / LEARNT)
+        report = read_json(file, sealed=True)
+        if any(report[key] != value for key, value in start.items()):
+            return None
+        if report["refusal"]:
+            return model
+        learnt = load_model(folder / LEARNT)
+        if weights_digest(learnt) != report["learnt"]:
+            raise FormatError(one_line(f"{folder / LEARNT} is damaged"))
+    except (OSError, KeyError, FormatError, InputError) as error:
+        if not _holds_picks(folder):
+            return None  # it is learnt again
+        message = f"what {folder} had learnt is lost ({error}); set --overwrite to learn and pick again"
+        raise FormatError(one_line(message)) from error
+    return learnt
+
+
+def _holds_picks(folder: Path) -> bool:
+    return any(folder.glob(PICKS.format("*")))
 
 
 def _keep(folder: Path, learnt: Learnt, start: dict[str, Any]) -> None:
@@ -179,27 +200,11 @@ def _keep(folder: Path, learnt: Learnt, start: dict[str, Any]) -> None:
         save_model(replace(learnt.model, info={**learnt.model.info, "learnt": start}), folder / LEARNT)
     report = {
         **start,
+        "learnt": "" if learnt.refusal else weights_digest(learnt.model),
         "refusal": learnt.refusal,
         "picks_before": learnt.before,
         "picks_after": learnt.after,
         "kept": round(learnt.kept, 4),
         "rounds": [asdict(item) for item in learnt.rounds],
     }
-    atomic_write(folder / LEARNING, json.dumps(report, indent=1) + "\n")
-
-
-@contextmanager
-def _alone(session: Session) -> Iterator[None]:
-    """Let one process learn at a time, so that all shards use what the first one has learnt."""
-    lock = FileLock(session.output / ".learning.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        session.listener(Message("waiting for another command that learns this data set"))
-        lock.acquire()
-    except (OSError, NotImplementedError):
-        pass  # a file system without locks; RunFolder warns of it
-    try:
-        yield
-    finally:
-        lock.release()
+    atomic_write(folder / LEARNING, seal(report), durable=True)

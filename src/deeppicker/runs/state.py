@@ -60,7 +60,7 @@ class RunState:
 
     def write(self, folder: Path) -> None:
         """Write it into a folder; what `read_state` returns from then on, whatever happens to the machine."""
-        if _generation(folder) != self.generation:
+        if generation_of(folder) != self.generation:
             atomic_write(folder / GENERATION, self.generation, durable=True)
         content = {**self.settings, SELECT: asdict(self.select), THRESHOLD: self.threshold}
         atomic_write(folder / RUN, seal(content, indent=2), durable=True)
@@ -89,14 +89,14 @@ def read_state(folder: Path) -> RunState | None:
         content = read_json(path)
         select, threshold = content.pop(SELECT), content.pop(THRESHOLD)
         chosen = SelectConfig(**select) if select is not None else SelectConfig()
-        return RunState(content, chosen, None if threshold is None else float(threshold), _generation(folder))
+        return RunState(content, chosen, None if threshold is None else float(threshold), generation_of(folder))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, DeepPickerError) as error:
         raise FormatError(one_line(f"{path} is damaged ({error})")) from error
 
 
-def _generation(folder: Path) -> str:
+def generation_of(folder: Path) -> str:
     """Return the generation of a folder, nothing if there is none."""
     try:
         return (folder / GENERATION).read_bytes().decode("ascii", "replace")

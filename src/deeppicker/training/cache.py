@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ _MARK = "fingerprint"  # the file that tells a complete cache, and whose it is
 
 
 def ensure(folder: Path, fingerprint: str, make: Callable[[Path], None]) -> None:
-    """Let ``make`` fill a folder, unless an interrupted run of the same fingerprint has left it.
+    """Let ``make`` fill a folder, unless an interrupted run of the same fingerprint has left it undamaged.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def ensure(folder: Path, fingerprint: str, make: Callable[[Path], None]) -> None
         If the folder cannot be written, or something else has its name.
     """
     mark = folder / _MARK
-    if mark.is_file() and mark.read_text(encoding="utf-8") == fingerprint:
+    if mark.is_file() and mark.read_text(encoding="utf-8", errors="replace") == _mark(folder, fingerprint):
         return
     if not mark.is_file() and folder.exists():
         raise OutputError(f"{folder} is in the way of the training's cache; move it, or choose another --output")
@@ -46,10 +47,20 @@ def ensure(folder: Path, fingerprint: str, make: Callable[[Path], None]) -> None
     try:
         make(make_folder(part))
         with writing(part):
-            (part / _MARK).write_text(fingerprint, encoding="utf-8")
+            (part / _MARK).write_text(_mark(part, fingerprint), encoding="utf-8")
             part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _mark(folder: Path, fingerprint: str) -> str:
+    """Return what tells a complete cache of a fingerprint: that, and a checksum of all files."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _MARK):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "blake2b").hexdigest()
+        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
+    return f"{fingerprint}\n{digest.hexdigest()}\n"
 
 
 def discard(folder: Path) -> None:

@@ -137,7 +137,7 @@ def load_dataset(
             partial(_read, entry, size, bright),
             named[key],
             named[key].positions,
-            f"{entry.path} {size or entry.pixel_size} {bright}",
+            _source(entry, size, bright),
             _mask(picks, key),
         )
         for key, entry in sorted(found.items())
@@ -207,8 +207,15 @@ def _mask(picks: Path, key: str) -> Path | None:
 
 def _empty(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> Labelled:
     nothing = Picks.unscored(entry.name, np.zeros((0, 2)))
-    source = f"{entry.path} {pixel_size or entry.pixel_size} {invert}"
-    return Labelled(partial(_read, entry, pixel_size, invert), nothing, nothing.positions, source)
+    return Labelled(
+        partial(_read, entry, pixel_size, invert), nothing, nothing.positions, _source(entry, pixel_size, invert)
+    )
+
+
+def _source(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> str:
+    """Return what is read and how, with size and time of the file: another content must not continue a training."""
+    status = entry.path.stat()
+    return f"{entry.path} {status.st_size} {status.st_mtime_ns} {pixel_size or entry.pixel_size} {invert}"
 
 
 def split(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:

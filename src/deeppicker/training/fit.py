@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deeppicker.config import LearnConfig, TrainSettings
+from deeppicker.errors import DeepPickerError
 from deeppicker.formats.atomic import make_folder
 from deeppicker.networks.batches import Batch, CropBatch, WindowBatch
 from deeppicker.networks.model import Model, load_model, save_model
@@ -24,7 +25,7 @@ from deeppicker.training.checkpoint import resume_checkpoint, save_checkpoint
 from deeppicker.training.crop_feed import fill_plates, open_crops
 from deeppicker.training.data import Dataset, Labelled, split
 from deeppicker.training.feed import Feed, Lesson
-from deeppicker.training.loop import Training, train
+from deeppicker.training.loop import Training, refuse_ignorance, train
 from deeppicker.training.ranks import Ranks, current
 from deeppicker.training.window_feed import fill_windows, open_windows
 
@@ -77,6 +78,8 @@ def train_model(
         If a data set leaves no background, or a micrograph cannot be used.
     OutputError
         If the model cannot be written.
+    DeepPickerError
+        If nothing was learnt; then there is no model.
     """
     make_folder(output.parent)  # now, not after the first epoch
     ranks, material = current(), _MATERIALS[start.network.learns_from]
@@ -99,6 +102,14 @@ def train_model(
     ranks.once(lambda: ensure(cache, training.fingerprint, partial(material.fill, lesson)))
     feed = material.open(lesson, cache, training.settings, ranks)
     train(training, feed, keep if ranks.rank == 0 else lambda _: None)
+    try:
+        refuse_ignorance(training, feed)
+    except DeepPickerError:
+        if ranks.rank == 0:
+            output.unlink(missing_ok=True)
+            checkpoint.unlink(missing_ok=True)
+            discard(cache)
+        raise
     ranks.once(complete)
     return load_model(output)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -12,13 +12,15 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from deeppicker.config import TrainConfig, TrainSettings
-from deeppicker.errors import InputError
+from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.networks.base import Loss, Network
 from deeppicker.networks.batches import Batch
 from deeppicker.training.feed import Feed
 from deeppicker.training.ranks import Ranks
 
 _ALONE = Ranks()
+_CPU = torch.device("cpu")  # where a network is once it is trained
+_NOTHING = 1e-4  # part by which the loss must be lower than that of a network that does not look
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,31 @@ def measure(network: Network, batches: Iterable[Batch], ranks: Ranks = _ALONE) -
             batch = part.to(ranks.device)
             totals.add(fused.loss(fused(batch.images), batch), len(batch))
     return totals.means()
+
+
+def refuse_ignorance(training: Training, feed: Feed) -> None:
+    """Check that the answers of a trained network have to do with the images.
+
+    Raises
+    ------
+    DeepPickerError
+        If it is as right about images of other places: it has learnt nothing.
+    """
+    right = training.best_epoch
+    network, ranks = training.network, training.ranks
+    elsewhere, _ = measure(network, (_misplaced(batch) for batch in feed.held()), replace(ranks, device=_CPU))
+    if not elsewhere - right.validation_loss > _NOTHING * abs(right.validation_loss):
+        raise DeepPickerError(
+            f"training learnt nothing: the network gives the same answers whatever it is shown (validation accuracy "
+            f"{right.validation_accuracy:.4f}); look at the particles with `deeppicker view`, and check --diameter and "
+            "--invert"
+        )
+
+
+def _misplaced(batch: Batch) -> Batch:
+    """Return a batch whose images are those of others, and of other places."""
+    _, height, width = batch.images.shape
+    return replace(batch, images=torch.roll(batch.images, (1, height // 2, width // 2), (0, 1, 2)))
 
 
 class _Totals:
