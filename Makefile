@@ -7,11 +7,12 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo test lint release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
+.PHONY: help demo test test-slow lint release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
-	@echo "make test                all checks and tests"
+	@echo "make test                all checks, and the tests but the slow ones"
+	@echo "make test-slow           the slow tests: whole trainings, clusters, other programs, browsers"
 	@echo "make lint                the checks without the tests"
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
@@ -50,7 +51,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile --durations 10
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow --numprocesses $(JOBS) --dist load --durations 10
 
 release-check: $(READY)
 	.ci/release-check $(BIN)/python

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,16 @@ def test_without_a_diameter_it_is_estimated_printed_and_kept(estimated: list, ca
     assert pick() == 2  # the same again, from the folder
     assert len(estimated) == 1
     assert diameter_used() == 70.0
+
+
+@pytest.mark.usefixtures("project", "estimated")
+@pytest.mark.parametrize(("confidence", "advised"), [(0.35, True), (0.8, False)])
+def test_an_uncertain_diameter_comes_with_advice(
+    confidence: float, advised: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("deeppicker.runs.diameter.combine", lambda *_: replace(CLEAR, confidence=confidence))
+    assert pick() == 2  # this model finds nothing
+    assert ("uncertain; see with `deeppicker view`" in capsys.readouterr().err) is advised
 
 
 @pytest.mark.usefixtures("project")

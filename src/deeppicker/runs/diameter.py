@@ -79,6 +79,8 @@ def _estimate(session: Session, model: Model, entries: Sequence[MicrographEntry]
         raise InputError(f"the diameter cannot be estimated from any of {len(failures)} micrographs: {failures[0]}")
     found = combine(evidence, config)
     session.listener(DiameterFound(found.value, found.low, found.high, found.confidence, len(evidence)))
+    if found.coverage >= LEAST_COVERAGE and found.confidence < _SURE:
+        session.listener(Warned(f"warning: {unsure(found)}"))
     return Size(round(found.value, 1), True, found.coverage >= LEAST_COVERAGE)
 
 
@@ -97,6 +99,15 @@ def _look(
     in_order = [outcomes[entry.name] for entry in chosen]  # so that the sums do not depend on who was faster
     failures = [outcome for outcome in in_order if isinstance(outcome, DeepPickerError)]
     return [outcome for outcome in in_order if not isinstance(outcome, DeepPickerError)], failures
+
+
+def unsure(found: Diameter) -> str:
+    """Return what to do about an estimate (Å) that is rather wrong than right."""
+    return (
+        f"the diameter of {found.value:.0f} Å is uncertain; see with `deeppicker view` whether the circles fit the "
+        f"particles, and if not, set --diameter to their longest side and --overwrite, such as "
+        f"--diameter {found.low:.0f} or --diameter {found.high:.0f}"
+    )
 
 
 def misfit(given: float, found: Diameter) -> str | None:
