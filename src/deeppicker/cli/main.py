@@ -45,34 +45,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that cannot show Å must not end a run
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if words else 2
-    if words[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"deeppicker {version('deeppicker')}")
-        return 0
-    if words[0] not in VERBS:
-        print(f"deeppicker: no command {words[0]!r}; choose from {', '.join(VERBS)}", file=sys.stderr)
-        return 2
+    terminated: list[bool] = []
     try:
-        with _stopped_by_signal(), warnings.catch_warnings(record=False):
+        with _stopped_by_signal(terminated), warnings.catch_warnings(record=False):
             warnings.showwarning = _show_warning
-            return _run(words[0], words[1:])
-    except DeepPickerError as error:
+            status = _run(words)
+            sys.stdout.flush()  # what cannot be written is found here, not after the end
+            return status
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        print(f"deeppicker: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        if debug:
-            raise
-        print("deeppicker: interrupted; repeat the command to continue", file=sys.stderr)
-        return TERMINATED if isinstance(interrupt, _Terminated) else INTERRUPTED
-    except BrokenPipeError:  # `deeppicker ... | head`
+        if terminated:  # whatever came of it, such as a lost connection to a worker that had the signal too
+            return _said("interrupted; repeat the command to continue", TERMINATED)
+        return _ended_by(error)
+
+
+def _ended_by(error: BaseException) -> int:
+    """Say in one line why a command ends, and return its exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        return _said("interrupted; repeat the command to continue", INTERRUPTED)
+    if isinstance(error, DeepPickerError):
+        return _said(str(error), 2)
+    if isinstance(error, OSError):
+        _drop_output()
+        if isinstance(error, BrokenPipeError):  # `deeppicker ... | head`
+            return 1
+        return _said(f"{error}; check free space and permissions (--debug shows where this happened)", 2)
+    raise error
+
+
+def _said(text: str, status: int) -> int:
+    from deeppicker.formats.text import one_line
+
+    with contextlib.suppress(OSError):  # there may be nobody to tell
+        print(f"deeppicker: {one_line(text)}", file=sys.stderr, flush=True)
+    return status
+
+
+def _drop_output() -> None:
+    """Let what was printed and cannot be written go nowhere; else Python would complain at its end."""
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 class _Terminated(KeyboardInterrupt):
@@ -80,8 +93,11 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _stopped_by_signal() -> Iterator[None]:
+def _stopped_by_signal(terminated: list[bool]) -> Iterator[None]:
+    """Stop as after Ctrl-C at the signal of batch systems, and note that it came."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
+        terminated.append(True)
         raise _Terminated
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -91,7 +107,21 @@ def _stopped_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(verb: str, words: Sequence[str]) -> int:
+def _run(words: Sequence[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"deeppicker {version('deeppicker')}")
+        return 0
+    if words[0] not in VERBS:
+        return _said(f"no command {words[0]!r}; choose from {', '.join(VERBS)}", 2)
+    return _run_verb(words[0], words[1:])
+
+
+def _run_verb(verb: str, words: Sequence[str]) -> int:
     from deeppicker.cli._shared.help import help_text
     from deeppicker.cli._shared.options import module_of
     from deeppicker.cli._shared.ownership import ownership
@@ -115,7 +145,7 @@ def _show_warning(
     line: str | None = None,  # noqa: ARG001
 ) -> None:
     """Print a warning as one line; the signature is that of `warnings.showwarning`."""
-    print(f"deeppicker: warning: {message}", file=sys.stderr)
+    _said(f"warning: {message}", 0)
 
 
 def _usage() -> str:

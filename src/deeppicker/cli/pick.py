@@ -26,6 +26,7 @@ from deeppicker.config import (
 )
 from deeppicker.core import micrograph_key
 from deeppicker.formats.recorded import AUTOPICK
+from deeppicker.formats.text import one_line
 
 if TYPE_CHECKING:
     from deeppicker.runs.run import RunResult
@@ -122,7 +123,7 @@ def _report(result: RunResult, show: Show) -> None:
     if len(result.rows) <= _MOST_ROWS:
         table = Table("micrograph", "picks", "seconds", box=None)
         for row in result.good:
-            table.add_row(escape(micrograph_key(row.micrograph)), f"{row.picks:,}", f"{row.seconds:.2f}")
+            table.add_row(escape(one_line(micrograph_key(row.micrograph))), f"{row.picks:,}", f"{row.seconds:.2f}")
         show.table(table)
     for row in result.rows:
         if row.error:

@@ -32,6 +32,7 @@ from deeppicker.config import (
 )
 from deeppicker.core import micrograph_key
 from deeppicker.formats.recorded import AUTOPICK
+from deeppicker.formats.text import one_line
 from deeppicker.runs.events import Listener, Picked, RunEvent, Totals
 from deeppicker.runs.results import Row
 
@@ -158,7 +159,8 @@ class _Live:
 
 
 def _line(row: Row) -> str:
-    return row.error or f"{micrograph_key(row.micrograph)}: {row.picks:,} picks, score {_quality(row)}"
+    name = one_line(micrograph_key(row.micrograph))
+    return one_line(row.error) or f"{name}: {row.picks:,} picks, score {_quality(row)}"
 
 
 def _table(rows: Iterable[Row], totals: Totals) -> Table:
@@ -166,7 +168,9 @@ def _table(rows: Iterable[Row], totals: Totals) -> Table:
     for row in rows:
         recall = f"{row.right / row.particles:.2f}" if row.particles else "-"
         cells = (f"{row.picks:,}", _quality(row), recall, f"{row.seconds:.2f}")
-        table.add_row(escape(micrograph_key(row.micrograph)), *(cells if not row.error else ("failed", "", "", "")))
+        table.add_row(
+            escape(one_line(micrograph_key(row.micrograph))), *(cells if not row.error else ("failed", "", "", ""))
+        )
     table.caption = (
         f"{totals.micrographs:,} micrographs, {totals.failed:,} failed, {totals.waiting:,} waiting, "
         f"{totals.picks:,} picks, {totals.picks_per_micrograph} each, "

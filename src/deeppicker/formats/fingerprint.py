@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deeppicker.errors import TransientError
+from deeppicker.formats.room import refuse_special
 from deeppicker.formats.text import one_line, unreadable
 
 _BLOCK = 4096  # bytes
@@ -47,6 +48,7 @@ class Fingerprint:
         UnreadableError
             If it cannot be read.
         """
+        refuse_special(path)
         try:
             status = path.stat()
             times = status.st_mtime_ns, status.st_ctime_ns

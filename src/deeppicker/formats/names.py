@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
-from deeppicker.errors import InputError
+from deeppicker.errors import InputError, OutputError
+from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD, REJECTED
+from deeppicker.formats.star_table import format_rows
 from deeppicker.formats.text import one_line
 
 # What RELION, Topaz wrappers and we ourselves append to the micrograph's name.
 _SUFFIXES = ("_autopick", "_manualpick", "_automatch", "_particles", "_candidates")
 _EMAN2_SUFFIX = "_info"
+_LONGEST_NAME = 255  # bytes, of most file systems
 _UID_PREFIX = re.compile(r"^((?:.*/)?)(\d{21})_(?=.)", re.DOTALL)
 
 
@@ -30,6 +34,18 @@ def micrograph_of(path: str | Path) -> str:
         if stem.endswith(suffix) and stem != suffix:
             return stem.removesuffix(suffix)
     return stem
+
+
+def unusable(name: str) -> str | None:
+    """Return why the files of a micrograph cannot be named after it, or None if they can."""
+    longest = max(PICKS, CANDIDATES, REJECTED, JUNK, RECORD, key=lambda kind: len(Path(kind).name))
+    if len(os.fsencode(Path(longest).name.format(micrograph_key(name)))) > _LONGEST_NAME:
+        return one_line(f"{micrograph_key(name)} is too long for the names of its output files; rename the micrograph")
+    try:
+        format_rows({"name": [name]})
+    except OutputError as error:
+        return str(error)
+    return None
 
 
 def without_uid(name: str) -> str:

@@ -17,6 +17,7 @@ Lines = Callable[[int], int | None]
 
 _LONGEST_SHOWN = 60
 _LONGEST_MESSAGE = 1500
+_FORMULA = ("=", "+", "-", "@")
 
 
 def one_line(value: object) -> str:
@@ -30,6 +31,15 @@ def one_line(value: object) -> str:
     if len(text) > _LONGEST_MESSAGE:
         text = f"{text[: _LONGEST_MESSAGE * 2 // 3]} … {text[-_LONGEST_MESSAGE // 3 :]}"
     return text
+
+
+def cell(text: str) -> str:
+    """Return a text for a table that people open as a spreadsheet: on one line, and never taken for a formula.
+
+    A path that begins as formulas do gets ``./`` in front, and so stays the same path.
+    """
+    line = one_line(text)
+    return f"./{line}" if line[:1] in _FORMULA else line
 
 
 def is_file(path: Path) -> bool:
@@ -57,10 +67,13 @@ def read_text(path: Path) -> str:
     Raises
     ------
     InputError
-        If the file does not exist or cannot be read.
+        If the file does not exist or cannot be read, or is a pipe or device.
     FormatError
-        If it is binary.
+        If it is binary, or too large for the memory.
     """
+    from deeppicker.formats.room import refuse_large_text, refuse_special  # they need this module for their messages
+
+    refuse_large_text(path, refuse_special(path).st_size)
     try:
         content = path.read_bytes()
     except OSError as error:

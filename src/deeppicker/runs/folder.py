@@ -38,7 +38,7 @@ from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.lock import LOCK, locked
 from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, PICKS, RUN, SUMMARY
 from deeppicker.formats.relion import star
-from deeppicker.formats.text import one_line
+from deeppicker.formats.text import cell, one_line
 from deeppicker.runs.results import DAMAGED, Record, Results, Row
 from deeppicker.runs.selection import select, threshold_of
 from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
@@ -88,9 +88,13 @@ class RunFolder:
         self._records: dict[str, Record] = {}
         self._refreshed = time.monotonic()
         self.results = Results(folder, digest_of(self._settings))
+        star.autopick_text([("", str(folder))])  # else nothing could be listed at the end
         with locked(folder / LOCK, waiting=self._waiting):
             self.results.make_folders()
-            self._open(select, overwrite)
+            try:
+                self._open(select, overwrite)
+            except OSError as error:  # such as a folder in the place of a file
+                raise OutputError(one_line(f"{folder} cannot be used: {error}; choose another --output")) from error
 
     def _open(self, select: SelectConfig, overwrite: bool) -> None:
         earlier, damaged = self._earlier()
@@ -332,7 +336,7 @@ class RunFolder:
         writer.writerow(_COLUMNS)
         for row in rows:
             sums = [f"{row.right:.2f}", f"{row.particles:.2f}", f"{row.seconds:.2f}"]
-            writer.writerow([row.micrograph, row.picks, row.candidates, *sums, row.error])
+            writer.writerow([cell(row.micrograph), row.picks, row.candidates, *sums, cell(row.error)])
         atomic_write(self.folder / SUMMARY, text.getvalue())
 
 

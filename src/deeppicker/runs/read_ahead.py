@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from deeppicker.core import MicrographEntry
+from deeppicker.formats.text import is_file
 
 _BLOCK = 1 << 20  # bytes
 
@@ -24,7 +25,10 @@ def read_ahead(entries: Iterable[MicrographEntry], number: int = 4) -> Iterator[
         block = bytearray(_BLOCK)
         while news.acquire() and not over.is_set():
             try:
-                with wanted.popleft().path.open("rb", buffering=0) as file:
+                path = wanted.popleft().path
+                if not is_file(path):  # a pipe would hang whoever opens it
+                    continue
+                with path.open("rb", buffering=0) as file:
                     while file.readinto(block) and not over.is_set():
                         pass
             except OSError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from deeppicker.config import RunConfig, SelectConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.errors import FormatError
+from deeppicker.formats.names import unusable
 from deeppicker.formats.recorded import Recorded
 from deeppicker.networks.model import Model
 from deeppicker.parallel.jobs import Mapper
@@ -77,10 +78,25 @@ class Picking:
 
     def pick(self, entries: Iterable[MicrographEntry]) -> Iterator[Row]:
         """Pick micrographs; tell and yield what became of each."""
-        reachable = self.session.pool.reachable(entries)
+        bad: list[tuple[str, str]] = []
+        reachable = self.session.pool.reachable(_usable(entries, bad))
         for row in pick_into(self.folder, self.mapper, reachable, self.session.config.work.retries):
             self.session.listener(Picked(row))
             yield row
+        for name, reason in bad:
+            row = self.folder.fail(name, reason, 0.0)
+            self.session.listener(Picked(row))
+            yield row
+
+
+def _usable(entries: Iterable[MicrographEntry], bad: list[tuple[str, str]]) -> Iterator[MicrographEntry]:
+    """Yield the micrographs after which files can be named; note why not after the others."""
+    for entry in entries:
+        reason = unusable(entry.name)
+        if reason is None:
+            yield entry
+        else:
+            bad.append((entry.name, reason))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from deeppicker.cli._shared.progress import track
 from deeppicker.cli._shared.types import OptionalFile
 from deeppicker.errors import OutputError
 from deeppicker.formats.atomic import make_folder
+from deeppicker.formats.text import one_line
 from deeppicker.runs.results import Row
 
 Item = TypeVar("Item")
@@ -57,8 +58,8 @@ class Show:
 
     def text(self, text: str) -> None:
         """Show a text to people only."""
-        self._log.info(text)
-        self.table(text)
+        self._log.info(one_line(text))
+        self.table(one_line(text))
 
     def table(self, table: RenderableType) -> None:
         """Show something to people, but not in the log."""
@@ -67,15 +68,16 @@ class Show:
 
     def warn(self, text: str) -> None:
         """Show a warning, or an error that does not end the run, as one line."""
-        self._log.warning(text)
-        print(f"deeppicker: {text}", file=sys.stderr, flush=True)
+        line = one_line(text)
+        self._log.warning(line)
+        print(f"deeppicker: {line}", file=sys.stderr, flush=True)
 
     def row(self, row: Row) -> None:
         """Show what became of a micrograph to programs and in the log."""
         if row.error:
-            self._log.error(row.error)
+            self._log.error(one_line(row.error))
         else:
-            self._log.info("%s: %d picks, %.2f s", row.micrograph, row.picks, row.seconds)
+            self._log.info("%s: %d picks, %.2f s", one_line(row.micrograph), row.picks, row.seconds)
         if self._config.json:
             print(json.dumps({"event": "micrograph", **asdict(row)}), flush=True)
 

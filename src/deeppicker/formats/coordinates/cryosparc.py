@@ -21,6 +21,7 @@ from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.names import group, uid_of
 from deeppicker.formats.relion.star import resolve
+from deeppicker.formats.room import refuse_large_text, refuse_special
 from deeppicker.formats.text import one_line, unreadable
 
 _PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"
@@ -171,6 +172,7 @@ def _invented_uid(name: bytes, index: int) -> int:
 
 def _load(path: Path) -> Shaped[np.ndarray, " n"]:
     """Read the records; like `numpy.load`, but nothing is allocated that the file does not hold."""
+    refuse_large_text(path, refuse_special(path).st_size)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -21,6 +21,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp
 
 from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.formats.room import refuse_large_image
 from deeppicker.formats.text import one_line, unreadable
 
 # MRC2014 (Cheng et al. 2015, J. Struct. Biol. 192, 146); mode 12 is a later addition to it.
@@ -34,6 +35,7 @@ _REFUSED_MODES = {
 }
 _HEADER_BYTES = 1024
 _LONGEST_SIDE = 1 << 18
+_LONGEST_EXTENSION = 1 << 26  # bytes of the extended header, which compressed files make us read through
 _STRIP_BYTES = 1 << 22  # that are read at a time
 _IMOD_STAMP = 1146047817  # in bytes 152-155; bit 0 of the next word says that mode 0 holds signed bytes
 
@@ -134,6 +136,7 @@ def _read_pixels(path: Path, stream: BufferedIOBase, header: MrcHeader) -> Float
 
 
 def _empty(path: Path, header: MrcHeader) -> Float32[np.ndarray, "height width"]:
+    refuse_large_image(path, header.height, header.width)
     try:
         return np.empty((header.height, header.width), dtype=np.float32)
     except MemoryError as error:
@@ -211,7 +214,7 @@ def _offset(path: Path, extended: int, nbytes: int, size: int | None) -> int:
             one_line(f"{path} has no room for an extended header of {extended:,} bytes; read without it"), stacklevel=5
         )
         return _HEADER_BYTES
-    if extended < 0:
+    if not 0 <= extended <= _LONGEST_EXTENSION:
         raise FormatError(one_line(f"{path} has an extended header of {extended:,} bytes; check the file"))
     return _HEADER_BYTES + extended
 

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float32
 
 from deeppicker.errors import DeepPickerError, FormatError
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.room import refuse_large_image
 from deeppicker.formats.text import one_line, unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _KINDS = ("PNG", "JPEG")
-_MOST_PIXELS = 1 << 31
 _NUMERIC_MODES = ("L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -61,6 +61,7 @@ def read(path: Path) -> Float32[np.ndarray, "height width"]:
         with _open(path) as image:
             if getattr(image, "n_frames", 1) != 1:
                 raise FormatError(one_line(f"{path} is an animation; give a single image"))
+            refuse_large_image(path, image.height, image.width)
             grey = image if image.mode in _NUMERIC_MODES else image.convert("L")
             return np.array(grey, dtype=np.float32, order="C")
     except DeepPickerError:
@@ -72,8 +73,8 @@ def read(path: Path) -> Float32[np.ndarray, "height width"]:
 def _open(path: Path) -> Image:
     from PIL import Image
 
-    # Pillow takes more than 89 million pixels for an attack; super-resolution micrographs have more.
-    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
+    # Pillow takes more than 89 million pixels for an attack; super-resolution micrographs have more. We have our limit.
+    Image.MAX_IMAGE_PIXELS = None
     return Image.open(path, formats=_KINDS)
 
 

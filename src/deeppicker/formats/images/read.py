@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from deeppicker.core import Micrograph
 from deeppicker.errors import DeepPickerError, FormatError, InputError, out_of_range
 from deeppicker.formats.images import mrc, raster, tiff
+from deeppicker.formats.room import refuse_special
 from deeppicker.formats.text import one_line
 
 MRC_EXTENSIONS = (".mrc", ".mrcs", ".mrc.gz", ".mrc.bz2", ".mrcs.gz", ".mrcs.bz2")
@@ -118,6 +119,7 @@ def _kind(path: Path) -> str:
         raise FormatError(one_line(message))
     if os.path.isdir(path):  # noqa: PTH112 - False where Path.is_dir raises
         raise InputError(one_line(f"{path} is a folder, not an image file; give the file"))
+    refuse_special(path)
     return kind
 
 

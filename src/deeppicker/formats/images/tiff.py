@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from deeppicker.errors import DeepPickerError, FormatError
+from deeppicker.formats.room import refuse_large_image
 from deeppicker.formats.text import one_line, unreadable
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 _LONGEST_SIDE = 1 << 18
-_MOST_PIXELS = 1 << 31
 _PALETTE = 3  # PhotometricInterpretation in TIFF 6.0
 
 
@@ -46,6 +46,8 @@ def read(path: Path) -> Float32[np.ndarray, "height width"]:
     try:
         with _open(path) as tiff, np.errstate(over="ignore"):
             page = _single_page(path, tiff)
+            for height, width in (page.shape, _chunk(page)):
+                refuse_large_image(path, height, width)
             image = np.ascontiguousarray(page.asarray(), dtype=np.float32)
             if image.shape != page.shape:
                 raise ValueError(f"{image.shape} pixels instead of {page.shape}")
@@ -85,9 +87,16 @@ def _single_page(path: Path, tiff: TiffFile) -> TiffPage:
     if page.dtype is None or page.dtype.kind not in "uif":
         raise FormatError(one_line(f"{path} holds pixels of type {page.dtype}; give integers or floats"))
     height, width = page.shape
-    if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE and height * width <= _MOST_PIXELS):
+    if not (0 < height <= _LONGEST_SIDE and 0 < width <= _LONGEST_SIDE):
         raise FormatError(one_line(f"{path} claims {width}×{height} pixels; check the file"))
     return page
+
+
+def _chunk(page: TiffPage) -> tuple[int, int]:
+    """Return (height, width) of the parts in which the pixels are stored, which are decoded one by one."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.shape[0]), page.shape[1]
 
 
 def _names_another_page(tiff: TiffFile, page: TiffPage) -> bool:
