@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -19,9 +18,11 @@ from safetensors.torch import save
 from deeppicker.config import DEFAULT_MODEL, PrepareConfig
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.text import one_line
 from deeppicker.networks.base import Network
 from deeppicker.networks.calibration import Calibration
-from deeppicker.networks.kinds import NETWORKS
+from deeppicker.networks.described import calibration_of, diameter_of, info_of, network_of, prepare_of
+from deeppicker.networks.kinds import NETWORKS, network_class
 
 _METADATA_KEY = "deeppicker"
 
@@ -68,12 +69,7 @@ def new_network(seed: int, kind: str = "paper", arguments: Mapping[str, Any] | N
         raise InputError(f"no network is called {kind!r}; set --network to {' or '.join(sorted(NETWORKS))}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _network_class(kind)(**(arguments or {})).train(False)
-
-
-def _network_class(kind: str) -> type[Network]:
-    found: type[Network] = pkgutil.resolve_name(NETWORKS[kind])
-    return found
+        return network_class(kind)(**(arguments or {})).train(False)
 
 
 def weights_digest(model: Model) -> str:
@@ -107,7 +103,7 @@ def save_model(model: Model, path: Path) -> None:
         "calibration": asdict(model.calibration),
     }
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
-    atomic_write(path, save(weights, metadata={_METADATA_KEY: json.dumps(description)}))
+    atomic_write(path, save(weights, metadata={_METADATA_KEY: json.dumps(description)}), durable=True)
 
 
 def load_model(name_or_file: str | Path = DEFAULT_MODEL) -> Model:
@@ -133,26 +129,23 @@ def load_model(name_or_file: str | Path = DEFAULT_MODEL) -> Model:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _describe(json.loads(metadata[_METADATA_KEY]), weights)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        description = json.loads(metadata[_METADATA_KEY])
+        if not isinstance(description, dict):
+            raise FormatError("its description is not a mapping")
+        return Model(
+            network_of(description, weights),
+            prepare_of(description),
+            diameter_of(description),
+            info_of(description),
+            calibration_of(description),
+        )
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError, RuntimeError, FormatError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"{path} is not a DeepPicker model ({reason}); train one with `deeppicker train`") from error
+        message = f"{path} is not a DeepPicker model ({reason}); copy it again, or train one with `deeppicker train`"
+        raise FormatError(one_line(message)) from error
 
 
 def shipped_models() -> dict[str, Path]:
     """Return the models in the package, by name."""
     folder = Path(str(resources.files("deeppicker.networks"))) / "weights"
     return {path.stem: path for path in folder.glob("*.safetensors")}
-
-
-def _describe(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Model:
-    network = _network_class(description["network"])(**description.get("arguments", {}))
-    network.load_state_dict(weights)
-    network.train(False)
-    return Model(
-        network,
-        PrepareConfig(**description["prepare"]),
-        description["diameter"],
-        description["info"],
-        Calibration(**description.get("calibration", {})),
-    )

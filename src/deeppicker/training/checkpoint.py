@@ -34,7 +34,7 @@ def save_checkpoint(training: Training, path: Path) -> None:
         for name, value in values.items()
     }
     state = {"fingerprint": training.fingerprint, "history": [asdict(epoch) for epoch in training.history]}
-    atomic_write(path, save(tensors, metadata={_METADATA_KEY: json.dumps(state)}))
+    atomic_write(path, save(tensors, metadata={_METADATA_KEY: json.dumps(state)}), durable=True)
 
 
 def resume_checkpoint(training: Training, path: Path) -> bool:
