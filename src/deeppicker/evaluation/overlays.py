@@ -1,4 +1,4 @@
-"""Pictures of picks over their micrograph, as the bytes of PNG files."""
+"""Pictures of picks over their micrograph, as the bytes of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from deeppicker.core import Micrograph, Picks
 from deeppicker.evaluation.agreement import Agreement
-from deeppicker.evaluation.figures import DPI, png, score_range
+from deeppicker.evaluation.figures import DPI, picture, score_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ MATCHED = "#56B4E9"
 FALSE = "#E69F00"
 MISSED = "#F0E442"
 LEFT_OUT = "#B0B0B0"
+_SHADES = 3.5  # robust standard deviations from the median that become black and white at most
 _WIDTHS = (900, 1500)  # pixels
 _BAR_HEIGHT = 40  # pixels
 _BAR_COLOUR = "#1A1A1A"
@@ -40,7 +41,7 @@ class _Layer:
     label: str
 
 
-def overlay(micrograph: Micrograph, picks: Picks, particle_diameter: float) -> bytes:
+def overlay(micrograph: Micrograph, picks: Picks, particle_diameter: float, kind: str = "png") -> bytes:
     """Draw the picks over their micrograph, coloured by score, as circles of the particle's size.
 
     Parameters
@@ -51,26 +52,30 @@ def overlay(micrograph: Micrograph, picks: Picks, particle_diameter: float) -> b
         Circles; one colour when they have no scores.
     particle_diameter : float
         Å. Diameter of the circles.
+    kind : str
+        One of `figures.KINDS`.
 
     Returns
     -------
     bytes
-        A PNG file.
+        A file of that kind.
     """
     figure, axes, width = _canvas(micrograph, particle_diameter)
     layer = _Layer(picks.positions, MATCHED, False, f"{len(picks)} picks")
     if not picks.has_scores:
         _draw_layers(figure, axes, [layer], particle_diameter / micrograph.pixel_size)
-        return png(figure)
+        return picture(figure, kind)
     colours = _score_colours(picks.scores)
     circles = _circles(axes, layer, particle_diameter / micrograph.pixel_size)
     circles.set_edgecolor(colours.to_rgba(picks.scores))
     _legend_text(figure, 0.015, layer.label, "white")
     _score_bar(figure, colours, width)
-    return png(figure)
+    return picture(figure, kind)
 
 
-def overlay_agreement(micrograph: Micrograph, agreement: Agreement, particle_diameter: float) -> bytes:
+def overlay_agreement(
+    micrograph: Micrograph, agreement: Agreement, particle_diameter: float, kind: str = "png"
+) -> bytes:
     """Draw what agrees with the reference, what is false and what is missed, as circles of the particle size.
 
     See `overlay` for the parameters; missed references are dashed, so the kinds differ without colour too.
@@ -83,7 +88,7 @@ def overlay_agreement(micrograph: Micrograph, agreement: Agreement, particle_dia
         _Layer(agreement.matched, MATCHED, False, f"{len(agreement.matched)} picks agree"),
     ]
     _draw_layers(figure, axes, layers, particle_diameter / micrograph.pixel_size)
-    return png(figure)
+    return picture(figure, kind)
 
 
 def _displayed(image: Float32[np.ndarray, "height width"], diameter: float) -> Float32[np.ndarray, "height_2 width_2"]:
@@ -93,6 +98,9 @@ def _displayed(image: Float32[np.ndarray, "height width"], diameter: float) -> F
     binned = image[:height, :width].reshape(height // factor, factor, width // factor, factor).mean(axis=(1, 3))
     smooth = ndimage.gaussian_filter(binned.astype(np.float32), diameter / factor / 25)
     low, high = np.percentile(smooth, [0.5, 99.5]).tolist()
+    middle = float(np.median(smooth))  # ice and particles are most of the image, junk must not set the contrast
+    spread = _SHADES * 1.4826 * float(np.median(np.abs(smooth - middle)))
+    low, high = max(low, middle - spread), min(high, middle + spread)
     stretched: Float32[np.ndarray, "height_2 width_2"] = np.clip((smooth - low) / max(high - low, 1e-12), 0, 1)
     return stretched
 
