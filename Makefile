@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo test test-slow lint release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
+.PHONY: help demo test test-slow lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make test                all checks, and the tests but the slow ones"
 	@echo "make test-slow           the slow tests: whole trainings, clusters, other programs, browsers"
 	@echo "make lint                the checks without the tests"
+	@echo "make docs                the documentation as a web site, in site/"
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
@@ -56,6 +57,10 @@ test: lint
 test-slow: $(READY)
 	$(BIN)/pytest -m slow --numprocesses $(JOBS) --dist load --durations 10
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 release-check: $(READY)
 	.ci/release-check $(BIN)/python
 
@@ -83,6 +88,6 @@ model: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" recipes/deeppicker2016.sh
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist src/*.egg-info
+	rm -rf $(VENV) $(DEMO) build dist site src/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks recipes -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,7 @@ from deeppicker.particles.classify.em import classify
 from deeppicker.particles.classify.files import Report, contact_sheet
 from deeppicker.particles.classify.report import report_of
 from deeppicker.particles.classify.windows import Windows, cut, join
-from deeppicker.particles.ctf import estimate
+from deeppicker.particles.ctf import estimate_ctf
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import invent
@@ -100,7 +100,7 @@ def ctf() -> dict[str, object]:
         scene = simulate_micrograph(invent(rng, 150.0), (), config, rng)
         truth = scene.optics.ctf.defocus
         start = time.process_time()
-        found = estimate(Micrograph("simulated", scene.image, scene.pixel_size), Microscope())
+        found = estimate_ctf(Micrograph("simulated", scene.image, scene.pixel_size), Microscope())
         rows.append((truth, found.defocus, found.fit, time.process_time() - start, scene.parameters["SolventNoise"]))
     table = np.array(rows, dtype=float)
     error = np.abs(table[:, 1] / table[:, 0] - 1)

@@ -101,13 +101,13 @@ def test_estimates_of_defocus_are_not_made_twice(tmp_path: Path, monkeypatch: py
         scenes.write_mrc(tmp_path / f"{name}.mrc", scenes.scene(1).micrograph.image)
     made: list[str] = []
 
-    def estimate(micrograph, *_: object) -> Ctf:
+    def estimate_ctf(micrograph, *_: object) -> Ctf:
         if len(made) == 2 and "again" not in made:
             raise KeyboardInterrupt
         made.append(micrograph.name)
         return Ctf(defocus_u=1.0 + 0.1 * len(made), defocus_v=1.0, fit=0.8)
 
-    monkeypatch.setattr(ctf, "estimate", estimate)
+    monkeypatch.setattr(ctf, "estimate_ctf", estimate_ctf)
     assert main(["ctf", "a.mrc", "b.mrc", "c.mrc", "--output", "ctf.star"]) == 130
     made.append("again")
     assert main(["ctf", "a.mrc", "b.mrc", "c.mrc", "--output", "ctf.star"]) == 0

@@ -16,7 +16,7 @@ from deeppicker.cli import compare as command
 from deeppicker.cli._shared.parse import parse
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.evaluation.compare import PickSet, compare, consensus
+from deeppicker.evaluation.compare import PickSet, compare_picks, consensus
 from deeppicker.evaluation.matching import match
 from deeppicker.formats import read_micrographs, read_picks, write_picks
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
@@ -36,7 +36,7 @@ RADII = {"m": 5.0, "n": 5.0}
 
 
 def test_agreement_is_counted_one_to_one_in_each_micrograph():
-    found = compare([A, B, C], RADII)
+    found = compare_picks([A, B, C], RADII)
     assert found.picks.tolist() == [4, 2, 4]
     assert found.matched.tolist() == [[4, 2, 2], [2, 2, 1], [2, 1, 4]]
     np.testing.assert_allclose(found.found, [[1, 0.5, 0.5], [1, 1, 0.5], [0.5, 0.25, 1]])
@@ -45,7 +45,7 @@ def test_agreement_is_counted_one_to_one_in_each_micrograph():
 
 
 def test_a_set_without_picks_has_no_agreement_instead_of_none():
-    numbers = compare([A, set_of("empty")], RADII).to_json()
+    numbers = compare_picks([A, set_of("empty")], RADII).to_json()
     assert numbers["found"] == [[1, 0], [None, None]]
     assert numbers["f1"][1] == [0, None]
 
@@ -93,7 +93,7 @@ def test_no_consensus_of_two_sets_is_larger_than_their_best_matching(first, seco
     a, b = (item.picks["m"].positions for item in sets)
     best = len(match(a, b, radius)[0])
     assert len(found) <= best <= 2 * len(found)
-    assert compare(sets, {"m": radius}).matched[0, 1] == best
+    assert compare_picks(sets, {"m": radius}).matched[0, 1] == best
 
 
 @pytest.mark.parametrize("at_least", [0, 4])

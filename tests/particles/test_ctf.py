@@ -10,7 +10,7 @@ from deeppicker.core import Ctf, Micrograph, Microscope
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.relion import defocus
 from deeppicker.imaging.ctf import transfer
-from deeppicker.particles.ctf import estimate, flip_phases
+from deeppicker.particles.ctf import estimate_ctf, flip_phases
 from deeppicker.simulate.optics import Optics, image_of, random_field, record
 from scenes import write_mrc
 
@@ -37,14 +37,14 @@ def ice(ctf: Ctf, pixel_size: float, seed: int, size: tuple[int, int] = (800, 10
 )
 def test_an_estimate_is_within_five_percent_of_the_truth(defocus_, pixel_size, seed):
     truth = replace(CTF, defocus_u=defocus_ + 0.03, defocus_v=defocus_ - 0.03)
-    found = estimate(ice(truth, pixel_size, seed), Microscope())
+    found = estimate_ctf(ice(truth, pixel_size, seed), Microscope())
     assert found.defocus == pytest.approx(truth.defocus, rel=0.05)
     assert found.fit > 0.3
 
 
 def test_an_estimate_finds_the_direction_of_astigmatism():
     truth = replace(CTF, defocus_u=1.7, defocus_v=1.5, angle=115.0)
-    found = estimate(ice(truth, 2.0, 5), Microscope())
+    found = estimate_ctf(ice(truth, 2.0, 5), Microscope())
     assert found.defocus_u - found.defocus_v == pytest.approx(0.2, abs=0.05)
     assert found.angle == pytest.approx(115, abs=8)
 
@@ -52,13 +52,13 @@ def test_an_estimate_finds_the_direction_of_astigmatism():
 def test_noise_has_a_poor_fit():
     rng = np.random.default_rng(1)
     image = rng.normal(size=(700, 800)).astype(np.float32)
-    assert estimate(Micrograph("noise.mrc", image, 1.5), Microscope()).fit < 0.3
+    assert estimate_ctf(Micrograph("noise.mrc", image, 1.5), Microscope()).fit < 0.3
 
 
 def test_pixels_too_large_for_rings_are_refused():
     image = np.random.default_rng(1).normal(size=(300, 400)).astype(np.float32)
     with pytest.raises(InputError, match="too few for a defocus"):
-        estimate(Micrograph("large.mrc", image, 14.0), Microscope())
+        estimate_ctf(Micrograph("large.mrc", image, 14.0), Microscope())
 
 
 def test_flipping_phases_makes_the_transfer_positive_everywhere():

@@ -17,7 +17,7 @@ from deeppicker.formats import read_micrographs, read_picks, write_picks
 from deeppicker.formats.images.stack import read_mark, write_stack
 from deeppicker.formats.relion.particles import Acquisition, Stack, write_particles
 from deeppicker.formats.star_table import read_tables
-from deeppicker.particles.extract import ExtractItem, ExtractJob, extract, touching, windows
+from deeppicker.particles.extract import ExtractItem, ExtractJob, extract_particles, touching, windows
 
 SHAPE = (60, 80)
 
@@ -27,7 +27,7 @@ def image(seed: int = 0) -> np.ndarray:
 
 
 def images_of(positions: list[list[float]], config: ExtractConfig) -> np.ndarray:
-    return np.concatenate(list(extract(image(), np.array(positions, dtype=float), config)))
+    return np.concatenate(list(extract_particles(image(), np.array(positions, dtype=float), config)))
 
 
 def test_a_window_is_centred_on_the_pixel_of_its_position_without_decimals():
@@ -51,7 +51,7 @@ def test_which_windows_touch_the_image():
 def test_the_background_has_mean_0_deviation_1_and_no_slope():
     config = ExtractConfig(box_size=32, image=ImageConfig(background_radius=10))
     tilted = image() + np.arange(80, dtype=np.float32) * 3
-    (one,) = np.concatenate(list(extract(tilted, np.array([[40.0, 30.0]]), config)))
+    (one,) = np.concatenate(list(extract_particles(tilted, np.array([[40.0, 30.0]]), config)))
     y, x = np.indices(one.shape) - 16
     background = x * x + y * y > 100
     assert abs(one[background].mean()) < 1e-6
@@ -71,14 +71,14 @@ def test_scaling_keeps_low_frequencies_exactly_and_the_mean():
     y, x = np.indices(SHAPE)
     wave = (np.cos(2 * np.pi * x / 16) + np.sin(2 * np.pi * y / 8) + 5).astype(np.float32)
     config = ExtractConfig(box_size=32, image=ImageConfig(scale=16, normalise=False))
-    (small,) = np.concatenate(list(extract(wave, np.array([[40.0, 30.0]]), config)))
+    (small,) = np.concatenate(list(extract_particles(wave, np.array([[40.0, 30.0]]), config)))
     expected = wave[14:46:2, 24:56:2]
     np.testing.assert_allclose(small, expected, atol=1e-5)
 
 
 def test_a_window_of_one_value_stays_finite():
     flat = np.full(SHAPE, 7, dtype=np.float32)
-    (one,) = np.concatenate(list(extract(flat, np.array([[40.0, 30.0]]), ExtractConfig(box_size=16))))
+    (one,) = np.concatenate(list(extract_particles(flat, np.array([[40.0, 30.0]]), ExtractConfig(box_size=16))))
     np.testing.assert_allclose(one, 0, atol=1e-5)
 
 
@@ -175,7 +175,9 @@ def test_the_table_takes_over_optics_and_ctf_and_counts_images_from_1(project: P
     for index, picks in enumerate(again):
         stack = mrcfile.read(project / "out" / "particles" / f"{index}.mrcs")
         config = ExtractConfig(box_size=16, image=ImageConfig(scale=12))
-        np.testing.assert_array_equal(stack, np.concatenate(list(extract(image(index), picks.positions, config))))
+        np.testing.assert_array_equal(
+            stack, np.concatenate(list(extract_particles(image(index), picks.positions, config)))
+        )
 
 
 def test_a_second_run_makes_only_what_is_missing_damaged_or_different(project: Path):

@@ -23,7 +23,7 @@ from deeppicker.cli._shared.types import Length, OptionalFile, Where
 from deeppicker.config.limits import positive, within
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
-from deeppicker.evaluation.compare import Comparison, PickSet, compare, consensus
+from deeppicker.evaluation.compare import Comparison, PickSet, compare_picks, consensus
 from deeppicker.evaluation.known import micrograph_info
 from deeppicker.formats import find_micrographs, read_picks, write_picks
 from deeppicker.formats.atomic import atomic_write
@@ -92,7 +92,7 @@ def run(options: Options) -> int:
     pixel_sizes = _pixel_sizes(options, sets, keys)
     radius, unit = _radius(options)
     radii = {key: radius if unit == "pixels" else radius / _known(key, pixel_sizes[key]) for key in keys}
-    comparison = compare(sets, radii)
+    comparison = compare_picks(sets, radii)
     _print(comparison, f"{radius:g} {unit}", Console(width=None if sys.stdout.isatty() else 120, highlight=False))
     if options.json is not None:
         numbers = {"match_radius": radius, "match_radius_unit": unit} | comparison.to_json()

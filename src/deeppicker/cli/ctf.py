@@ -166,12 +166,12 @@ def _one(
         if size is None:
             raise InputError(f"{entry.name} has no pixel size; set --pixel-size")
         return size, known
-    from deeppicker.particles.ctf import estimate
+    from deeppicker.particles.ctf import estimate_ctf
 
     earlier = unfinished.get(entry)
     if earlier is not None:
         return earlier
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-    found = estimate(micrograph, microscope, options.search)
+    found = estimate_ctf(micrograph, microscope, options.search)
     unfinished.keep(entry, micrograph.pixel_size, found)
     return micrograph.pixel_size, found

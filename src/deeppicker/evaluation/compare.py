@@ -104,7 +104,7 @@ class Comparison:
         }
 
 
-def compare(sets: Sequence[PickSet], radii: Mapping[str, float]) -> Comparison:
+def compare_picks(sets: Sequence[PickSet], radii: Mapping[str, float]) -> Comparison:
     """Count for each two sets how many picks agree, micrograph by micrograph.
 
     Parameters

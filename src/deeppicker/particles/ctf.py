@@ -48,7 +48,7 @@ def flip_phases(micrograph: Micrograph, ctf: Ctf) -> Micrograph:
     return replace(micrograph, image=np.ascontiguousarray(flipped, dtype=np.float32))
 
 
-def estimate(micrograph: Micrograph, microscope: Microscope, config: CtfConfig = CtfConfig()) -> Ctf:
+def estimate_ctf(micrograph: Micrograph, microscope: Microscope, config: CtfConfig = CtfConfig()) -> Ctf:
     """Return the defocus of a micrograph from its power spectrum.
 
     Parameters

@@ -28,7 +28,7 @@ _FLAT = 1e-10  # a background with less deviation is left as it is, as in RELION
 _VERSION = 2  # of the arithmetic, for the mark
 
 
-def extract(
+def extract_particles(
     image: Float32[np.ndarray, "height width"], positions: Float[np.ndarray, "n 2"], config: ExtractConfig
 ) -> Iterator[Float32[np.ndarray, "_ side side"]]:
     """Yield the images of particles, a few at a time, in the order of the positions.
@@ -51,7 +51,7 @@ def extract(
 def windows(
     image: Float32[np.ndarray, "height width"], positions: Float[np.ndarray, "n 2"], size: int
 ) -> Float64[np.ndarray, "n size size"]:
-    """Cut windows out of an image (see `extract`)."""
+    """Cut windows out of an image (see `extract_particles`)."""
     corners = np.trunc(positions).astype(np.int64) - size // 2
     offsets = np.arange(size)
     columns = np.clip(corners[:, :1] + offsets, 0, image.shape[1] - 1)
@@ -162,7 +162,7 @@ class ExtractJob:
                 )
             )
         source.refuse_change(entry.path)
-        images = extract(micrograph.image, positions, self.config)
+        images = extract_particles(micrograph.image, positions, self.config)
         pixel_size = micrograph.pixel_size * self.config.box_size / self.config.side
         return write_stack(self.file(entry.name), images, pixel_size, self._mark(item, source))
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage, signal
 
-from deeppicker.core import Micrograph
+from deeppicker.core import Micrograph, Picks
 from deeppicker.formats.orientation import ORIENTATIONS
 
 _RINGS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8)  # radii in diameters between which the image is averaged
@@ -97,6 +97,31 @@ class Verdict:
     def right(self) -> bool:
         """Whether the given orientation fits clearly better than all others."""
         return self.certain and self.alike == [0]
+
+
+def check_orientation(
+    micrographs: Iterable[Micrograph], picks: Iterable[Picks], diameter: float, seed: int = 0
+) -> Verdict:
+    """Return whether coordinates are flipped or swapped against their micrographs.
+
+    Parameters
+    ----------
+    micrographs, picks : iterables
+        The images and the coordinates in each, in the same order; not what they are called but their order counts.
+    diameter : float
+        Of the particles, in Å; it may be a third too large, or a fifth too small.
+    seed : int
+        Of the random positions.
+
+    Returns
+    -------
+    Verdict
+        Its ``right``, ``wrong`` and ``certain`` say what follows, ``best`` which of `ORIENTATIONS` fits best.
+    """
+    both = zip(micrographs, picks, strict=True)
+    return judge(
+        profiles(micrograph, item.positions, diameter, np.random.default_rng(seed)) for micrograph, item in both
+    )
 
 
 def profiles(

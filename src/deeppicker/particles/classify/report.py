@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from deeppicker.config import ClassifyConfig
-from deeppicker.core import Picks
-from deeppicker.particles.classify.em import Alignment, as_numpy
+from deeppicker.core import Ctf, Micrograph, Picks
+from deeppicker.particles.classify.em import Alignment, as_numpy, classify
 from deeppicker.particles.classify.quality import judge
 from deeppicker.particles.classify.refine import refine
 from deeppicker.particles.classify.results import Quality, Report
-from deeppicker.particles.classify.windows import BOX, Windows
+from deeppicker.particles.classify.windows import BOX, Windows, cut, join
 
 _DECIMALS = 4  # of the strength in files, from which what is kept must follow again
+
+
+def classify_particles(
+    micrographs: Iterable[Micrograph],
+    picks: Sequence[Picks],
+    diameter: float,
+    config: ClassifyConfig = ClassifyConfig(),
+    known: Mapping[str, Ctf] | None = None,
+) -> Report:
+    """Align and average picks in classes, and judge these; nothing is written.
+
+    Parameters
+    ----------
+    micrographs : iterable of Micrograph
+        Particles dark. Gone through once, so they may be read one after the other.
+    picks : sequence of Picks
+        The picks in each, in the same order; each holds at least one.
+    diameter : float
+        Particle diameter in Å.
+    config : ClassifyConfig
+        Number of classes and the rest.
+    known : mapping of str to Ctf, optional
+        Contrast transfer by micrograph key, where it is known.
+
+    Returns
+    -------
+    Report
+        With ``averages`` (classes, side, side), the ``label`` of each pick, and which are ``kept``.
+    """
+    ctf = known or {}
+    both = zip(micrographs, picks, strict=True)
+    parts = [cut(one, item.positions, diameter, config.side, ctf.get(item.key)) for one, item in both]
+    windows = join(parts)
+    return report_of(windows, picks, *classify(windows, config), diameter, config)
 
 
 def report_of(
