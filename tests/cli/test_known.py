@@ -13,6 +13,7 @@ from deeppicker.config import SelectConfig
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.formats import find_micrographs, read_picks
 from deeppicker.formats.provenance import named_micrographs, outside_project, record_inputs
+from deeppicker.formats.sealed import read_json, seal
 from deeppicker.formats.star_table import read_tables
 from deeppicker.networks.model import new_model, save_model
 from deeppicker.runs.folder import RunFolder
@@ -87,8 +88,7 @@ def test_other_commands_know_pixel_size_diameter_micrographs_and_defocus(capsys:
 
 @pytest.mark.usefixtures("project")
 def test_what_was_set_for_the_run_counts_more_than_its_table():
-    settings = json.loads(Path("run/run.json").read_text())
-    Path("run/run.json").write_text(json.dumps(settings | {"pixel_size": 2.5}))
+    Path("run/run.json").write_text(seal(read_json(Path("run/run.json")) | {"pixel_size": 2.5}))
     assert {entry.pixel_size for entry in named_micrographs(Path("run"), read_picks("run"))} == {2.5}
 
 

@@ -1,6 +1,7 @@
 """Long work shows where it is, continues after an interruption, and finds out first whether it can write."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -123,7 +124,7 @@ def test_estimates_of_defocus_are_not_made_twice(tmp_path: Path, monkeypatch: py
     "words",
     [
         ["classify", "--picks", "nothing.star", "--output", "file/classes"],
-        ["ctf", "a.mrc", "--output", "nowhere/ctf.star"],
+        ["ctf", "a.mrc", "--output", "file/ctf.star"],
         ["train", "nothing.star", "--output", "file/m.safetensors"],
         ["adapt", "--picks", "nothing.star", "--output", "file/m.safetensors"],
         ["evaluate", "--picks", "nothing.star", "--reference", "nothing.star", "--json", "nowhere/numbers.json"],
@@ -139,7 +140,7 @@ def test_what_cannot_be_written_is_found_first(
     (tmp_path / "file").write_text("")
     scenes.write_mrc(tmp_path / "a.mrc", scenes.scene(1).micrograph.image)
     assert main(words) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert re.search("cannot be (written|created)", capsys.readouterr().err)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mrc", "file"]
 
 
