@@ -7,12 +7,13 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo test test-slow lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
+.PHONY: help demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make test                all checks, and the tests but the slow ones"
 	@echo "make test-slow           the slow tests: whole trainings, clusters, other programs, browsers"
+	@echo "make soak                2,000 random attacks on run folders (SEED=1)"
 	@echo "make lint                the checks without the tests"
 	@echo "make docs                the documentation as a web site, in site/"
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
@@ -60,6 +61,10 @@ test-slow: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+# Random sequences of what users, schedulers and disks do to a run folder (tests/runs/machine.py).
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/runs/machine.py --sequences 2000 --seed $(or $(SEED),1)
 
 release-check: $(READY)
 	.ci/release-check $(BIN)/python

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from deeppicker.config.limits import within
@@ -65,6 +66,14 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         within(self, jobs=(1, 100_000), job_cores=(1, 4096))
+        for name in ("partition", "account", "interface", "job_memory", "job_time"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[\w@%+=:,./-]+", value, re.ASCII):
+                raise InputError(f"--{name.replace('_', '-')} {value!r} cannot stand in a job script; leave out spaces")
+        for name in ("job_option", "job_setup"):
+            for value in getattr(self, name):
+                if not value.isprintable():
+                    raise InputError(f"--{name.replace('_', '-')} {value!r} is more than one line; give one for each")
         kinds = self.cluster in (None, "local", "slurm") or "://" in self.cluster
         if not kinds:
             raise InputError(

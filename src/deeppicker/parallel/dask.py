@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, TransientError
 from deeppicker.formats.atomic import make_folder
+from deeppicker.formats.text import one_line
 from deeppicker.parallel.jobs import Job, Mapper, attempt
 from deeppicker.parallel.processes import sensible_workers, usable_cores
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 30  # seconds in which a scheduler must answer
 _ASKED = 15  # seconds between two questions to SLURM
+_UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # what SLURM or a shell would not take as it is
 _IN_FLIGHT = 1000  # items that the scheduler knows of at a time: enough to see how many workers are wanted
 
 
@@ -49,7 +52,9 @@ def dask_workers(
 def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iterator[Client]:
     """Connect to a Dask cluster, or start one; it ends with the context if it was started."""
     try:
+        import cryptography  # noqa: F401 - makes the keys
         from distributed import Client, LocalCluster
+        from distributed.security import Security
     except ImportError as error:
         raise InputError(
             f"--cluster {config.cluster} needs Dask ({error}); install it: pip install 'deeppicker[cluster]'"
@@ -57,13 +62,19 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
     for name in ("distributed", *logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our words
+    # Whoever reaches a scheduler that asks for no keys can run anything as this user.
+    security = Security.temporary()  # type: ignore[no-untyped-call]
     cluster: Any
     if config.cluster == "local":
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers or sensible_workers(usable_cores()), threads_per_worker=1, dashboard_address=None
+            n_workers=workers or sensible_workers(usable_cores()),
+            threads_per_worker=1,
+            host="127.0.0.1",
+            security=security,
+            dashboard_address=None,
         )
     elif config.cluster == "slurm":
-        cluster = _slurm(config, output)
+        cluster = _slurm(config, output, security)
     else:
         cluster = config.cluster
     try:
@@ -81,14 +92,25 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
             cluster.close()
 
 
-def _slurm(config: ClusterConfig, output: Path) -> Any:
-    """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is."""
+def _slurm(config: ClusterConfig, output: Path, security: Any) -> Any:
+    """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is.
+
+    The keys that the jobs need lie in the folder of their logs, in files that only this user can read, while it runs.
+    """
     if shutil.which("sbatch") is None:
         raise InputError(
             "--cluster slurm needs the command sbatch, which this machine lacks; run it where SLURM is installed"
         )
     from dask_jobqueue.slurm import SLURMCluster
 
+    logs = (output / "slurm").resolve()
+    if _UNSAFE.search(str(logs)):
+        raise InputError(
+            one_line(
+                f"--output {str(output)!r}: the folder {logs} holds a space or another character that a job script "
+                "cannot; choose another --output"
+            )
+        )
     given = {"queue": config.partition, "account": config.account, "interface": config.interface}
     try:
         cluster = SLURMCluster(
@@ -98,7 +120,10 @@ def _slurm(config: ClusterConfig, output: Path) -> Any:
             walltime=config.job_time,
             job_extra_directives=list(config.job_option),
             job_script_prologue=list(config.job_setup),
-            log_directory=str(make_folder(output / "slurm").resolve()),
+            log_directory=str(make_folder(logs)),
+            security=security,
+            shared_temp_directory=str(logs),
+            worker_extra_args=["--no-dashboard"],
             scheduler_options={"dashboard_address": None},
             **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
         )
