@@ -41,6 +41,7 @@ from deeppicker.networks.model import Model, new_model, weights_digest
 from deeppicker.runs import arrivals, run, watch
 from deeppicker.runs.events import RunEvent, Warned
 from deeppicker.runs.pick_job import Picker
+from deeppicker.runs.results import Results
 from deeppicker.runs.selection import select, threshold_of
 
 NAMES = [f"{letter}.mrc" for letter in "abcd"]
@@ -70,7 +71,6 @@ def find(picker: Picker, entry: MicrographEntry) -> tuple[Found, tuple[int, ...]
     """Stand in for `Picker.find`."""
     here().halt("before the micrograph is read")
     micrograph = picker.source.load(entry)
-    here().found.append(micrograph_key(entry.name))
     here().halt("before its files are written")
     picks = answer(micrograph.image, made_by(picker.model, picker.diameter, picker.steps.smooth), entry.name)
     nothing = Picks(entry.name, np.zeros((0, 2)), np.zeros(0))
@@ -169,6 +169,11 @@ class Disk:
 
 def _patched(disk: Disk) -> Iterator[Any]:
     real_replace, real_unlink, real_write = os.replace, Path.unlink, Path.write_bytes
+    real_results = Results.write
+
+    def write_results(results: Results, found: Found, *rest: Any) -> Any:
+        here().found.append(micrograph_key(found.candidates.micrograph))  # not where it only looks at a micrograph
+        return real_results(results, found, *rest)
 
     def do_replace(source: Any, target: Any) -> None:
         if isinstance(threading.current_thread(), Command):
@@ -196,6 +201,7 @@ def _patched(disk: Disk) -> Iterator[Any]:
     yield mock.patch.object(Path, "unlink", unlink)
     yield mock.patch.object(Path, "write_bytes", write_bytes)
     yield mock.patch.object(Picker, "find", find)
+    yield mock.patch.object(Results, "write", write_results)
     yield mock.patch.object(run, "load_model", load)
     yield mock.patch.object(watch, "load_model", load)
     yield mock.patch.object(arrivals.Arrivals, "changes", changes)
