@@ -83,6 +83,7 @@ def test_picking_writes_what_relion_needs_and_a_summary(given: list[str] | str):
         "autopick.star",
         ".lock",
         ".generation",
+        "inputs.json",
         *(f"{name[:-4]}_autopick.star" for name in NAMES),
         *(f"records/{name[:-4]}.json" for name in NAMES),
         *(f"candidates/{name[:-4]}_{kind}.star" for name in NAMES for kind in ("candidates", "rejected")),

@@ -117,7 +117,8 @@ def test_twenty_thousand_picks_in_a_folder_read_back_as_written(folder_format: F
 def test_twenty_thousand_picks_in_a_file_read_back_as_written(name: str, tmp_path: Path) -> None:
     write_picks(tmp_path / name, _many(), sizes=_sizes(_many()))
     single = name == "p.cs"  # precision
-    assert _deviation(read_picks(tmp_path / name), _many(), 1e-6 if single else 0.0) <= (1e-3 if single else 0)
+    limit = {"p.cs": 1e-3, "p.tsv": 0.5}.get(name, 0)  # Topaz's tables hold whole pixels
+    assert _deviation(read_picks(tmp_path / name), _many(), 1e-6 if single else 0.0) <= limit
 
 
 # --- what the other programs write --------------------------------------------------------------
