@@ -11,8 +11,8 @@ def _benchmarks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_set_has_a_name_of_its_own_and_settings_that_exist() -> None:
-    from deeppicker.simulate.config import SimulateConfig
     from deeppicker.simulate import ice
+    from deeppicker.simulate.config import SimulateConfig
     from deeppicker.simulate.contamination import KINDS
     from selftraining.suite import _SHARED, OWN, RECIPES
 
