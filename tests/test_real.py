@@ -57,7 +57,7 @@ def test_hardly_anything_is_found_where_there_is_nothing(kind: str, data_root: P
         rng = np.random.default_rng(0)
         paths = [scenes.write_mrc(tmp_path / f"{i}.mrc", rng.normal(size=(500, 600))) for i in range(2)]
     words = ["--diameter", "150", "--pixel-size", "7.5", "--output", str(tmp_path / "picks")]
-    assert main(["pick", *(str(path) for path in paths), *words]) == 0
+    assert main(["pick", *(str(path) for path in paths), *words]) in (0, 2)  # 2: nothing at all
     found = read_picks(tmp_path / "picks" / "autopick.star")
     assert len(found) == 2
     assert np.mean([len(picks) for picks in found]) <= 2

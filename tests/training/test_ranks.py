@@ -115,10 +115,10 @@ def test_two_processes_have_the_losses_and_the_weights_of_one(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["paper", "dense"])
-def test_the_command_trains_one_model_in_two_processes(tmp_path: Path, network: str):
+@pytest.mark.parametrize("start", [["--network", "paper"], ["--model", "general-small"]], ids=["paper", "dense"])
+def test_the_command_trains_one_model_in_two_processes(tmp_path: Path, start: list[str]):
     scenes.write_project(tmp_path, [scenes.scene(seed, number=8) for seed in (60, 61, 62)])
-    words = ["train", "particles.star", "--output", "m.safetensors", "--network", network]
+    words = ["train", "particles.star", "--output", "m.safetensors", *start]
     words += ["--epochs", "1", "--num-particles", "24", "--batch-size", "4", "--crop", "64"]
     results = in_processes(2, "-c", COMMAND, *words, folder=tmp_path)
     for status, _, complaint in results:
