@@ -21,6 +21,7 @@ VERBS = {
     "adapt": "refine a model on its own best picks, or on a few manual ones",
     "evaluate": "compare picks with reference particles",
     "compare": "show how far several sets of picks agree, and write their consensus",
+    "gui": "look at picks, correct them and learn from them in a browser",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
     "check": "check whether coordinates are flipped or swapped against their micrographs",

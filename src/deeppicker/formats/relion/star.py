@@ -25,6 +25,7 @@ from deeppicker.formats.text import is_file, number, one_line
 _MICROGRAPH = "rlnMicrographName"
 _COORDINATE_FILE = "rlnMicrographCoordinates"
 _SCORE = "rlnAutopickFigureOfMerit"
+_REASON = "deeppickerReason"
 _XY = ("rlnCoordinateX", "rlnCoordinateY")
 _ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 _GROUP = "rlnOpticsGroup"
@@ -106,6 +107,23 @@ def coordinates_text(picks: Picks) -> str:
     return format_table("", columns)
 
 
+def read_rejected(path: Path) -> tuple[Picks, list[str]]:
+    """Read what `write_rejected` wrote: the candidates that were rejected, and why each was.
+
+    Raises
+    ------
+    FormatError
+        If the file holds something else.
+    InputError
+        If it cannot be opened.
+    """
+    tables = read_tables(path)
+    if not tables or _REASON not in tables[0]:
+        raise FormatError(one_line(f"{path} has no column {_REASON}; found {_found(tables)}"))
+    table = tables[0]
+    return Picks(micrograph_of(path), _positions(table), table.numbers_or_nan(_SCORE)), table.text(_REASON)
+
+
 def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
     """Write what was rejected in a micrograph, with the reason for each in a column of our own.
 
@@ -115,7 +133,7 @@ def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
         If the file cannot be written.
     """
     columns: dict[str, Sequence[str]] = dict(_coordinate_columns(rejected.positions, rejected.scores))
-    columns["deeppickerReason"] = [reason.replace(" ", "_") for reason in reasons]
+    columns[_REASON] = [reason.replace(" ", "_") for reason in reasons]
     atomic_write(path, format_table("", columns))
 
 

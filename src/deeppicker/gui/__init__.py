@@ -1,0 +1,1 @@
+"""The browser application: a small web service over the library, and the page that it serves from ``static``."""

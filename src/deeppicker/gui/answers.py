@@ -1,0 +1,151 @@
+"""What the page is told about a project, as values for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deeppicker.core import Picks
+from deeppicker.errors import InputError
+from deeppicker.evaluation.agreement import agree
+from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
+from deeppicker.formats.recorded import REJECTED, file_of
+from deeppicker.formats.relion import star
+from deeppicker.gui.edits import ADDED, REMOVED
+from deeppicker.gui.pictures import base_factor
+from deeppicker.gui.project import Project
+from deeppicker.gui.scores import Scores
+from deeppicker.runs.results import Row
+
+_BOX = 1.5  # diameters
+
+
+def of_project(project: Project, *, read_only: bool) -> dict[str, Any]:
+    """Return what all micrographs share."""
+    return {
+        "folder": project.folder.resolve().name,
+        "path": str(project.folder),
+        "run": project.has_run,
+        "other": project.wanted.picks is not None,
+        "reference": bool(project.reference),
+        "diameter": project.diameter,
+        "threshold": project.threshold,
+        "readOnly": read_only,
+    }
+
+
+def of_list(project: Project, scores: Scores) -> dict[str, Any]:
+    """Return one column for each property of the micrographs."""
+    marked = project.log.marked()
+    rows = [row or Row(entry.name) for row, entry in zip(project.rows, project.entries, strict=False)]
+    keys = [project.key(index) for index in range(len(rows))]
+    marks = [marked.get(key) for key in keys]
+    return {
+        "version": project.version,
+        "names": keys,
+        "picks": [row.picks for row in rows],
+        "precision": [_ratio(row.right, row.picks) for row in rows],
+        "recall": [_ratio(row.right, row.particles) for row in rows],
+        "failed": {str(index): row.error for index, row in enumerate(rows) if row.error},
+        "defocus": [entry.defocus for entry in project.entries[: len(rows)]],
+        "ice": _padded(scores.ice, len(rows)),
+        "doubt": _padded(scores.doubt, len(rows)),
+        "complete": [bool(mark and mark.complete) for mark in marks],
+        "edits": [len(mark.added) + len(mark.removed) if mark else 0 for mark in marks],
+    }
+
+
+def _ratio(part: float, whole: float | int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _padded(values: list[Any], length: int) -> list[Any]:
+    return [None if value is None else round(value, 4) for value in values[:length]] + [None] * (length - len(values))
+
+
+def of_micrograph(project: Project, index: int) -> dict[str, Any]:
+    """Return what is drawn on one micrograph."""
+    header = project.header(index)
+    found = project.automatic(index)
+    size = header.pixel_size
+    diameter = project.diameter
+    box = _BOX * diameter / size if size and diameter else None
+    return {
+        "index": index,
+        "name": project.key(index),
+        "file": project.entries[index].name,
+        "width": header.width,
+        "height": header.height,
+        "pixelSize": size,
+        "factor": base_factor((header.height, header.width), box),
+        "candidates": _columns(found),
+        "rejected": _rejected(project, index),
+        "reference": _of_reference(project, index),
+        **of_marks(project, index, found),
+    }
+
+
+def of_marks(project: Project, index: int, found: Picks | None = None) -> dict[str, Any]:
+    """Return what was marked by hand, and the numbers of the candidates that this hides."""
+    found = project.automatic(index) if found is None else found
+    marks = project.marks(index)
+    hidden = np.flatnonzero(marks.hides(found, project.reach(index)))
+    return {"added": marks.added, "removed": marks.removed, "complete": marks.complete, "hidden": hidden.tolist()}
+
+
+def of_agreement(project: Project, index: int, threshold: float | None) -> dict[str, Any]:
+    """Return which picks, as corrected, and which of the reference agree."""
+    header, diameter = project.header(index), project.diameter
+    reference = project.reference.get(project.key(index))
+    if diameter is None or header.pixel_size is None:
+        raise InputError("the diameter and the pixel size are needed to compare; set --diameter and --pixel-size")
+    if reference is None:
+        return {"matched": [], "false": [], "missed": []}
+    kept, manual = project.final(index, threshold)
+    both = np.concatenate([kept.positions, manual.positions])
+    info = MicrographInfo(pixel_size=header.pixel_size, size=(header.height, header.width))
+    found = agree(Picks.unscored(kept.micrograph, both), reference, info, EvaluateConfig(particle_diameter=diameter))
+    return {name: getattr(found, name).round(1).tolist() for name in ("matched", "false", "missed")}
+
+
+def of_selection(scores: Scores, threshold: float) -> dict[str, Any]:
+    """Return what a threshold selects in all micrographs."""
+    chosen = scores.select(threshold)
+    return {
+        "threshold": threshold,
+        "picks": chosen.picks,
+        "precision": chosen.precision,
+        "recall": chosen.recall,
+        "read": scores.done,
+        "counts": chosen.counts.tolist(),
+    }
+
+
+def of_totals(project: Project) -> dict[str, int]:
+    """Return how much was done by hand."""
+    marks = project.log.marked().values()
+    return {
+        "complete": sum(mark.complete for mark in marks),
+        "added": sum(len(mark.positions(ADDED)) for mark in marks),
+        "removed": sum(len(mark.positions(REMOVED)) for mark in marks),
+    }
+
+
+def _columns(picks: Picks) -> dict[str, list[float | None]]:
+    scores = [None if np.isnan(score) else score for score in np.round(picks.scores, 4).tolist()]
+    x, y = picks.positions.round(2).T.tolist() if len(picks) else ([], [])
+    return {"x": x, "y": y, "score": scores}
+
+
+def _rejected(project: Project, index: int) -> dict[str, Any] | None:
+    path = file_of(project.folder, REJECTED, project.entries[index].name)
+    if project.wanted.picks is not None or not path.is_file():
+        return None
+    picks, reasons = star.read_rejected(path)
+    return {**_columns(picks), "reason": [reason.replace("_", " ") for reason in reasons]}
+
+
+def _of_reference(project: Project, index: int) -> dict[str, Any] | None:
+    picks = project.reference.get(project.key(index))
+    return None if picks is None else _columns(picks)

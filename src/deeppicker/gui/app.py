@@ -1,0 +1,301 @@
+"""The web service: which address answers what. Micrographs are addressed by number, never by path."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats.recorded import JUNK, STATUS, file_of
+from deeppicker.gui import answers
+from deeppicker.gui.export import Wish, export, save, select
+from deeppicker.gui.jobs import Jobs
+from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
+from deeppicker.gui.project import Project
+from deeppicker.gui.scores import Scores
+from deeppicker.gui.security import Guard, Keys
+
+_INTERVAL = 2.0  # seconds between two looks for what a run has finished
+_STATIC = files("deeppicker.gui") / "static"
+_KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass
+class Service:
+    """Answers requests about a project."""
+
+    project: Project
+    read_only: bool = False
+    pictures: Pictures = field(default_factory=Pictures)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.scores = Scores(self.project)
+        self.jobs = Jobs(self.project)
+
+    def start(self) -> None:
+        """Begin to follow the run."""
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        """Look for what a run has finished, until stopped."""
+        while True:
+            self.project.refresh()
+            self.scores.read()
+            if self.stopped.wait(_INTERVAL):
+                return
+
+    # Values
+
+    def about(self, _request: Request) -> dict[str, Any]:
+        """Return what all micrographs share."""
+        return answers.of_project(self.project, read_only=self.read_only)
+
+    def micrographs(self, _request: Request) -> dict[str, Any]:
+        """Return the list of micrographs."""
+        return answers.of_list(self.project, self.scores)
+
+    def micrograph(self, request: Request) -> dict[str, Any]:
+        """Return what is drawn on one micrograph."""
+        return answers.of_micrograph(self.project, self._index(request))
+
+    def agreement(self, request: Request) -> dict[str, Any]:
+        """Return how the picks of a micrograph agree with the reference."""
+        return answers.of_agreement(self.project, self._index(request), _number(request, "threshold"))
+
+    def selection(self, request: Request) -> dict[str, Any]:
+        """Return what a threshold selects."""
+        return answers.of_selection(self.scores, _number(request, "threshold") or 0.0)
+
+    def histogram(self, _request: Request) -> dict[str, Any]:
+        """Return how the scores are distributed."""
+        return {"counts": self.scores.histogram(), "read": self.scores.done}
+
+    def changes(self, request: Request) -> dict[str, Any]:
+        """Return what has changed since the page last asked."""
+        log = self.project.log
+        status = self.project.folder / STATUS
+        edited = log.since(int(_number(request, "edits") or 0))
+        return {
+            "version": self.project.version,
+            "micrographs": len(self.project.entries),
+            "read": self.scores.done,
+            "edits": log.size,
+            "edited": edited,
+            "totals": answers.of_totals(self.project),
+            "threshold": self.project.threshold,
+            "diameter": self.project.diameter,
+            "run": self.project.has_run,
+            "job": self.jobs.state(),
+            "status": json.loads(status.read_text(encoding="utf-8")) if status.is_file() else None,
+        }
+
+    # Pictures
+
+    def image(self, request: Request) -> Response:
+        """Return a reduced micrograph."""
+        index = self._index(request)
+        factor = int(_number(request, "factor", 1.0, 256.0) or 1)
+        flat, smooth = (float(_number(request, name, 0.0, 1000.0) or 0) for name in ("flat", "smooth"))
+        key = ("image", index, factor, flat, smooth, self._changed(index))
+        return self._picture(key, lambda: jpeg(first_look(self._pixels(index), factor, flat=flat, smooth=smooth)))
+
+    def part(self, request: Request) -> Response:
+        """Return a tile of a micrograph."""
+        index = self._index(request)
+        factor, column, row = (int(request.path_params[name]) for name in ("factor", "column", "row"))
+        image = self._pixels(index)
+        if not 1 <= factor <= 64 or column * 512 * factor >= image.shape[1] or row * 512 * factor >= image.shape[0]:
+            raise HTTPException(404)
+        base = int(_number(request, "factor", 1.0, 256.0) or 1)
+        flat = float(_number(request, "flat", 0.0, 1000.0) or 0)
+        about = (index, self._changed(index), base, flat)
+        away = self.pictures.trend(about, lambda: trend(image, base, flat))
+        return self._picture(
+            ("tile", *about, factor, column, row), lambda: jpeg(tile(image, factor, column, row, away))
+        )
+
+    def small(self, request: Request) -> Response:
+        """Return a thumbnail."""
+        index = self._index(request)
+        key = ("thumbnail", index, self._changed(index))
+        return self._picture(key, lambda: jpeg(thumbnail(self._pixels(index)), 75))
+
+    def cut(self, request: Request) -> Response:
+        """Return the picture of one particle."""
+        index = self._index(request)
+        x, y = (_number(request, name, -1e6, 1e6) or 0.0 for name in "xy")
+        header, diameter = self.project.header(index), self.project.diameter or 100.0
+        box = 1.5 * diameter / (header.pixel_size or 1.0)
+        key = ("crop", index, x, y, box, self._changed(index))
+        return self._picture(key, lambda: jpeg(crop(self._pixels(index), x, y, box, 96), 80))
+
+    def mask(self, request: Request) -> Response:
+        """Return the mask of contamination."""
+        path = file_of(self.project.folder, JUNK, self.project.entries[self._index(request)].name)
+        if not path.is_file():
+            raise HTTPException(404)
+        return FileResponse(path, media_type="image/png", headers=_KEPT)
+
+    # What changes something
+
+    def edit(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Write edits of one micrograph to the log; they are safe when this returns."""
+        index = self._meant(body)
+        _ = self.project.writable
+        version = self.project.log.append(self.project.key(index), _list(body, "edits"), str(body.get("by", "")))
+        return {"version": version, **answers.of_marks(self.project, index)}
+
+    def apply(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Select the picks of all micrographs anew."""
+        value = body.get("threshold")
+        if not isinstance(value, float | int) or not 0 <= value <= 1:
+            raise InputError("the threshold is a number from 0 to 1")
+        select(self.project, float(value))
+        self.project.refresh()
+        return {"threshold": self.project.threshold}
+
+    def keep(self, _body: dict[str, Any]) -> dict[str, Any]:
+        """Write the corrected picks beside the automatic ones."""
+        return {"folder": str(save(self.project))}
+
+    def job(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Start or cancel learning, or decide about what came of it."""
+        self.jobs.do(str(body.get("do")), body)
+        return {"job": self.jobs.state()}
+
+    def download(self, request: Request) -> Response:
+        """Return the picks as a file."""
+        query = request.query_params
+        wish = Wish(query.get("what", "all"), query.get("format", "star"), int(_number(request, "box", 1.0, 1e5) or 0))
+        with tempfile.TemporaryDirectory() as folder:
+            path = export(self.project, wish, Path(folder))
+            headers = {"content-disposition": f'attachment; filename="{path.name}"'}
+            return Response(path.read_bytes(), media_type="application/octet-stream", headers=headers)
+
+    def _index(self, request: Request) -> int:
+        index = int(request.path_params["index"])
+        if index >= len(self.project.entries):
+            raise HTTPException(404)
+        return index
+
+    def _meant(self, body: dict[str, Any]) -> int:
+        """Return the number of the micrograph that the page means by its name: numbers end with the program."""
+        try:
+            return self.project.index(str(body.get("micrograph")))
+        except KeyError:
+            raise HTTPException(404) from None
+
+    def _pixels(self, index: int) -> Any:
+        entry = self.project.entries[index]
+        image = self.pictures.micrograph(entry.path, self.project.header(index).pixel_size).image
+        return -image if self.project.recorded.invert else image
+
+    def _changed(self, index: int) -> int:
+        path = self.project.entries[index].path
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+    def _picture(self, key: object, make: Callable[[], bytes]) -> Response:
+        return Response(self.pictures.picture(key, make), media_type="image/jpeg", headers=_KEPT)
+
+
+def application(service: Service, keys: Keys) -> Guard:
+    """Return a service as an ASGI application."""
+    one = "/api/micrographs/{index:int}"
+    routes = [
+        Route("/", _page),
+        Route("/static/{name}", _static),
+        Route("/api/project", _values(service.about)),
+        Route("/api/micrographs", _values(service.micrographs)),
+        Route(one, _values(service.micrograph)),
+        Route(f"{one}/agreement", _values(service.agreement)),
+        Route(f"{one}/image", service.image),
+        Route(f"{one}/tile/{{factor:int}}/{{column:int}}/{{row:int}}", service.part),
+        Route(f"{one}/thumbnail", service.small),
+        Route(f"{one}/crop", service.cut),
+        Route(f"{one}/mask", service.mask),
+        Route("/api/selection", _values(service.selection)),
+        Route("/api/histogram", _values(service.histogram)),
+        Route("/api/changes", _values(service.changes)),
+        Route("/api/export", service.download),
+        Route("/api/edits", _action(service.edit), methods=["POST"]),
+        Route("/api/threshold", _action(service.apply), methods=["POST"]),
+        Route("/api/save", _action(service.keep), methods=["POST"]),
+        Route("/api/job", _action(service.job), methods=["POST"]),
+    ]
+    failures: Any = {DeepPickerError: _explain, HTTPException: _missing}
+    return Guard(Starlette(routes=routes, exception_handlers=failures), keys, read_only=service.read_only)
+
+
+def _values(answer: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Response]:
+    return lambda request: JSONResponse(answer(request))
+
+
+def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
+    async def handler(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body())
+        except ValueError as error:
+            raise HTTPException(400, "this is not JSON") from error
+        if not isinstance(body, dict):
+            raise HTTPException(400, "an object is wanted")
+        return JSONResponse(await run_in_threadpool(do, body))
+
+    return handler
+
+
+def _page(_request: Request) -> Response:
+    return Response((_STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+
+def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    found = next((item for item in _STATIC.iterdir() if item.name == name and item.is_file()), None)
+    if found is None:
+        raise HTTPException(404)
+    kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
+    return Response(found.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
+
+
+def _explain(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 422)
+
+
+def _missing(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+def _number(request: Request, name: str, low: float = 0.0, high: float = 2.0**53) -> float | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise HTTPException(400, f"{name} is not a number") from error
+    if not low <= value <= high:
+        raise HTTPException(400, f"{name} is out of range")
+    return value
+
+
+def _list(body: dict[str, Any], name: str) -> list[Any]:
+    value = body.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise HTTPException(400, f"{name} is a list of objects")
+    return value

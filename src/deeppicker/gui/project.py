@@ -1,0 +1,221 @@
+"""What the application shows: micrographs by number, what was picked in them, what was marked by hand."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from deeppicker.core import MicrographEntry, Picks, micrograph_key
+from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats import find_micrographs, read_header, read_picks
+from deeppicker.formats.atomic import make_folder
+from deeppicker.formats.images.read import ImageHeader
+from deeppicker.formats.provenance import named_micrographs
+from deeppicker.formats.recorded import AUTOPICK, PICKS, RECORD, RUN, Recorded, file_of
+from deeppicker.formats.relion.star import resolve
+from deeppicker.gui.edits import ADDED, EDITS, REACH, EditLog, Marks
+from deeppicker.runs.results import Results, Row, read_record
+
+_NOTHING = np.zeros((0, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a user asks to see.
+
+    Parameters
+    ----------
+    inputs : tuple of str
+        A run folder, or micrographs.
+    output : Path
+        Where picks and corrections of bare micrographs go.
+    picks, reference : Path or None
+        Coordinates of another origin: in place of a run, and to compare with.
+    micrographs : str or None
+        Where the micrographs of the run are, or a table that knows their pixel size and defocus.
+    diameter, pixel_size : float or None
+        Å, and Å per pixel.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path = Path("picks")
+    picks: Path | None = None
+    reference: Path | None = None
+    micrographs: str | None = None
+    diameter: float | None = None
+    pixel_size: float | None = None
+
+
+class Project:
+    """Micrographs by number, with what is known of each; it follows a run that is going on.
+
+    Numbers stay the same as long as the program runs: new micrographs come last.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        first = Path(wanted.inputs[0]) if len(wanted.inputs) == 1 else None
+        is_run = first is not None and (first / RUN).is_file()
+        self.folder = first if first is not None and is_run else wanted.output
+        self.entries: list[MicrographEntry] = []
+        self.rows: list[Row | None] = []
+        self.version = 0
+        self._index: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._other = _by_key(wanted.picks)
+        self.reference = _by_key(wanted.reference)
+        self._known = {micrograph_key(entry.name): entry for entry in self._named()}
+        for entry in self._listed() if is_run else find_micrographs(wanted.inputs):
+            self._add(entry)
+        self.log = EditLog(self.folder / EDITS)
+        self.refresh()
+        if not self.entries and not is_run:
+            raise InputError(f"{' '.join(wanted.inputs)} holds no micrographs; give a run folder or micrographs")
+
+    def _named(self) -> list[MicrographEntry]:
+        """Return what tables say of micrographs."""
+        wanted, named = self.wanted, []
+        if wanted.micrographs is not None:
+            named += find_micrographs([wanted.micrographs])
+        for source, picks in ((wanted.picks, self._other), (wanted.reference, self.reference)):
+            if source is not None:
+                named += named_micrographs(source, list(picks.values()))
+        if self.has_run:
+            with suppress(DeepPickerError):  # what the run was given need no longer be there
+                named += named_micrographs(self.folder, [])
+        return named[::-1]  # so that the first wins
+
+    def _listed(self) -> list[MicrographEntry]:
+        """Return the micrographs of a run that have picks, also where no record of them can be read."""
+        return [entry for entry in [*self._known.values()][::-1] if file_of(self.folder, PICKS, entry.name).is_file()]
+
+    # What there is
+
+    def refresh(self) -> None:
+        """Take up micrographs that a run has finished since."""
+        self.log.refresh()
+        folder = (self.folder / RECORD).parent
+        with self._lock:
+            try:
+                found = {item.name: item.stat().st_mtime_ns for item in os.scandir(folder)}
+            except OSError:
+                return
+            for name in sorted(name for name, time in found.items() if self._seen.get(name) != time):
+                record = read_record(folder / name) if name.endswith(".json") else None
+                if record is not None:
+                    self._take(record.row)
+                    self._seen[name] = found[name]
+                    self.version += 1
+
+    def _take(self, row: Row) -> None:
+        key = micrograph_key(row.micrograph)
+        if key not in self._index:
+            self._add(MicrographEntry(row.micrograph, resolve(row.micrograph, self.folder / AUTOPICK)))
+        self.rows[self._index[key]] = row
+
+    def _add(self, entry: MicrographEntry) -> None:
+        key = micrograph_key(entry.name)
+        known = self._known.get(key)
+        if known is not None:
+            path = entry.path if entry.path.is_file() else known.path
+            size = entry.pixel_size if entry.pixel_size is not None else known.pixel_size
+            entry = replace(entry, path=path, pixel_size=size, defocus=known.defocus)
+        if key in self._index:
+            raise InputError(f"two micrographs are called {key}; show them one after the other")
+        self._index[key] = len(self.entries)
+        self.entries.append(entry)
+        self.rows.append(None)
+
+    @property
+    def recorded(self) -> Recorded:
+        """What is recorded of the run now."""
+        return Recorded(self.folder)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there is a run."""
+        return (self.folder / RUN).is_file()
+
+    @property
+    def diameter(self) -> float | None:
+        """Particle diameter in Å: as given, as measured by hand, of the run, or of the coordinates."""
+        others = (path for path in (self.wanted.picks, self.wanted.reference) if path is not None)
+        found = (self.wanted.diameter, self.log.diameter, self.recorded.diameter)
+        return next((v for v in (*found, *(Recorded(path).diameter for path in others)) if v is not None), None)
+
+    def index(self, key: str) -> int:
+        """Return the number of a micrograph."""
+        return self._index[key]
+
+    def key(self, index: int) -> str:
+        """Return the name of a micrograph without folder and extension."""
+        return micrograph_key(self.entries[index].name)
+
+    # One micrograph
+
+    def header(self, index: int) -> ImageHeader:
+        """Return the size of a micrograph in pixels, and its pixel size if that is known."""
+        entry = self.entries[index]
+        header = read_header(entry.path)
+        sizes = (self.wanted.pixel_size, entry.pixel_size, self._run_pixel_size, header.pixel_size)
+        return header._replace(pixel_size=next((size for size in sizes if size is not None), None))
+
+    @property
+    def _run_pixel_size(self) -> float | None:
+        return self.recorded.pixel_size
+
+    def automatic(self, index: int) -> Picks:
+        """Return all candidates of a micrograph, best first, or the coordinates given in place of a run."""
+        name = self.entries[index].name
+        if self.wanted.picks is not None:
+            return self._other.get(self.key(index), Picks.unscored(name, _NOTHING))
+        if not file_of(self.folder, PICKS, name).is_file():
+            return Picks.unscored(name, _NOTHING)
+        return Results(self.folder).read(name)[0]
+
+    def marks(self, index: int) -> Marks:
+        """Return what was marked by hand in a micrograph."""
+        return self.log.of(self.key(index))
+
+    def reach(self, index: int) -> float:
+        """Return the distance in pixels within which a pick is a marked one."""
+        size = self.header(index).pixel_size or 1.0
+        return REACH * (self.diameter or 0.0) / size
+
+    def is_pick(self, picks: Picks, threshold: float | None) -> np.ndarray:
+        """Return which candidates are picks at a threshold; all without scores are."""
+        if threshold is None or not picks.has_scores:
+            return np.ones(len(picks), dtype=bool)
+        return np.asarray(picks.scores >= threshold)
+
+    def final(self, index: int, threshold: float | None) -> tuple[Picks, Picks]:
+        """Return the picks of a micrograph that stay, and those made by hand."""
+        found, marks = self.automatic(index), self.marks(index)
+        keep = self.is_pick(found, threshold)
+        if marks.added or marks.removed:
+            keep &= ~marks.hides(found, self.reach(index))
+        return found.where(keep), Picks.unscored(found.micrograph, marks.positions(ADDED))
+
+    @cached_property
+    def writable(self) -> Path:
+        """The folder of the run, which is made if need be."""
+        return make_folder(self.folder)
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold of the picks; None if there is none."""
+        if self.wanted.picks is not None or not self.has_run:
+            return None
+        value = self.recorded.threshold
+        return value if value is not None else 0.3
+
+
+def _by_key(source: Path | None) -> dict[str, Picks]:
+    return {} if source is None else {item.key: item for item in read_picks(source)}

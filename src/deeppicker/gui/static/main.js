@@ -1,0 +1,110 @@
+// Starts the page, opens micrographs, follows what changes elsewhere.
+import { get, Refused } from "./api.js";
+import { refresh, resume } from "./edits.js";
+import { continueWalk } from "./keys.js";
+import { arrange } from "./list.js";
+import "./panel.js";
+import * as picture from "./picture.js";
+import { count, element, on, say, state, tell } from "./state.js";
+import { loadHistogram, setThreshold } from "./threshold.js";
+import "./theme.js";
+import { fit, isFitted } from "./viewer.js";
+import "./views.js";
+
+const INTERVAL = 2000;
+const seen = { version: -1, edits: 0, read: -1, threshold: /** @type {number | null} */ (null) };
+
+async function open() {
+  const index = state.index;
+  const { names, failed } = state.list;
+  if (!names.length) {
+    say("There are no micrographs yet. They appear here as they are picked.");
+    return;
+  }
+  element("place").textContent = `${count(index + 1)} / ${count(names.length)}`;
+  history.replaceState(null, "", `#${encodeURIComponent(names[index])}`);
+  try {
+    const micrograph = await get(`micrographs/${index}`);
+    if (state.index !== index) return;
+    const other = state.micrograph;
+    state.micrograph = micrograph;
+    if (!other || isFitted() || other.width !== micrograph.width || other.height !== micrograph.height) fit();
+    else continueWalk();
+    say(failed[index] ?? "", index in failed);
+    tell("opened");
+    tell("marks");
+    tell("draw");
+    await Promise.all([picture.open(), picture.openMask()]);
+  } catch (error) {
+    if (state.index !== index) return;
+    const known = error instanceof Refused;
+    say(known ? error.message : "The picture cannot be had; is the micrograph still there?", true);
+  }
+}
+
+async function loadList() {
+  state.list = await get("micrographs");
+  seen.version = state.list.version;
+  arrange();
+}
+
+async function follow() {
+  try {
+    if (!document.hidden) await look();
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) {
+      say("The application was started anew: open the address that it prints. Nothing is lost.", true);
+    } else element("live").hidden = true;
+  } finally {
+    setTimeout(follow, INTERVAL);
+  }
+}
+
+async function look() {
+  const now = await get(`changes?edits=${seen.edits}`);
+  const empty = state.list.names.length === 0;
+  if (now.version !== seen.version || now.micrographs !== state.list.names.length) {
+    await loadList();
+    if (empty && state.list.names.length) await open();
+  }
+  if (seen.edits && now.edited.length) {
+    await loadList();
+    if (now.edited.includes(state.micrograph?.name)) await refresh();
+  }
+  seen.edits = now.edits;
+  if (now.read !== seen.read) {
+    seen.read = now.read;
+    await loadHistogram();
+    await loadList();
+  }
+  state.project.run = now.run;
+  if (now.threshold !== state.project.threshold) {
+    state.project.threshold = now.threshold;
+    setThreshold(now.threshold);
+  }
+  const live = element("live");
+  const going = now.status?.state === "running";
+  live.hidden = !going;
+  if (going) live.textContent = `Live: ${count(now.status.micrographs)} micrographs, ${count(Math.round(now.status.micrographs_per_hour))} an hour`;
+  state.changes = now;
+  tell("changes");
+}
+
+async function start() {
+  state.project = await get("project");
+  element("folder").textContent = state.project.folder;
+  document.title = `${state.project.folder} – DeepPicker`;
+  element("reference-row").hidden = !state.project.reference;
+  element("keep").disabled = state.project.readOnly;
+  state.threshold = state.project.threshold;
+  await loadList();
+  const named = state.list.names.indexOf(decodeURIComponent(location.hash.slice(1)));
+  state.index = Math.max(0, named);
+  on("go", open);
+  tell("go");
+  setThreshold(state.project.threshold);
+  resume();
+  await follow();
+}
+
+start().catch((error) => say(error.message, true));

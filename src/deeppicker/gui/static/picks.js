@@ -1,0 +1,162 @@
+// Circles on the micrograph, and which of them is under the pointer.
+import { radius, state } from "./state.js";
+
+export const RAMP = ["#a52c8f", "#c43e7f", "#de5c69", "#f07f4f", "#fba238", "#fdca26", "#f0f921"];
+export const COLOURS = {
+  manual: "#35d0ff", removed: "#ffffff", rejected: "#ff6b6b", below: "#b8c1cc",
+  matched: "#56b4e9", missed: "#e69f00", false: "#f781bf",
+};
+
+/** @typedef {{kind: "automatic" | "below" | "manual" | "removed" | "rejected", x: number, y: number,
+ *   score?: number | null, name?: string, reason?: string, number?: number}} Spot */
+
+/** @type {{micrograph: unknown, hidden: unknown, set: Set<number>}} */
+const cache = { micrograph: null, hidden: null, set: new Set() };
+
+/** @returns {Set<number>} numbers of the candidates that marks hide */
+export function hidden() {
+  const micrograph = state.micrograph;
+  if (cache.micrograph !== micrograph || cache.hidden !== micrograph?.hidden) {
+    Object.assign(cache, { micrograph, hidden: micrograph?.hidden, set: new Set(micrograph?.hidden) });
+  }
+  return cache.set;
+}
+
+/** @param {number | null} score */
+export const reaches = (score) => state.threshold === null || score === null || score >= state.threshold;
+
+/** All that is shown now. @returns {Generator<Spot>} */
+export function* spots() {
+  const { micrograph, show } = state;
+  if (!micrograph) return;
+  const { candidates, rejected, added, removed } = micrograph;
+  const gone = hidden();
+  if (show.picks) {
+    for (let i = 0; i < candidates.x.length; i++) {
+      if (gone.has(i)) continue;
+      const score = candidates.score[i];
+      const kind = reaches(score) ? "automatic" : "below";
+      if (kind === "automatic" || show.below) yield { kind, x: candidates.x[i], y: candidates.y[i], score, number: i };
+    }
+    for (const [name, [x, y]] of Object.entries(added)) yield { kind: "manual", x, y, name };
+  }
+  if (show.removed) for (const [name, [x, y]] of Object.entries(removed)) yield { kind: "removed", x, y, name };
+  if (show.rejected && rejected)
+    for (let i = 0; i < rejected.x.length; i++)
+      yield { kind: "rejected", x: rejected.x[i], y: rejected.y[i], score: rejected.score[i], reason: rejected.reason?.[i] };
+}
+
+/** How many picks there are here: automatic ones that stay, and manual ones. */
+export function counted() {
+  const micrograph = state.micrograph;
+  if (!micrograph) return { automatic: 0, manual: 0 };
+  const gone = hidden();
+  const automatic = micrograph.candidates.score.filter((score, i) => reaches(score) && !gone.has(i)).length;
+  return { automatic, manual: Object.keys(micrograph.added).length };
+}
+
+/** The spot nearest to a place, if the place lies in it. @param {number} x @param {number} y @param {number} least */
+export function spotAt(x, y, least) {
+  const reach = Math.max(least, 0.75 * radius() * state.look.size);
+  /** @type {Spot | null} */ let best = null;
+  let nearest = reach;
+  for (const spot of spots()) {
+    const distance = Math.hypot(spot.x - x, spot.y - y);
+    if (distance <= nearest) [best, nearest] = [spot, distance];
+  }
+  return best;
+}
+
+/** @param {Spot} spot */
+function colour(spot) {
+  if (spot.kind !== "automatic") return COLOURS[spot.kind];
+  if (spot.score === null || spot.score === undefined) return RAMP[4];
+  return RAMP[Math.max(0, Math.min(RAMP.length - 1, Math.floor(spot.score * RAMP.length)))];
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context in page pixels @param {import("./viewer.js").View} view
+ * @param {number} width @param {number} height @param {number} size radius of the circles in page pixels
+ */
+export function drawPicks(context, view, width, height, size) {
+  const ring = Math.max(2.5, size);
+  const place = (/** @type {number} */ x, /** @type {number} */ y) => [
+    (x - view.x) * view.scale + width / 2,
+    (y - view.y) * view.scale + height / 2,
+  ];
+  const outside = (/** @type {number} */ x, /** @type {number} */ y) =>
+    x < -ring || y < -ring || x > width + ring || y > height + ring;
+  context.globalAlpha = state.look.opacity;
+  if (state.show.reference && state.agreement) {
+    drawAgreement(context, place, ring);
+    context.globalAlpha = 1;
+    return;
+  }
+  /** @type {Map<string, Path2D>} */ const paths = new Map();
+  const all = new Path2D();
+  for (const spot of spots()) {
+    const [x, y] = place(spot.x, spot.y);
+    if (outside(x, y)) continue;
+    const key = `${spot.kind} ${colour(spot)}`;
+    let path = paths.get(key);
+    if (!path) paths.set(key, (path = new Path2D()));
+    for (const target of [path, all]) shape(target, spot.kind, x, y, ring);
+  }
+  context.lineCap = "round";
+  context.strokeStyle = "rgb(0 0 0 / 45%)";
+  context.lineWidth = 3.5;
+  context.stroke(all);
+  for (const [key, path] of paths) {
+    const [kind, stroke] = key.split(" ");
+    context.strokeStyle = stroke;
+    context.lineWidth = kind === "below" ? 1 : 1.75;
+    context.setLineDash(kind === "below" ? [3, 3] : []);
+    context.stroke(path);
+  }
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}
+
+/** Manual picks have a dot, removed ones a cross, rejected ones a square: colour is not all that tells them apart. */
+function shape(/** @type {Path2D} */ path, /** @type {string} */ kind, /** @type {number} */ x, /** @type {number} */ y, /** @type {number} */ ring) {
+  const small = Math.min(6, ring * 0.5);
+  if (kind === "removed") {
+    path.moveTo(x - small, y - small);
+    path.lineTo(x + small, y + small);
+    path.moveTo(x + small, y - small);
+    path.lineTo(x - small, y + small);
+    return;
+  }
+  if (kind === "rejected") {
+    path.rect(x - ring * 0.7, y - ring * 0.7, ring * 1.4, ring * 1.4);
+    return;
+  }
+  path.moveTo(x + ring, y);
+  path.arc(x, y, ring, 0, 2 * Math.PI);
+  if (kind === "manual") {
+    path.moveTo(x + 1, y);
+    path.arc(x, y, 1, 0, 2 * Math.PI);
+  }
+}
+
+/** @param {CanvasRenderingContext2D} context @param {(x: number, y: number) => number[]} place @param {number} ring */
+function drawAgreement(context, place, ring) {
+  const agreement = /** @type {any} */ (state.agreement);
+  for (const [kind, dash] of /** @type {[string, number[]][]} */ ([["matched", []], ["false", [2, 4]], ["missed", [8, 4]]])) {
+    const path = new Path2D();
+    for (const [px, py] of agreement[kind]) {
+      const [x, y] = place(px, py);
+      path.moveTo(x + ring, y);
+      path.arc(x, y, ring, 0, 2 * Math.PI);
+    }
+    context.setLineDash([]);
+    context.strokeStyle = "rgb(0 0 0 / 45%)";
+    context.lineWidth = 3.5;
+    context.stroke(path);
+    context.setLineDash(dash);
+    context.strokeStyle = /** @type {any} */ (COLOURS)[kind];
+    context.lineWidth = 2;
+    context.stroke(path);
+  }
+  context.setLineDash([]);
+}

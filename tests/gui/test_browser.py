@@ -1,0 +1,348 @@
+"""What a user does, done in a real browser: Debian's Chromium, without a window."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deeppicker.config import SelectConfig
+from deeppicker.formats import read_picks
+from deeppicker.gui.edits import EDITS, EditLog
+from deeppicker.gui.project import Wanted
+from deeppicker.runs.folder import RunFolder
+from served import SETTINGS, make_run, served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; install Debian's package chromium")
+sync_api = pytest.importorskip("playwright.sync_api")
+
+
+@dataclass
+class Program:
+    """`deeppicker gui` as a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    @property
+    def origin(self) -> str:
+        return self.url.partition("?")[0]
+
+
+def start(*arguments: str) -> Program:
+    command = [sys.executable, "-m", "deeppicker", "gui", *arguments, "--no-browser"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": ""})
+    assert process.stdout is not None
+    for line in process.stdout:
+        found = re.search(r"http://\S+", line)
+        if found:
+            return Program(process, found[0])
+    raise AssertionError("the server ended before it said its address")
+
+
+def stop(program: Program, how: signal.Signals = signal.SIGTERM) -> None:
+    program.process.send_signal(how)
+    program.process.wait()
+    assert program.process.stdout is not None
+    program.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_run(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def address(folder: Path) -> Iterator[str]:
+    """Serve the run in a thread of this process, and return the address with the token."""
+    with served(Wanted(inputs=(str(folder / "picks"),), reference=folder / "particles.star")) as client:
+        yield f"http://127.0.0.1:{client.port}/?token={client.keys.token}"
+
+
+def visit(page: Any, address: str) -> None:
+    """Open the printed address, which leads to the page itself."""
+    page.goto(address)
+    page.locator("#rows").wait_for()
+
+
+def enter(browser: Any, address: str, **options: Any) -> Any:
+    """Return a page of a new browser profile in which the first micrograph is shown."""
+    context = browser.new_context(viewport={"width": 1100, "height": 700}, **options)
+    page = context.new_page()
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+    visit(page, address)
+    until(page, "document.querySelector('#facts')?.textContent.includes('automatic')")
+    return page
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for something; Playwright's own way evaluates text, which the page's security policy forbids."""
+    page.evaluate(
+        """([text]) => new Promise((done, fail) => {
+            const end = Date.now() + 30000;
+            const look = () => {
+                if (CONDITION) done();
+                else if (Date.now() > end) fail(new Error(text));
+                else setTimeout(look, 20);
+            };
+            look();
+        })""".replace("CONDITION", condition),
+        [condition],
+    )
+
+
+def spot(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Return where a place of the micrograph is on the page."""
+    return tuple(
+        page.evaluate(
+            """async ([x, y]) => {
+                const viewer = await import('/static/viewer.js');
+                const box = viewer.canvas.getBoundingClientRect();
+                const at = viewer.toScreen(x, y);
+                return [box.left + at.x, box.top + at.y];
+            }""",
+            [x, y],
+        )
+    )
+
+
+def state(page: Any, expression: str) -> Any:
+    return page.evaluate(
+        f"async () => {{ const {{ state }} = await import('/static/state.js'); return {expression}; }}"
+    )
+
+
+def saved(page: Any) -> None:
+    until(page, "document.querySelector('#saved').textContent === 'All changes saved'")
+
+
+def test_a_micrograph_is_shown_a_pick_removed_and_the_removal_kept(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    x, y = state(page, "[state.micrograph.candidates.x[0], state.micrograph.candidates.y[0]]")
+    page.keyboard.press("a")
+    page.mouse.click(*spot(page, x, y))
+    saved(page)
+    assert "1 removed" in page.locator("#facts").inner_text()
+    assert list(EditLog(folder / "picks" / EDITS).of("mic0").removed.values()) == [(x, y)]
+    assert page.problems == []
+
+
+@pytest.mark.slow
+def test_click_adds_drag_moves_and_everything_can_be_undone_and_done_again(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    log = lambda: EditLog(folder / "picks" / EDITS).of("mic0")  # noqa: E731
+    page.get_by_role("button", name="Pick", exact=True).click()
+    page.mouse.click(*spot(page, 5, 5))
+    saved(page)
+    assert list(log().added.values()) == [pytest.approx((5, 5), abs=1)]
+    page.mouse.move(*spot(page, 5, 5))
+    page.mouse.down()
+    page.mouse.move(*spot(page, 200, 15), steps=4)
+    page.mouse.up()
+    saved(page)
+    assert list(log().added.values()) == [pytest.approx((200, 15), abs=1)]
+    x, y = state(page, "[state.micrograph.candidates.x[1], state.micrograph.candidates.y[1]]")
+    page.mouse.move(*spot(page, x, y))
+    page.mouse.down()
+    page.mouse.move(*spot(page, 8, 120), steps=4)
+    page.mouse.up()
+    saved(page)
+    assert len(log().added) == 2
+    assert list(log().removed.values()) == [(x, y)]
+    for _ in range(3):
+        page.keyboard.press("Control+z")
+    saved(page)
+    assert (log().added, log().removed) == ({}, {})
+    assert page.get_by_role("button", name="Undo").is_disabled()
+    for _ in range(3):
+        page.keyboard.press("Control+Shift+z")
+    saved(page)
+    assert (len(log().added), len(log().removed)) == (2, 1)
+    assert page.problems == []
+
+
+@pytest.mark.slow
+def test_eraser_and_lasso_remove_what_they_cover_and_nothing_else(browser: Any, address: str):
+    page = enter(browser, address)
+    x, y = state(page, "[state.micrograph.candidates.x[0], state.micrograph.candidates.y[0]]")
+    page.keyboard.press("e")
+    for _ in range(4):
+        page.keyboard.press("[")
+    page.mouse.move(*spot(page, x - 1, y))
+    page.mouse.down()
+    page.mouse.move(*spot(page, x + 1, y), steps=3)
+    page.mouse.up()
+    saved(page)
+    assert state(page, "state.micrograph.hidden") == [0]
+    page.keyboard.press("Control+z")
+    page.keyboard.press("l")
+    corners = [(1, -8), (308, -8), (308, 238), (1, 238)]
+    page.mouse.move(*spot(page, *corners[0]))
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*spot(page, *corner), steps=3)
+    page.mouse.up()
+    until(page, "document.querySelector('#here').textContent === '0'")
+    assert "6 picks removed" in page.locator("#message").inner_text()
+
+
+@pytest.mark.slow
+def test_a_measured_distance_becomes_the_diameter(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    page.keyboard.press("m")
+    page.mouse.move(*spot(page, 50, 50))
+    page.mouse.down()
+    page.mouse.move(*spot(page, 80, 90), steps=3)
+    page.mouse.up()
+    page.get_by_role("button", name=re.compile("Set the diameter to 1[45].")).click()
+    saved(page)
+    assert EditLog(folder / "picks" / EDITS).diameter == pytest.approx(150, abs=3)
+
+
+@pytest.mark.slow
+def test_the_threshold_moves_all_counts_and_is_written_when_applied(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    until(page, "document.querySelector('#everywhere').textContent === '18'")
+    before = page.locator("#precision").inner_text()
+    page.locator("#threshold").fill("0.2")
+    until(page, "document.querySelector('#everywhere').textContent === '30'")
+    assert page.locator("#here").inner_text() == "10"
+    assert page.locator("#precision").inner_text() < before
+    assert [row.inner_text().strip() for row in page.locator(".item .count").all()] == ["10"] * 3
+    page.get_by_role("button", name="Apply to all").click()
+    until(page, "document.querySelector('#message').textContent.startsWith('All coordinate files')")
+    assert [len(item) for item in read_picks(folder / "picks")] == [10, 10, 10]
+    assert json.loads((folder / "picks" / "run.json").read_text())["threshold"] == 0.2
+
+
+@pytest.mark.slow
+def test_two_tabs_see_each_others_picks_and_nothing_is_overwritten(browser: Any, address: str, folder: Path):
+    first = enter(browser, address)
+    second = first.context.new_page()
+    second.goto(address.partition("?")[0])
+    until(second, "document.querySelector('#facts')?.textContent.includes('automatic')")
+    for page, place in ((first, (4, 4)), (second, (300, 4))):
+        page.keyboard.press("a")
+        page.mouse.click(*spot(page, *place))
+        saved(page)
+    for page in (first, second):
+        until(page, "document.querySelector('#facts').textContent.includes('2 by hand')")
+    assert len(EditLog(folder / "picks" / EDITS).of("mic0").added) == 2
+
+
+@pytest.mark.slow
+def test_acknowledged_edits_outlive_a_killed_server_and_the_next_one_gets_the_others(browser: Any, folder: Path):
+    program = start(str(folder / "picks"))
+    page = enter(browser, program.url)
+    page.keyboard.press("a")
+    page.evaluate(
+        """async () => {
+            const { edit, newName } = await import('/static/edits.js');
+            window.acknowledged = [];
+            const ask = window.fetch;
+            window.fetch = async (...all) => {
+                const answer = await ask(...all);
+                if (answer.ok && String(all[0]).endsWith('edits'))
+                    window.acknowledged.push(...JSON.parse(all[1].body).edits.map((one) => one.name));
+                return answer;
+            };
+            for (let i = 0; i < 100; i++)
+                edit([{ op: 'put', name: newName(), kind: 'added', x: 3 * i, y: 2 * i }]);
+        }"""
+    )
+    until(page, "window.acknowledged.length >= 20")
+    stop(program, signal.SIGKILL)
+    acknowledged = page.evaluate("window.acknowledged")
+    there = EditLog(folder / "picks" / EDITS).of("mic0").added
+    assert set(acknowledged) <= set(there)
+    until(page, "document.querySelector('#saved').textContent.startsWith('Not saved')")
+    again = start(str(folder / "picks"), "--port", program.origin.rsplit(":", 1)[1].strip("/"))
+    other = page.context.new_page()
+    visit(other, again.url)
+    until(other, "document.querySelector('#saved')?.textContent !== 'Saving…'")
+    until(page, "document.querySelector('#saved').textContent === 'All changes saved'")
+    stop(again)
+    assert len(EditLog(folder / "picks" / EDITS).of("mic0").added) == 100
+
+
+@pytest.mark.slow
+def test_layers_and_contrast_change_the_picture(browser: Any, address: str):
+    page = enter(browser, address)
+    canvas = page.locator("#canvas")
+    seen = [canvas.screenshot()]
+    for label in ("Picks H", "Rejected, with the reason", "Contamination", "Invert I", "Compare with the reference"):
+        page.get_by_label(label, exact=True).click()
+        until(page, "document.querySelector('#agreement') !== null")
+        page.evaluate("() => new Promise((done) => setTimeout(() => requestAnimationFrame(done), 120))")
+        seen.append(canvas.screenshot())
+    assert len(set(seen)) == len(seen)
+    assert "precision" in page.locator("#agreement").inner_text()
+    page.get_by_label("Rejected, with the reason").hover()
+    assert page.problems == []
+
+
+@pytest.mark.slow
+def test_the_whole_of_it_works_by_keyboard(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    page.keyboard.press("n")
+    until(page, "document.querySelector('#place').textContent === '2 / 3'")
+    until(page, "document.querySelector('#canvas').ariaLabel.includes('mic1')")
+    page.keyboard.press(".")
+    page.keyboard.press("Enter")
+    saved(page)
+    page.keyboard.press("c")
+    saved(page)
+    marks = EditLog(folder / "picks" / EDITS).of("mic1")
+    assert (len(marks.removed), marks.complete) == (1, True)
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    assert "next uncertain micrograph" in page.get_by_role("dialog").inner_text()
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    until(page, "document.querySelector('#place').textContent === '1 / 3'")
+
+
+@pytest.mark.slow
+def test_twenty_thousand_micrographs_make_a_list_of_a_few_rows(browser: Any, tmp_path: Path):
+    RunFolder(tmp_path / "picks", SETTINGS, SelectConfig(threshold=0.5))
+    for number in range(20_000):
+        name = f"mic{number:05d}"
+        text = json.dumps(
+            {"micrograph": f"{name}.mrc", "picks": number % 97, "candidates": 3, "right": 1.0, "particles": 2.0,
+             "seconds": 0.1, "error": "", "made": ""}
+        )  # fmt: skip
+        (tmp_path / "picks" / "records" / f"{name}.json").write_text(text)
+    program = start(str(tmp_path / "picks"))
+    context = browser.new_context(viewport={"width": 1100, "height": 700})
+    page = context.new_page()
+    visit(page, program.url)
+    until(page, "document.querySelector('#list-foot')?.textContent.includes('20,000')")
+    page.locator("#sort").select_option("picks")
+    page.locator("#rows").evaluate("rows => { rows.scrollTop = rows.scrollHeight / 2; }")
+    until(page, "Number(document.querySelector('.item').dataset.index) > 100")
+    assert page.locator(".item").count() < 40
+    page.locator("#filter").fill("mic19999")
+    until(page, "document.querySelectorAll('.item').length === 1")
+    stop(program)
