@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "compare picks with reference particles",
     "compare": "show how far several sets of picks agree, and write their consensus",
     "gui": "look at picks, correct them and learn from them in a browser",
+    "report": "write one HTML file about a run",
     "view": "draw picks on a micrograph",
     "convert": "convert coordinates between formats",
     "check": "check whether coordinates are flipped or swapped against their micrographs",

@@ -28,6 +28,7 @@ from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail,
 from deeppicker.gui.project import Project
 from deeppicker.gui.scores import Scores
 from deeppicker.gui.security import Guard, Keys
+from deeppicker.gui.statistics import plots_of
 
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
 _STATIC = files("deeppicker.gui") / "static"
@@ -85,6 +86,10 @@ class Service:
     def histogram(self, _request: Request) -> dict[str, Any]:
         """Return how the scores are distributed."""
         return {"counts": self.scores.histogram(), "read": self.scores.done}
+
+    def statistics(self, _request: Request) -> dict[str, Any]:
+        """Return plots of the whole run."""
+        return {"plots": [{"title": title, "svg": plot} for title, plot in plots_of(self.project, self.scores)]}
 
     def changes(self, request: Request) -> dict[str, Any]:
         """Return what has changed since the page last asked."""
@@ -231,6 +236,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route(f"{one}/mask", service.mask),
         Route("/api/selection", _values(service.selection)),
         Route("/api/histogram", _values(service.histogram)),
+        Route("/api/statistics", _values(service.statistics)),
         Route("/api/changes", _values(service.changes)),
         Route("/api/export", service.download),
         Route("/api/edits", _action(service.edit), methods=["POST"]),

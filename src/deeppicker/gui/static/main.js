@@ -9,6 +9,7 @@ import { count, element, on, say, state, tell } from "./state.js";
 import { loadHistogram, setThreshold } from "./threshold.js";
 import "./theme.js";
 import { fit, isFitted } from "./viewer.js";
+import "./statistics.js";
 import "./views.js";
 
 const INTERVAL = 2000;
