@@ -346,3 +346,92 @@ def test_twenty_thousand_micrographs_make_a_list_of_a_few_rows(browser: Any, tmp
     page.locator("#filter").fill("mic19999")
     until(page, "document.querySelectorAll('.item').length === 1")
     stop(program)
+
+
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_against_accessibility_in_any_view(browser: Any, address: str, scheme: str):
+    page = enter(browser, address, color_scheme=scheme)
+    found = {}
+    for view in ("Micrographs", "Particles", "Statistics", "Learn", "help"):
+        if view == "help":
+            page.get_by_role("button", name="Micrographs").click()
+            page.keyboard.press("?")
+        else:
+            page.get_by_role("button", name=view, exact=True).click()
+        page.evaluate("() => new Promise((done) => setTimeout(done, 400))")
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        violations = page.evaluate("() => axe.run(document).then((result) => result.violations)")
+        found[view] = [(one["id"], node["html"][:90], node.get("failureSummary", "")[:160])
+                       for one in violations for node in one["nodes"]]  # fmt: skip
+    assert found == {view: [] for view in found}
+
+
+@pytest.mark.slow
+def test_particles_are_rejected_together_and_looked_up_in_their_micrograph(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    page.get_by_role("button", name="Particles").click()
+    crops = page.locator(".crop")
+    crops.first.wait_for()
+    scores = [float(text) for text in crops.locator("span").all_inner_texts()]
+    assert scores == sorted(scores)
+    assert len(scores) == 18
+    crops.nth(1).click()
+    crops.nth(4).click(modifiers=["Shift"])
+    page.get_by_role("button", name="Reject 4").click()
+    saved(page)
+    removed = [EditLog(folder / "picks" / EDITS).of(f"mic{i}").removed for i in range(3)]
+    assert sum(map(len, removed)) == 4
+    assert crops.count() == 14
+    page.keyboard.press("Control+z")
+    crops.first.click()
+    page.get_by_role("button", name="Show in its micrograph").click()
+    until(page, "document.body.dataset.view === 'look'")
+    assert page.locator("#canvas").is_visible()
+    assert page.problems == []
+
+
+@pytest.mark.slow
+def test_a_job_is_followed_also_by_a_page_that_is_opened_later_and_its_gain_is_shown(
+    browser: Any, address: str, folder: Path
+):
+    work = folder / "picks" / "rounds" / "1"
+    program = "import signal; signal.pause()"
+    make_run(folder / "new")
+    work.mkdir(parents=True)
+    (folder / "new" / "picks").rename(work / "picks")
+    child = subprocess.Popen([sys.executable, "-c", program, str(work)])
+    told = {
+        "state": "running",
+        "kind": "learn",
+        "pid": child.pid,
+        "step": "learning",
+        "done": 2,
+        "total": 5,
+        "left": 30,
+    }
+    (work / "job.json").write_text(json.dumps(told | {"history": [{"loss": 0.5, "validation": 0.25}]}))
+    page = enter(browser, address)
+    page.get_by_role("button", name="Learn", exact=True).click()
+    until(page, "document.querySelector('#learn').textContent.includes('learning: 2 of 5 about 30 seconds left')")
+    page.reload()
+    page.get_by_role("button", name="Learn", exact=True).click()
+    until(page, "document.querySelector('#learn').textContent.includes('0.250')")
+    page.get_by_role("button", name="Cancel").click()
+    assert child.wait() == -signal.SIGTERM
+    rates = {
+        "before": {"precision": 0.5, "recall": 0.6, "f1": 0.55},
+        "after": {"precision": 0.8, "recall": 0.9, "f1": 0.85},
+    }
+    done = told | {"state": "done", "held": ["mic1"], "picksBefore": 18, "picksAfter": 18} | rates
+    (work / "job.json").write_text(json.dumps(done))
+    until(page, "document.querySelector('#learn').textContent.includes('85 %')")
+    until(page, "document.querySelectorAll('#learn canvas').length === 2")
+    page.get_by_role("button", name="Accept the new picks").click()
+    page.locator("#rows").wait_for()
+    page.get_by_role("button", name="Learn", exact=True).click()
+    until(page, "document.querySelector('#learn').textContent.includes('Accepted')")
+    assert page.problems == []

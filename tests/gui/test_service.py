@@ -238,3 +238,19 @@ def test_a_run_whose_records_are_lost_is_shown_all_the_same(folder: Path):
     project = Project(Wanted(inputs=(str(folder / "picks"),)))
     assert [project.key(index) for index in range(3)] == ["mic0", "mic1", "mic2"]
     assert len(project.final(1, 0.5)[0]) == 6
+
+
+def test_the_gallery_begins_with_the_least_certain_picks_and_leaves_out_what_was_removed(client: Client):
+    def scores(order: str) -> list[float]:
+        return [item["score"] for item in client.get(f"gallery?order={order}&threshold=0.5")["items"]]
+
+    doubtful = scores("doubtful")
+    assert doubtful == sorted(doubtful)
+    assert len(doubtful) == client.get("selection?threshold=0.5")["picks"]
+    assert scores("best") == doubtful[::-1]
+    assert scores("below")[0] < 0.5
+    first = client.get("gallery?order=doubtful&threshold=0.5")["items"][0]
+    one = client.get(f"micrographs/{first['index']}")
+    assert first["x"] in one["candidates"]["x"]
+    client.post("edits", micrograph=one["name"], by="tab", edits=[put("removed", first["x"], first["y"])])
+    assert len(scores("doubtful")) == len(doubtful) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from deeppicker.gui.scores import Scores
 from deeppicker.runs.results import Row
 
 _BOX = 1.5  # diameters
+_PAGE = 120  # particles of the gallery that are shown at a time
+_ADVISED, _RANGES = 50, 4  # micrographs that are proposed; ranges of defocus, from each of which one is taken in turn
 
 
 def of_project(project: Project, *, read_only: bool) -> dict[str, Any]:
@@ -52,8 +56,28 @@ def of_list(project: Project, scores: Scores) -> dict[str, Any]:
         "ice": _padded(scores.ice, len(rows)),
         "doubt": _padded(scores.doubt, len(rows)),
         "complete": [bool(mark and mark.complete) for mark in marks],
+        "advice": advice(project, scores),
         "edits": [len(mark.added) + len(mark.removed) if mark else 0 for mark in marks],
     }
+
+
+def advice(project: Project, scores: Scores) -> list[int]:
+    """Return which micrographs to correct next: those that would teach most, spread over defocus."""
+    doubt = scores.doubt
+    chosen = [
+        index
+        for index in sorted(range(len(doubt)), key=lambda index: -doubt[index])
+        if doubt[index] > 0 and not project.marks(index).complete
+    ]
+    known = sorted(focus for entry in project.entries if (focus := entry.defocus) is not None)
+    if not known:
+        return chosen[:_ADVISED]
+    edges = [known[len(known) * part // _RANGES] for part in range(1, _RANGES)]
+    groups: list[list[int]] = [[] for _ in range(_RANGES)]
+    for index in chosen:
+        groups[bisect(edges, project.entries[index].defocus or 0.0)].append(index)
+    turns = itertools.zip_longest(*groups)
+    return [index for turn in turns for index in turn if index is not None][:_ADVISED]
 
 
 def _ratio(part: float, whole: float | int) -> float | None:
@@ -120,6 +144,23 @@ def of_selection(scores: Scores, threshold: float) -> dict[str, Any]:
         "read": scores.done,
         "counts": chosen.counts.tolist(),
     }
+
+
+def of_gallery(project: Project, scores: Scores, order: str, threshold: float, start: int) -> dict[str, Any]:
+    """Return a page of particles, without those that marks hide; see `Scores.ranked`."""
+    ranked = scores.ranked(order, threshold)
+    page = ranked[start : start + _PAGE]
+    items = []
+    known: dict[int, tuple[Picks, set[int]]] = {}
+    for index, place in page.tolist():
+        if index not in known:
+            found = project.automatic(index)
+            known[index] = (found, set(of_marks(project, index, found)["hidden"]))
+        found, hidden = known[index]
+        if place not in hidden and place < len(found):
+            x, y = found.positions[place].round(2).tolist()
+            items.append({"index": index, "x": x, "y": y, "score": round(float(found.scores[place]), 3)})
+    return {"items": items, "start": start, "total": len(ranked), "page": _PAGE}
 
 
 def of_totals(project: Project) -> dict[str, int]:

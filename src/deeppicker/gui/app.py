@@ -46,6 +46,9 @@ class Service:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        self._attach()
+
+    def _attach(self) -> None:
         self.scores = Scores(self.project)
         self.jobs = Jobs(self.project)
 
@@ -87,6 +90,14 @@ class Service:
         """Return how the scores are distributed."""
         return {"counts": self.scores.histogram(), "read": self.scores.done}
 
+    def gallery(self, request: Request) -> dict[str, Any]:
+        """Return a page of particles."""
+        order = request.query_params.get("order", "doubtful")
+        if order not in ("doubtful", "below", "best"):
+            raise HTTPException(400, "order is doubtful, below or best")
+        start, threshold = int(_number(request, "start") or 0), _number(request, "threshold") or 0.0
+        return answers.of_gallery(self.project, self.scores, order, threshold, start)
+
     def statistics(self, _request: Request) -> dict[str, Any]:
         """Return plots of the whole run."""
         return {"plots": [{"title": title, "svg": plot} for title, plot in plots_of(self.project, self.scores)]}
@@ -98,6 +109,7 @@ class Service:
         edited = log.since(int(_number(request, "edits") or 0))
         return {
             "version": self.project.version,
+            "path": str(self.project.folder),
             "micrographs": len(self.project.entries),
             "read": self.scores.done,
             "edits": log.size,
@@ -181,8 +193,14 @@ class Service:
 
     def job(self, body: dict[str, Any]) -> dict[str, Any]:
         """Start or cancel learning, or decide about what came of it."""
-        self.jobs.do(str(body.get("do")), body)
+        if self.jobs.do(str(body.get("do"))):
+            self.project = Project(self.project.wanted)
+            self._attach()
         return {"job": self.jobs.state()}
+
+    def comparison(self, request: Request) -> dict[str, Any]:
+        """Return the picks of a micrograph before and after the last round of learning."""
+        return self.jobs.compare(self._index(request))
 
     def download(self, request: Request) -> Response:
         """Return the picks as a file."""
@@ -229,6 +247,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route("/api/micrographs", _values(service.micrographs)),
         Route(one, _values(service.micrograph)),
         Route(f"{one}/agreement", _values(service.agreement)),
+        Route(f"{one}/comparison", _values(service.comparison)),
         Route(f"{one}/image", service.image),
         Route(f"{one}/tile/{{factor:int}}/{{column:int}}/{{row:int}}", service.part),
         Route(f"{one}/thumbnail", service.small),
@@ -236,6 +255,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route(f"{one}/mask", service.mask),
         Route("/api/selection", _values(service.selection)),
         Route("/api/histogram", _values(service.histogram)),
+        Route("/api/gallery", _values(service.gallery)),
         Route("/api/statistics", _values(service.statistics)),
         Route("/api/changes", _values(service.changes)),
         Route("/api/export", service.download),

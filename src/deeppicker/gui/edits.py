@@ -45,12 +45,15 @@ class Marks:
     added: dict[str, tuple[float, float]] = field(default_factory=dict)
     removed: dict[str, tuple[float, float]] = field(default_factory=dict)
     complete: bool = False
+    only: bool = False  # no automatic pick counts here: all were settled before these were made
 
     def apply(self, edit: Mapping[str, Any]) -> None:
         """Take up one edit."""
         match edit["op"]:
             case "complete":
                 self.complete = edit["value"]
+            case "only":
+                self.only = edit["value"]
             case "put":
                 self.drop(edit["name"])
                 kind = self.added if edit["kind"] == ADDED else self.removed
@@ -71,8 +74,8 @@ class Marks:
     def hides(self, picks: Picks, radius: float) -> Bool[np.ndarray, " n"]:
         """Return which picks lie within ``radius`` pixels of a mark: they are removed, or replaced by a manual one."""
         marks = np.concatenate([self.positions(ADDED), self.positions(REMOVED)])
-        if len(marks) == 0 or len(picks) == 0:
-            return np.zeros(len(picks), dtype=bool)
+        if self.only or len(marks) == 0 or len(picks) == 0:
+            return np.full(len(picks), self.only)
         distance, _ = cKDTree(marks).query(picks.positions)
         return np.asarray(distance <= radius)
 
@@ -182,8 +185,8 @@ class EditLog:
 def _checked(edit: Mapping[str, Any]) -> dict[str, Any]:
     """Return an edit without what does not belong to it."""
     match dict(edit):
-        case {"op": "complete", "value": bool(value)}:
-            return {"op": "complete", "value": value}
+        case {"op": "complete" | "only" as op, "value": bool(value)}:
+            return {"op": op, "value": value}
         case {"op": "diameter", "value": float() | int() as value} if 1 <= value <= 1e5:
             return {"op": "diameter", "value": float(value)}
         case {"op": "drop", "name": str(name)} if _NAME.fullmatch(name):

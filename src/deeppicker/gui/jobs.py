@@ -1,23 +1,133 @@
-"""Learning from corrections as a job of its own."""
+"""Start and cancel the job that learns, tell how it is, and accept what came of it."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
+
+from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.gui.project import Project
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.gui.edits import EDITS, EditLog, Marks
+from deeppicker.gui.learn import task_of
+from deeppicker.gui.project import Project, Wanted
+from deeppicker.gui.rounds import JOB, LOG, PICKS, TASK, current, make_current, read_json, round_folder, rounds
 
 
 class Jobs:
-    """Starts jobs, and tells how they are."""
+    """The rounds of a project."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
+        self._base = project.base
+        self._child: subprocess.Popen[bytes] | None = None
 
     def state(self) -> dict[str, Any] | None:
-        """Return the state of the last job."""
-        return None
+        """Return how the last round is; None if there was none. A job that no longer runs has failed."""
+        numbers = rounds(self._base)
+        if not numbers:
+            return None
+        folder = round_folder(self._base, numbers[-1])
+        if self._child is not None:
+            self._child.poll()
+        state = read_json(folder / JOB) or {"state": "running", "step": "starting", "pid": self._pid}
+        if state.get("state") == "running" and not _lives(state.get("pid"), folder):
+            again = read_json(folder / JOB)  # it may have ended just now
+            ended = again if again.get("state") not in ("running", None) else {}
+            state = ended or {**state, "state": "failed", "error": f"the job was ended; see {folder / LOG}"}
+        return {**state, "round": numbers[-1], "current": current(self._base)}
 
-    def do(self, what: str, _body: dict[str, Any]) -> None:
-        """Start, cancel, accept or discard."""
-        raise InputError(f"{what} cannot be done")
+    @property
+    def _pid(self) -> int | None:
+        return self._child.pid if self._child is not None else None
+
+    def do(self, what: str) -> bool:
+        """Start ``learn`` or ``pick``, ``cancel``, ``accept`` or go ``back``; return whether other picks are shown."""
+        state = self.state()
+        running = state is not None and state["state"] == "running"
+        if what in ("learn", "pick"):
+            if running:
+                raise InputError("a job is running; cancel it first")
+            self._start(what)
+        elif what == "cancel" and running and state is not None:
+            os.kill(state["pid"], signal.SIGTERM)
+        elif what == "accept" and state is not None and state["state"] == "done" and state["kind"] == "learn":
+            carry_over(self._project, round_folder(self._base, state["round"]) / PICKS)
+            make_current(self._base, state["round"])
+            return True
+        elif what == "back" and current(self._base) is not None:
+            before = [number for number in rounds(self._base) if number < (current(self._base) or 0)]
+            accepted = [n for n in before if (round_folder(self._base, n) / PICKS / EDITS).is_file()]
+            make_current(self._base, accepted[-1] if accepted else None)
+            return True
+        else:
+            raise InputError(f"{what} cannot be done now")
+        return False
+
+    def _start(self, kind: str) -> None:
+        numbers = rounds(self._base)
+        folder = make_folder(round_folder(self._base, (numbers[-1] if numbers else 0) + 1))
+        atomic_write(folder / TASK, task_of(self._project.wanted, kind))
+        with (folder / LOG).open("wb") as log:
+            command = [sys.executable, "-m", "deeppicker.gui.learn", str(folder)]
+            self._child = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+
+    def compare(self, index: int) -> dict[str, Any]:
+        """Return the picks of a micrograph before and after the last round."""
+        numbers = rounds(self._base)
+        after = Project(Wanted(inputs=(str(round_folder(self._base, numbers[-1]) / PICKS),))) if numbers else None
+        if after is None:
+            raise InputError("nothing was learnt yet")
+        key = self._project.key(index)
+        sides = ((self._project, index), (after, after.index(key)))
+        before, new = (_shown(project, number) for project, number in sides)
+        return {"before": before.positions.round(1).tolist(), "after": new.positions.round(1).tolist()}
+
+
+def _shown(project: Project, index: int) -> Picks:
+    found = project.automatic(index)
+    return found.where(project.is_pick(found, project.threshold))
+
+
+def _lives(pid: int | None, folder: Path) -> bool:
+    """Return whether the process of a job is alive, and not another one that was given its number."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and str(folder) in process.cmdline()
+    except (psutil.Error, TypeError, ValueError):
+        return False
+
+
+def carry_over(project: Project, target: Path) -> None:
+    """Take all marks to the picks of a round. In complete micrographs what was picked stays, and nothing is added."""
+    log = EditLog(target / EDITS)
+    if log.size:
+        return  # it was accepted before, and may have been corrected since
+    for index in range(len(project.entries)):
+        marks = project.marks(index)
+        edits = _all_of(marks)
+        if marks.complete:
+            kept, _ = project.final(index, project.threshold)
+            edits += [
+                {"op": "put", "name": f"kept-{number}", "kind": "added", "x": x, "y": y}
+                for number, (x, y) in enumerate(kept.positions.tolist())
+            ]
+            edits += [{"op": "only", "value": True}, {"op": "complete", "value": True}]
+        if edits:
+            log.append(project.key(index), edits, "accepted")
+
+
+def _all_of(marks: Marks) -> list[dict[str, Any]]:
+    return [
+        {"op": "put", "name": name, "kind": kind, "x": x, "y": y}
+        for kind, places in (("added", marks.added), ("removed", marks.removed))
+        for name, (x, y) in places.items()
+    ]

@@ -20,6 +20,7 @@ from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import AUTOPICK, PICKS, RECORD, RUN, Recorded, file_of
 from deeppicker.formats.relion.star import resolve
 from deeppicker.gui.edits import ADDED, EDITS, REACH, EditLog, Marks
+from deeppicker.gui.rounds import looked_at
 from deeppicker.runs.results import Results, Row, read_record
 
 _NOTHING = np.zeros((0, 2))
@@ -62,7 +63,8 @@ class Project:
         self.wanted = wanted
         first = Path(wanted.inputs[0]) if len(wanted.inputs) == 1 else None
         is_run = first is not None and (first / RUN).is_file()
-        self.folder = first if first is not None and is_run else wanted.output
+        self.base = first if first is not None and is_run else wanted.output
+        self.folder = looked_at(self.base)
         self.entries: list[MicrographEntry] = []
         self.rows: list[Row | None] = []
         self.version = 0
@@ -199,7 +201,7 @@ class Project:
         """Return the picks of a micrograph that stay, and those made by hand."""
         found, marks = self.automatic(index), self.marks(index)
         keep = self.is_pick(found, threshold)
-        if marks.added or marks.removed:
+        if marks.added or marks.removed or marks.only:
             keep &= ~marks.hides(found, self.reach(index))
         return found.where(keep), Picks.unscored(found.micrograph, marks.positions(ADDED))
 

@@ -97,6 +97,17 @@ class Scores:
         right, particles = float(flat[chosen].sum()), float(flat.sum())
         return Selection(np.diff(sums), int(chosen.sum()), right, particles)
 
+    def ranked(self, order: str, threshold: float) -> Int[np.ndarray, "n 2"]:
+        """Return micrograph and place of candidates: those just above a threshold first, just below, or the best."""
+        with self._lock:
+            flat, ends = self._flat, self._ends
+        chosen = np.flatnonzero(flat < threshold if order == "below" else flat >= threshold)
+        keys = flat[chosen] if order == "doubtful" else -flat[chosen]
+        chosen = chosen[np.argsort(keys, kind="stable")]
+        index = np.searchsorted(ends, chosen, side="right")
+        starts = np.concatenate([[0], ends])
+        return np.stack([index, chosen - starts[index]], axis=1)
+
     def histogram(self) -> list[int]:
         """Return the numbers of candidates in equal ranges of the score from 0 to 1."""
         with self._lock:

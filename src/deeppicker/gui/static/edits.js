@@ -34,6 +34,16 @@ export function edit(edits) {
   commit(micrograph.name, edits);
 }
 
+/** Put new marks on any micrographs, by their names; each can be undone. @param {Map<string, Edit[]>} batches */
+export function editElsewhere(batches) {
+  for (const [micrograph, forth] of batches) {
+    const back = forth.map((one) => /** @type {Edit} */ ({ op: "drop", name: /** @type {any} */ (one).name }));
+    done.push({ micrograph, back, forth });
+    commit(micrograph, forth);
+  }
+  undone.length = 0;
+}
+
 /** @param {import("./state.js").Micrograph} micrograph @param {Edit} one @returns {Edit} */
 function inverse(micrograph, one) {
   if (one.op === "complete") return { op: "complete", value: micrograph.complete };

@@ -137,11 +137,9 @@ export function go(index) {
   tell("go");
 }
 
-/** The most uncertain micrograph that is not complete. */
+/** The next micrograph that the service proposes. */
 export function nextUncertain() {
-  const { list } = state;
-  const open = list.names.map((_, i) => i).filter((i) => !list.complete[i] && !list.failed[i] && i !== state.index && !visited.has(i));
-  open.sort((a, b) => (list.doubt[b] ?? 0) - (list.doubt[a] ?? 0));
+  const open = state.list.advice.filter((index) => !state.list.complete[index] && index !== state.index && !visited.has(index));
   if (open.length) go(open[0]);
   else visited.clear();
 }

@@ -3,6 +3,8 @@ import { get, Refused } from "./api.js";
 import { refresh, resume } from "./edits.js";
 import { continueWalk } from "./keys.js";
 import { arrange } from "./list.js";
+import "./gallery.js";
+import "./learn.js";
 import "./panel.js";
 import * as picture from "./picture.js";
 import { count, element, on, say, state, tell } from "./state.js";
@@ -63,6 +65,7 @@ async function follow() {
 
 async function look() {
   const now = await get(`changes?edits=${seen.edits}`);
+  if (now.path !== state.project.path) return location.reload(); // other picks were accepted
   const empty = state.list.names.length === 0;
   if (now.version !== seen.version || now.micrographs !== state.list.names.length) {
     await loadList();

@@ -8,7 +8,7 @@
  *   complete: boolean, hidden: number[]}} Micrograph
  * @typedef {{version: number, names: string[], picks: number[], precision: (number | null)[], recall: (number | null)[],
  *   failed: {[index: string]: string}, defocus: (number | null)[], ice: (number | null)[], doubt: (number | null)[],
- *   complete: boolean[], edits: number[]}} List
+ *   complete: boolean[], edits: number[], advice: number[]}} List
  * @typedef {{folder: string, path: string, run: boolean, other: boolean, reference: boolean, diameter: number | null,
  *   threshold: number | null, readOnly: boolean}} Project
  */

@@ -34,7 +34,7 @@ export const toScreen = (x, y) => ({
 
 export function fit() {
   const micrograph = state.micrograph;
-  if (!micrograph) return;
+  if (!micrograph || !canvas.clientWidth) return;
   const room = [canvas.clientWidth - 16, canvas.clientHeight - 2 * BAR];
   view.scale = Math.max(1e-3, Math.min(room[0] / micrograph.width, room[1] / micrograph.height));
   view.x = micrograph.width / 2 - 0.5;
