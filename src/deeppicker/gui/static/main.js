@@ -38,6 +38,7 @@ async function open() {
     tell("marks");
     tell("draw");
     await Promise.all([picture.open(), picture.openMask()]);
+    performance.mark("pictured");
   } catch (error) {
     if (state.index !== index) return;
     const known = error instanceof Refused;

@@ -34,13 +34,16 @@ function greyOf(image) {
   const pixels = context.getImageData(0, 0, image.width, image.height).data;
   const grey = new Uint8ClampedArray(pixels.length / 4);
   for (let i = 0; i < grey.length; i++) grey[i] = pixels[4 * i];
-  return { grey, canvas, made: -1 };
+  const shown = document.createElement("canvas"); // another one, which is only drawn: it may lie on the graphics card
+  shown.width = image.width;
+  shown.height = image.height;
+  return { grey, canvas: shown, made: -1 };
 }
 
 /** Draw the grey values through the table of contrast. @param {Grey} item */
 function develop(item) {
   if (item.made === made) return item.canvas;
-  const context = /** @type {CanvasRenderingContext2D} */ (item.canvas.getContext("2d", { willReadFrequently: true }));
+  const context = /** @type {CanvasRenderingContext2D} */ (item.canvas.getContext("2d"));
   const image = context.createImageData(item.canvas.width, item.canvas.height);
   const out = new Uint32Array(image.data.buffer);
   const words = new Uint32Array(256);
