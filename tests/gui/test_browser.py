@@ -10,17 +10,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deeppicker.config import SelectConfig
+from deeppicker.core import Picks
 from deeppicker.formats import read_picks
+from deeppicker.formats.sealed import seal
 from deeppicker.gui.edits import EDITS, EditLog
 from deeppicker.gui.project import Wanted
 from deeppicker.runs.folder import RunFolder
+from deeppicker.runs.results import Record, Row
 from served import SETTINGS, make_run, served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,8 +51,22 @@ def start(*arguments: str) -> Program:
     for line in process.stdout:
         found = re.search(r"http://\S+", line)
         if found:
-            return Program(process, found[0])
+            _started.append(Program(process, found[0]))
+            return _started[-1]
     raise AssertionError("the server ended before it said its address")
+
+
+_started: list[Program] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    """End what a failed test left running."""
+    yield
+    while _started:
+        program = _started.pop()
+        if program.process.poll() is None:
+            stop(program, signal.SIGKILL)
 
 
 def stop(program: Program, how: signal.Signals = signal.SIGTERM) -> None:
@@ -326,14 +344,11 @@ def test_the_whole_of_it_works_by_keyboard(browser: Any, address: str, folder: P
 
 @pytest.mark.slow
 def test_twenty_thousand_micrographs_make_a_list_of_a_few_rows(browser: Any, tmp_path: Path):
-    RunFolder(tmp_path / "picks", SETTINGS, SelectConfig(threshold=0.5))
+    run = RunFolder(tmp_path / "picks", SETTINGS, SelectConfig(threshold=0.5))
     for number in range(20_000):
-        name = f"mic{number:05d}"
-        text = json.dumps(
-            {"micrograph": f"{name}.mrc", "picks": number % 97, "candidates": 3, "right": 1.0, "particles": 2.0,
-             "seconds": 0.1, "error": "", "made": ""}
-        )  # fmt: skip
-        (tmp_path / "picks" / "records" / f"{name}.json").write_text(text)
+        content = asdict(Record(Row("", number % 97, 3, 1.0, 2.0, 0.1), run.results.settings))
+        row = {**content.pop("row"), "micrograph": f"mic{number:05d}.mrc"}
+        (tmp_path / "picks" / "records" / f"mic{number:05d}.json").write_text(seal({**row, **content}))
     program = start(str(tmp_path / "picks"))
     context = browser.new_context(viewport={"width": 1100, "height": 700})
     page = context.new_page()
@@ -435,3 +450,21 @@ def test_a_job_is_followed_also_by_a_page_that_is_opened_later_and_its_gain_is_s
     page.get_by_role("button", name="Learn", exact=True).click()
     until(page, "document.querySelector('#learn').textContent.includes('Accepted')")
     assert page.problems == []
+
+
+@pytest.mark.slow
+def test_a_page_follows_data_collection_and_warns_when_picks_fall_off(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    status = {"state": "running", "micrographs": 3, "micrographs_per_hour": 120.4, "picks_per_micrograph": 6.2}
+    (folder / "picks" / "status.json").write_text(json.dumps(status))
+    until(page, "document.querySelector('#live').textContent === 'Live: 3 micrographs, 120 an hour, 6 picks each'")
+    run = RunFolder(folder / "picks", SETTINGS, SelectConfig(threshold=0.5))
+    for number in range(20):
+        run.store(Picks(f"new{number:02d}.mrc", np.array([[50.0, 60.0]]), np.array([0.9])), 0.1)
+    until(page, "document.querySelector('#live').textContent.includes('picks fall off, 1 in the newest')")
+    until(page, "document.querySelector('#list-foot').textContent.startsWith('23 of 23')")
+    page.locator("#sort").select_option("newest")
+    until(page, "document.querySelector('.item .name').textContent === 'new19'")
+    (folder / "picks" / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
+    until(page, "document.querySelector('#live').hidden")
+    assert state(page, "state.list.names.length") == 23

@@ -22,6 +22,7 @@ from deeppicker.runs.results import Row
 
 _BOX = 1.5  # diameters
 _PAGE = 120  # particles of the gallery that are shown at a time
+_NEWEST, _FALL = 20, 0.5  # micrographs whose mean number of picks is watched; part of the mean before that alarms
 _ADVISED, _RANGES = 50, 4  # micrographs that are proposed; ranges of defocus, from each of which one is taken in turn
 
 
@@ -161,6 +162,15 @@ def of_gallery(project: Project, scores: Scores, order: str, threshold: float, s
             x, y = found.positions[place].round(2).tolist()
             items.append({"index": index, "x": x, "y": y, "score": round(float(found.scores[place]), 3)})
     return {"items": items, "start": start, "total": len(ranked), "page": _PAGE}
+
+
+def of_newest(project: Project) -> dict[str, Any]:
+    """Return the mean number of picks of the newest micrographs and of those before, and whether picks fall off."""
+    picks = [row.picks for row in project.rows if row is not None and not row.error]
+    newest, before = picks[-_NEWEST:], picks[:-_NEWEST]
+    means = [float(np.mean(part)) if part else None for part in (newest, before)]
+    falling = means[0] is not None and means[1] is not None and means[0] < _FALL * means[1]
+    return {"newest": means[0], "before": means[1], "falling": falling}
 
 
 def of_totals(project: Project) -> dict[str, int]:

@@ -26,6 +26,7 @@ from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
 from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
 from deeppicker.gui.project import Project
+from deeppicker.gui.rounds import read_json
 from deeppicker.gui.scores import Scores
 from deeppicker.gui.security import Guard, Keys
 from deeppicker.gui.statistics import plots_of
@@ -119,7 +120,8 @@ class Service:
             "diameter": self.project.diameter,
             "run": self.project.has_run,
             "job": self.jobs.state(),
-            "status": json.loads(status.read_text(encoding="utf-8")) if status.is_file() else None,
+            "newest": answers.of_newest(self.project),
+            "status": read_json(status) or None,
         }
 
     # Pictures

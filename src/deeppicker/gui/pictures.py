@@ -219,7 +219,7 @@ def crop(
         for start, n in ((top, image.shape[0]), (left, image.shape[1]))
     )
     small = reduced(np.ascontiguousarray(image[np.ix_(rows, columns)]), factor)
-    small = ndimage.gaussian_filter(small, 0.6)
+    small = ndimage.gaussian_filter(small, small.shape[0] / 60)  # as the eye needs it to see a particle in noise
     scale = [side / length for length in small.shape]
     fitted = np.asarray(ndimage.zoom(small, scale, order=1, mode="nearest", grid_mode=True), dtype=np.float32)
     low, high = np.percentile(fitted, [1, 99])

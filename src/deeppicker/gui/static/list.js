@@ -17,6 +17,7 @@ function keys() {
   const last = (/** @type {number | null | undefined} */ value) => value ?? Infinity;
   return {
     order: (i) => i,
+    newest: (i) => -i,
     precision: (i) => (list.failed[i] ? -1 : last(list.precision[i])),
     doubt: (i) => -(list.doubt[i] ?? -Infinity),
     picks: (i) => -picksOf(i),

@@ -72,7 +72,7 @@ async function look() {
     await loadList();
     if (empty && state.list.names.length) await open();
   }
-  if (seen.edits && now.edited.length) {
+  if (now.edited.length) {
     await loadList();
     if (now.edited.includes(state.micrograph?.name)) await refresh();
   }
@@ -90,7 +90,14 @@ async function look() {
   const live = element("live");
   const going = now.status?.state === "running";
   live.hidden = !going;
-  if (going) live.textContent = `Live: ${count(now.status.micrographs)} micrographs, ${count(Math.round(now.status.micrographs_per_hour))} an hour`;
+  if (going) {
+    const { micrographs, micrographs_per_hour: rate, picks_per_micrograph: picks } = now.status;
+    const falling = now.newest.falling;
+    live.classList.toggle("bad", falling);
+    live.textContent = falling
+      ? `Live: picks fall off, ${Math.round(now.newest.newest)} in the newest micrographs, ${Math.round(now.newest.before)} before`
+      : `Live: ${count(micrographs)} micrographs, ${count(Math.round(rate))} an hour, ${Math.round(picks ?? 0)} picks each`;
+  }
   state.changes = now;
   tell("changes");
 }
