@@ -109,7 +109,10 @@ def enter(browser: Any, address: str, **options: Any) -> Any:
     page = context.new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: page.problems.append(f"{message.text} {message.location}") if message.type == "error" else None,
+    )
     visit(page, address)
     until(page, "document.querySelector('#facts')?.textContent.includes('automatic')")
     return page

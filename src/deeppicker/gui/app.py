@@ -244,6 +244,7 @@ def application(service: Service, keys: Keys) -> Guard:
     one = "/api/micrographs/{index:int}"
     routes = [
         Route("/", _page),
+        Route("/favicon.ico", _icon),
         Route("/static/{name}", _static),
         Route("/api/project", _values(service.about)),
         Route("/api/micrographs", _values(service.micrographs)),
@@ -289,6 +290,11 @@ def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
 
 def _page(_request: Request) -> Response:
     return Response((_STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+
+def _icon(_request: Request) -> Response:
+    """Return the icon for browsers that ask for it by the old name before they have read the page."""
+    return Response((_STATIC / "icon.svg").read_bytes(), media_type="image/svg+xml")
 
 
 def _static(request: Request) -> Response:

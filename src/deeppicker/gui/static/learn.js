@@ -168,7 +168,7 @@ async function sideBySide(job) {
 }
 
 function draw() {
-  if (document.body.dataset.view !== "learn") return;
+  if (document.body.dataset.view !== "learn" || !state.list || !state.project) return; // which a reload fetches first
   const job = state.changes?.job;
   const now = JSON.stringify([job, state.changes?.totals, trouble, state.list.advice.slice(0, 3), state.project.run]);
   if (now === drawn) return;
@@ -191,3 +191,4 @@ on("view learn", () => {
   draw();
 });
 on("changes", draw);
+on("opened", draw);
