@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
+.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
+	@echo "make gui-demo            the same, and look at it in the browser"
 	@echo "make test                all checks, and the tests but the slow ones"
 	@echo "make test-slow           the slow tests: whole trainings, clusters, other programs, browsers"
 	@echo "make soak                2,000 random attacks on run folders (SEED=1)"
@@ -45,6 +46,9 @@ demo: $(READY)
 		--overlay $(DEMO)/overlay.png
 	@echo "Coordinates for RELION: $(CURDIR)/$(DEMO)/autopick.star"
 	@echo "Picture of the picks:   $(CURDIR)/$(DEMO)/overlay.png"
+
+gui-demo: demo
+	$(BIN)/deeppicker gui $(DEMO) --reference sample/particles.star
 
 lint: $(READY)
 	$(BIN)/ruff check .
