@@ -10,8 +10,10 @@ no simulated apoferritin, ribosome or TRPV1). Then, for each of three real molec
 - ``simulation only``: the base is trained further for as long, on simulated micrographs alone.
 
 Each model picks all micrographs of the molecule, with a diameter and a threshold estimated from them without the
-reference. Nothing is tuned on the tested molecule. Writes ``benchmarks/results/accuracy.json``, ``accuracy.md``,
-``reliability.png``, ``noise.png`` and ``errors-*.png``. Reuses finished models in the work folder.
+reference, before learning from them (that is ``learning.py``). The models of ``recipes/together.py``, like the default
+one of the package, have the same names and serve as well. Nothing is tuned on the tested molecule. Writes
+``benchmarks/results/accuracy.json``, ``accuracy.md``, ``reliability.png``, ``noise.png`` and ``errors-*.png``. Reuses
+finished models in the work folder.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait until files are on the disk, except in tests of that."""
     if request.node.get_closest_marker("durable") is None:
-        monkeypatch.setattr("deeppicker.formats.atomic._sync", lambda _: None)
+        monkeypatch.setattr("deeppicker.formats.atomic.sync", lambda _: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -33,6 +33,15 @@ def micrograph_key(name: str | PurePath) -> str:
     return base
 
 
+BOX_DIAMETERS = 1.5
+"""Side of a particle's box in diameters: "slightly larger than the particle" (Wang et al. 2016, Section 2.1)."""
+
+
+def box_size(diameter: float, pixel_size: float) -> int:
+    """Return the even side, in pixels, of the box that suits a particle of a diameter in Å."""
+    return 2 * round(BOX_DIAMETERS * diameter / pixel_size / 2)
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where the pixels of a derived image lie in the micrograph: ``position = origin + step × index``.

@@ -85,12 +85,6 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    make_run(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def address(folder: Path) -> Iterator[str]:
     """Serve the run in a thread of this process, and return the address with the token."""
     with served(Wanted(inputs=(str(folder / "picks"),), reference=folder / "particles.star")) as client:

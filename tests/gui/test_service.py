@@ -25,12 +25,6 @@ from served import DIAMETER, HEIGHT, PIXEL_SIZE, SETTINGS, WIDTH, Client, candid
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    make_run(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def client(folder: Path) -> Iterator[Client]:
     with served(Wanted(inputs=(str(folder / "picks"),), reference=folder / "particles.star")) as client:
         settle(client)

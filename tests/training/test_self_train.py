@@ -16,8 +16,9 @@ from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
 from deeppicker.training import self_train as selftrain
-from deeppicker.training.self_train import Candidates, Learnt, _copied, _labels, _mean, learn_from_picks
+from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
 from deeppicker.training.sheets import Sheet, draw_crops, load_sheet, target
+from deeppicker.training.short_training import mean_of, network_copy
 from scenes import BOX, DIAMETER
 
 QUICK = SelfTrainConfig(rounds=1, steps=2, crop=96, fewest=5)
@@ -119,11 +120,11 @@ def test_later_rounds_teach_part_of_the_picks_that_should_be_right():
 
 
 def test_the_start_keeps_its_share_of_the_weights():
-    networks = [_copied(general()) for _ in range(3)]
+    networks = [network_copy(general()) for _ in range(3)]
     for number, network in enumerate(networks):
         for weight in network.parameters():
             torch.nn.init.constant_(weight, float(4**number))
-    mean = _mean(networks, 0.5)
+    mean = mean_of(networks, 0.5)
     assert all(torch.all(weight == 0.5 * 1 + 0.25 * 4 + 0.25 * 16) for weight in mean.parameters())
     before, after = general().network.state_dict(), mean.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before if "running" in name or "tracked" in name)

@@ -14,7 +14,7 @@ from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import Length, Where
 from deeppicker.config import ClusterConfig, ExtractConfig, ImageConfig, WorkConfig
 from deeppicker.config.limits import positive, within
-from deeppicker.core import micrograph_key
+from deeppicker.core import box_size, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, make_folder, read_header, read_picks
 from deeppicker.formats.atomic import remove_left_behind
@@ -35,7 +35,6 @@ from deeppicker.particles.extract import ExtractItem, ExtractJob
 
 _STACKS = "particles"  # folder of the stacks
 _TABLE = "particles.star"
-_DIAMETERS = 1.5  # of a particle, along the side of a box, unless it is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +172,7 @@ def _box_size(options: Options, items: Sequence[ExtractItem]) -> int:
     size = items[0].pixel_size or entry.pixel_size or read_header(entry.path).pixel_size
     if size is None:
         raise InputError(f"{entry.name} has no pixel size; set --pixel-size (in Å)")
-    return 2 * round(_DIAMETERS * diameter / size / 2)
+    return box_size(diameter, size)
 
 
 def _named_in(coordinates: Path) -> Path:

@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
-from deeppicker.core import Micrograph
+from deeppicker.core import BOX_DIAMETERS, Micrograph
 from deeppicker.evaluation.figures import DPI, picture
 
-_BOX = 1.5  # diameters
 _TILE = 96  # pixels of a window
 _SHADES = 3.0  # standard deviations from the middle grey to black and white
 
@@ -42,7 +41,7 @@ def windows(
     At the edge the micrograph is mirrored.
     """
     pixels = particle_diameter / micrograph.pixel_size
-    half = max(2, round(_BOX * pixels / 2))
+    half = max(2, round(BOX_DIAMETERS * pixels / 2))
     smooth = ndimage.gaussian_filter(micrograph.image, pixels / 25)
     padded = np.pad(smooth, half, mode="symmetric")
     found = []

@@ -32,10 +32,10 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
-            _sync(temporary)
+            sync(temporary)
         os.replace(temporary, target)  # noqa: PTH105 - the point of this function
         if durable:
-            _sync(target.parent)
+            sync(target.parent)
     except OSError as error:
         reason = error.strerror or error
         message = f"{path} cannot be written: {reason}; check the folder, its permissions and free space"
@@ -65,7 +65,7 @@ def remove_left_behind(folder: Path) -> None:
             path.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have a file or folder written to the disk, as far as the file system can do that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -17,11 +17,9 @@ from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import micrograph_of
-from deeppicker.formats.recorded import TABLES, Recorded
+from deeppicker.formats.recorded import INPUTS, TABLES, Recorded
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import is_file
-
-INPUTS = "inputs.json"
 
 
 def record_inputs(folder: Path, inputs: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ RUN, DATASET = "run.json", "dataset.json"
 AUTOPICK, SUMMARY, STATUS = "autopick.star", "summary.csv", "status.json"
 TABLES = (AUTOPICK, "particles.star")
 """Tables that speak for a folder of coordinates, the first that is there."""
+INPUTS = "inputs.json"  # what the run was given to pick
 LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
 PICKS_SUFFIX = "_autopick.star"
 PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (

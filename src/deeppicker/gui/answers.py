@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deeppicker.core import Picks
+from deeppicker.core import BOX_DIAMETERS, Picks
 from deeppicker.errors import InputError
 from deeppicker.evaluation.agreement import agree
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
@@ -20,7 +20,6 @@ from deeppicker.gui.project import Project
 from deeppicker.gui.scores import Scores
 from deeppicker.runs.results import Row
 
-_BOX = 1.5  # diameters
 _PAGE = 120  # particles of the gallery that are shown at a time
 _NEWEST, _FALL = 20, 0.5  # micrographs whose mean number of picks is watched; part of the mean before that alarms
 _ADVISED, _RANGES = 50, 4  # micrographs that are proposed; ranges of defocus, from each of which one is taken in turn
@@ -95,7 +94,7 @@ def of_micrograph(project: Project, index: int) -> dict[str, Any]:
     found = project.automatic(index)
     size = header.pixel_size
     diameter = project.diameter
-    box = _BOX * diameter / size if size and diameter else None
+    box = BOX_DIAMETERS * diameter / size if size and diameter else None
     return {
         "index": index,
         "name": project.key(index),

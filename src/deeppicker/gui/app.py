@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from deeppicker.core import BOX_DIAMETERS
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
 from deeppicker.gui import answers
@@ -160,7 +161,7 @@ class Service:
         index = self._index(request)
         x, y = (_number(request, name, -1e6, 1e6) or 0.0 for name in "xy")
         header, diameter = self.project.header(index), self.project.diameter or 100.0
-        box = 1.5 * diameter / (header.pixel_size or 1.0)
+        box = BOX_DIAMETERS * diameter / (header.pixel_size or 1.0)
         key = ("crop", index, x, y, box, self._changed(index))
         return self._picture(key, lambda: jpeg(crop(self._pixels(index), x, y, box, 96), 80))
 

@@ -27,6 +27,7 @@ from scipy.spatial import cKDTree
 
 from deeppicker.core import Picks
 from deeppicker.errors import InputError, OutputError
+from deeppicker.formats.atomic import sync
 from deeppicker.formats.lock import locked
 from deeppicker.formats.text import one_line
 
@@ -153,11 +154,7 @@ class EditLog:
         finally:
             os.close(handle)
         if new:
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self._path.parent)
 
     def _read(self) -> None:
         try:

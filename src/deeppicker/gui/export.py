@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deeppicker.config import SelectConfig
-from deeppicker.core import Picks
+from deeppicker.core import Picks, box_size
 from deeppicker.errors import InputError
 from deeppicker.formats import MicrographSize, write_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
@@ -27,7 +27,6 @@ _FILES = ("star", "cs", "csv", "tsv")
 _FOLDERS: dict[str, FolderFormat] = {
     "relion": "star", "box": "box", "cbox": "cbox", "json": "json", "pos": "pos", "automatch": "automatch"
 }  # fmt: skip
-_BOX = 1.5  # diameters
 
 
 @dataclass(frozen=True)
@@ -132,4 +131,4 @@ def _together(kept: Picks, manual: Picks) -> Picks:
 
 def _box_size(project: Project) -> int | None:
     size = project.header(0).pixel_size
-    return 2 * round(_BOX * project.diameter / size / 2) if size and project.diameter else None
+    return box_size(project.diameter, size) if size and project.diameter else None

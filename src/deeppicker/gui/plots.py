@@ -1,4 +1,7 @@
-"""Plots as SVG text, for the page and for the report: they take on the colours of where they are."""
+"""Plots as SVG text, for the page and for the report: they take on the colours of where they are.
+
+Matplotlib's SVG carries styles in its elements, which the security policy of the page forbids.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from deeppicker.formats.relion.star import resolve
 from deeppicker.gui.edits import ADDED, EDITS, REACH, EditLog, Marks
 from deeppicker.gui.rounds import looked_at
 from deeppicker.runs.results import Results, Row, read_record
+from deeppicker.runs.state import PROVISIONAL
 
 _NOTHING = np.zeros((0, 2))
 
@@ -216,7 +217,7 @@ class Project:
         if self.wanted.picks is not None or not self.has_run:
             return None
         value = self.recorded.threshold
-        return value if value is not None else 0.3
+        return value if value is not None else PROVISIONAL
 
 
 def _by_key(source: Path | None) -> dict[str, Picks]:

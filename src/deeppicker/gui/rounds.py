@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deeppicker.errors import FormatError
+from deeppicker.formats import sealed
 from deeppicker.formats.atomic import atomic_write, make_folder
 
 TASK, JOB, MODEL, TRAIN, LOG, PICKS = "task.json", "job.json", "model.safetensors", "train.star", "log.txt", "picks"
@@ -52,7 +54,6 @@ def looked_at(base: Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """Return an object from a file; an empty one if there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return sealed.read_json(path)
+    except (OSError, FormatError):
         return {}
-    return content if isinstance(content, dict) else {}

@@ -9,37 +9,30 @@ of picks is plausible.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
-from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
 from deeppicker.config import PeaksConfig, PickConfig, SelfTrainConfig
 from deeppicker.core import Micrograph, Picks
 from deeppicker.networks.calibration import Calibration, confidence
-from deeppicker.networks.dense import CENTRE_WEIGHT, JUNK_WEIGHT, SIZE_WEIGHT, DenseNetwork
+from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import find
 from deeppicker.picking.threshold import choose_threshold
-from deeppicker.training.loop import warm_cosine
 from deeppicker.training.prefetch import ahead
-from deeppicker.training.sheets import Crops, Sheet, draw_crops, load_sheet, target
+from deeppicker.training.sheets import load_sheet, target
+from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
 
 _ALL = PickConfig(peaks=PeaksConfig(floor=0.003))  # candidates that are looked at
 _RAW = Calibration()  # leaves the scores as the network gives them
-_WARM = 10  # steps in which the learning rate rises
-_GRADIENT_LIMIT = 3.0
-_WEIGHT_DECAY = 0.01
 _JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which has learnt is right
 _RESULT = (1.13, 1.34)  # those of the result; both fitted to simulated sets only, see docs/decisions/0004
 _SETTLED = 1.0  # its scores are not too low any more, so the threshold that they ask for is taken as it is
@@ -219,7 +212,7 @@ def learn_rounds(
     sheets = [load_sheet(micrograph, model, diameter) for micrograph in micrographs]
     judge = replace(model, calibration=learnt_calibration(model.calibration, _JUDGE))
     result = replace(model, calibration=learnt_calibration(model.calibration, _RESULT))
-    networks = _copied(model), _copied(model)
+    networks = network_copy(model), network_copy(model)
     steps = itertools.count(1)
 
     def tell() -> None:
@@ -237,10 +230,11 @@ def learn_rounds(
             (network, sheets[half::2], targets[half::2], (config.seed, index, half))
             for half, network in enumerate(networks)
         ]
-        list(ahead(lambda lesson: _train(*lesson, config, tell), lessons, _SIDE_BY_SIDE))
+        list(ahead(lambda lesson: train_on_sheets(*lesson, config, tell), lessons, _SIDE_BY_SIDE))
         found = _find_all([replace(judge, network=network) for network in reversed(networks)], micrographs, diameter)
         outcome = _round(labels, _picked(found), _radii(micrographs, diameter))
-        yield State(replace(result, network=_mean((_copied(model), *networks), config.start_share)), found, outcome)
+        mean = mean_of((network_copy(model), *networks), config.start_share)
+        yield State(replace(result, network=mean), found, outcome)
 
 
 def learnt_calibration(start: Calibration, line: tuple[float, float]) -> Calibration:
@@ -331,68 +325,6 @@ def _labels(found: Sequence[Candidates], number: int, unknown: float) -> list[La
 def _divided(picks: Picks, cut: float, unknown: float) -> Labels:
     good: Bool[np.ndarray, " n"] = picks.scores >= cut
     return Labels(picks.positions[good], picks.positions[~good & (picks.scores >= unknown)])
-
-
-def _copied(model: Model) -> DenseNetwork:
-    network = copy.deepcopy(model.network)
-    assert isinstance(network, DenseNetwork)
-    return network
-
-
-def _train(
-    network: DenseNetwork,
-    sheets: Sequence[Sheet],
-    targets: Sequence[torch.Tensor],
-    seed: Sequence[int],
-    config: SelfTrainConfig,
-    after_step: Callable[[], None],
-) -> None:
-    """Train a network on its half for a round.
-
-    It stays in evaluation mode: the statistics of its normalisation are those with which it picks, and do not change.
-    """
-    rng = np.random.default_rng(seed)
-    weights = list(network.parameters())
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=_WEIGHT_DECAY)
-    schedule = LambdaLR(optimizer, partial(warm_cosine, total=config.steps, warm=_WARM))
-    for _ in range(config.steps):
-        loss = _loss(network, draw_crops(sheets, targets, config.crop, config.batch_size, rng))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(weights, _GRADIENT_LIMIT)
-        optimizer.step()
-        schedule.step()
-        after_step()
-    optimizer.zero_grad()
-
-
-def _loss(network: DenseNetwork, crops: Crops) -> torch.Tensor:
-    """Return the loss on centres, and what is lost where the coarse map differs from that at the start."""
-    centres, sizes = network(crops.images)
-    known = ~crops.centres.isnan()
-    each = functional.binary_cross_entropy_with_logits(centres, crops.centres.nan_to_num(0), reduction="none")
-    centre = (each * known).sum() / known.sum().clamp_min(1)
-    before = torch.sigmoid(crops.sizes[:, :2])
-    coarse = functional.binary_cross_entropy_with_logits(sizes[:, :2], before)
-    bins = -(torch.softmax(crops.sizes[:, 2:], dim=1) * torch.log_softmax(sizes[:, 2:], dim=1)).sum(dim=1).mean()
-    return CENTRE_WEIGHT * centre + JUNK_WEIGHT * coarse + SIZE_WEIGHT * bins
-
-
-def _mean(networks: Sequence[DenseNetwork], first: float) -> DenseNetwork:
-    """Return the network of mean weights, in which the first has the part given: as good as all, as fast as one."""
-    parts = [first, *(len(networks) - 1) * [(1 - first) / (len(networks) - 1)]]
-    mean = copy.deepcopy(networks[0])
-    states = [network.state_dict() for network in networks]
-    mean.load_state_dict(
-        {
-            name: sum(part * state[name] for part, state in zip(parts, states, strict=True))
-            if value.is_floating_point()
-            else value
-            for name, value in states[0].items()
-        }
-    )
-    assert isinstance(mean, DenseNetwork)
-    return mean
 
 
 def _again(earlier: Sequence[Picks], later: Sequence[Picks], radii: Sequence[float]) -> float:

@@ -29,8 +29,8 @@ from deeppicker.core import Picks
 from deeppicker.errors import FormatError, InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.coordinates import csv_table
-from deeppicker.formats.provenance import INPUTS, record_inputs
-from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, file_of
+from deeppicker.formats.provenance import record_inputs
+from deeppicker.formats.recorded import AUTOPICK, INPUTS, PICKS, RUN, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import number, one_line
 from deeppicker.particles.classify.results import Quality, Report

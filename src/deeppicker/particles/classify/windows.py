@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from scipy import fft
 
-from deeppicker.core import Ctf, Micrograph
+from deeppicker.core import BOX_DIAMETERS, Ctf, Micrograph
 from deeppicker.imaging.ctf import phase
 from deeppicker.imaging.normalise import clip_outliers, flatten
 from deeppicker.imaging.resample import resample
 from deeppicker.particles.ctf import flip_phases
 
-BOX = 1.5
+BOX = BOX_DIAMETERS
 """Side of a window in particle diameters."""
 MASK = 0.6
 """Radius in particle diameters beyond which nothing counts for the alignment."""
