@@ -268,6 +268,8 @@ def report(result: dict[str, Any]) -> str:
     off = [one["after"]["best"] - one["after"]["f1"] for one in full.values()]
     gains, mean = sum(change > HARM for change in changes.values()), np.mean(list(changes.values()))
     lost = ", ".join(f"{name} {changes[name]:+.3f}" for name in harmed) or "none"
+    drawn = [name for name in PICTURES if (RESULTS / f"learning-{name}.png").is_file()]
+    pictures = ", ".join(f"[{name}](learning-{name}.png)" for name in drawn)
     rows = "\n".join(row(name, one) for name, one in sets.items())
     return f"""# Self-training: every round on every data set
 
@@ -279,6 +281,9 @@ count as 1 where nothing is picked.
 Of {len(full)} sets with particles, {gains} gain and {len(harmed)} lose more than {HARM} ({lost}); the mean change is
 {mean:+.3f}. After learning, the automatic threshold loses {np.mean(off):.3f} of the best F1 on average,
 {max(off):.3f} at most.
+
+Pictures of picks that stayed (white), came (green) and went (red), with the centres of known particles (dots):
+{pictures}.
 
 | {" | ".join(HEADS)} |
 |{"---|" * len(HEADS)}
