@@ -136,6 +136,41 @@ def test_a_command_that_learns_while_another_one_begins_to_pick_gives_way():
     assert not Path("out/learning.json").exists()
 
 
+class Stopped(BaseException):
+    """As raised by a signal."""
+
+
+def stop_in_the_second_round(event: RunEvent) -> None:
+    if isinstance(event, Progressed) and event.step == LEARNING_STEP and event.done > 60:
+        raise Stopped
+
+
+def test_learning_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: replace(QUICK, rounds=2)))
+
+    run_picking(["in"], "whole", settings())
+    with pytest.raises(Stopped):
+        run_picking(["in"], "out", settings(), stop_in_the_second_round)
+    assert not Path("out/learning.json").exists()
+    events: list[RunEvent] = []
+    run_picking(["in"], "out", settings(), events.append)
+    steps = [event.done for event in events if isinstance(event, Progressed) and event.step == LEARNING_STEP]
+    assert steps[:2] == [0, 62]  # five of eight steps
+    assert files_of_run(Path("out")) == files_of_run(Path("whole"))
+    assert not Path("out/.learning.rounds").exists()
+
+
+def test_learning_begins_again_if_a_micrograph_changed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: replace(QUICK, rounds=2)))
+
+    with pytest.raises(Stopped):
+        run_picking(["in"], "out", settings(), stop_in_the_second_round)
+    scenes.write_mrc(Path("in/0.mrc"), scene(7).micrograph.image)
+    run_picking(["in"], "whole", settings())
+    run_picking(["in"], "out", settings())
+    assert files_of_run(Path("out")) == files_of_run(Path("whole"))
+
+
 @pytest.mark.parametrize("word", ["on", "-1", "1.5", ""])
 def test_other_words_for_learning_are_refused(word: str):
     with pytest.raises(InputError, match="choose auto, off or a number"):

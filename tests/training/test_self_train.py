@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
 from deeppicker.training import self_train as selftrain
 from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
+from deeppicker.training.self_train_file import load_rounds, save_rounds
 from deeppicker.training.sheets import Sheet, draw_crops, load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy
 from scenes import BOX, DIAMETER
@@ -191,6 +193,38 @@ def test_a_later_round_that_is_not_safe_is_discarded(monkeypatch: pytest.MonkeyP
     assert len(told) == 2
     assert not both.refusal
     assert torch.equal(weights(both.model), weights(first.model))
+
+
+def test_what_was_interrupted_goes_on_after_the_last_round(tmp_path: Path):
+    subject, file = {"of": "these"}, tmp_path / "rounds"
+    config = replace(QUICK, rounds=2)
+
+    def keep(state: selftrain.State) -> None:
+        if len(state.rounds.outcomes) == 1:
+            save_rounds(state.rounds, subject, file)
+
+    whole = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=keep)
+    earlier = load_rounds(file, subject, general())
+    assert earlier is not None
+    parts: list[float] = []
+    rest = learn_from_picks(general(), micrographs(), DIAMETER, config, parts.append, earlier=earlier)
+    assert parts == pytest.approx(np.arange(5, 9) / 8)
+    assert torch.equal(weights(rest.model), weights(whole.model))
+    assert (rest.rounds, rest.kept) == (whole.rounds, whole.kept)
+
+
+@pytest.mark.parametrize("damage", ["of others", "cut short", "of another network", "missing"])
+def test_rounds_that_do_not_fit_are_not_gone_on_from(tmp_path: Path, damage: str):
+    file, model = tmp_path / "rounds", general()
+    networks = [network_copy(model), network_copy(model)]
+    save_rounds(selftrain.Rounds(networks, ()), {"of": "others" if damage == "of others" else "these"}, file)
+    if damage == "cut short":
+        file.write_bytes(file.read_bytes()[:-1])
+    elif damage == "missing":
+        file.unlink()
+    elif damage == "of another network":
+        model = load_model("general")
+    assert load_rounds(file, {"of": "these"}, model) is None
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ TABLES = (AUTOPICK, "particles.star")
 """Tables that speak for a folder of coordinates, the first that is there."""
 INPUTS = "inputs.json"  # what the run was given to pick
 LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
+ROUNDS = ".learning.rounds"  # what a learning goes on from that was interrupted
 PICKS_SUFFIX = "_autopick.star"
 PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
     f"{{}}{PICKS_SUFFIX}",

@@ -17,8 +17,9 @@ from deeppicker.config import SelfTrainConfig
 from deeppicker.core import Micrograph, MicrographEntry
 from deeppicker.errors import DeepPickerError, FormatError, InputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.lock import LOCK, locked
-from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS
+from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS, ROUNDS
 from deeppicker.formats.sealed import read_json, seal
 from deeppicker.formats.text import one_line
 from deeppicker.networks.model import Model, load_model, save_model, weights_digest
@@ -27,7 +28,8 @@ from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Progressed
 from deeppicker.runs.pick_job import Source
 from deeppicker.runs.session import Session
 from deeppicker.runs.state import generation_of
-from deeppicker.training.self_train import Learnt, can_learn, learn_from_picks
+from deeppicker.training.self_train import Learnt, State, can_learn, learn_from_picks
+from deeppicker.training.self_train_file import load_rounds, save_rounds
 
 _STEPS = 100  # into which the progress is divided
 
@@ -94,19 +96,34 @@ class LearnJob:
         How the micrographs are read.
     method : SelfTrainConfig
         Settings.
+    rounds : Path
+        File that keeps the rounds until now, so that learning goes on after an interruption.
     """
 
     model: Model
     diameter: float
     source: Source
     method: SelfTrainConfig
+    rounds: Path
 
     def __call__(
         self, entries: tuple[MicrographEntry, ...], progress: Callable[[float], None] = lambda _: None
     ) -> Learnt:
         """Return what was learnt."""
         micrographs = _Loaded(entries, self.source)
-        return learn_from_picks(self.model, micrographs, self.diameter, self.method, progress)
+        subject = {
+            "weights": weights_digest(self.model),
+            "diameter": self.diameter,
+            "method": asdict(self.method),
+            "source": asdict(self.source),
+            "micrographs": [[asdict(Fingerprint.of(entry.path)), entry.pixel_size] for entry in entries],
+        }
+
+        def keep(state: State) -> None:
+            save_rounds(state.rounds, subject, self.rounds)
+
+        earlier = load_rounds(self.rounds, subject, self.model)
+        return learn_from_picks(self.model, micrographs, self.diameter, self.method, progress, keep, earlier)
 
 
 class _Loaded(Sequence[Micrograph]):
@@ -134,7 +151,8 @@ def _learn(
     session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...], method: SelfTrainConfig
 ) -> Learnt:
     """Learn from a sample of the micrographs, in this process or, where a cluster works, there."""
-    job = LearnJob(model, diameter, session.source, method)
+    rounds = (session.output / ROUNDS).absolute()
+    job = LearnJob(model, diameter, session.source, method, rounds)
     if session.pool.local:
         session.listener(Progressed(LEARNING_STEP, 0, _STEPS))
         learnt = job(sample, lambda part: session.listener(Progressed(LEARNING_STEP, round(part * _STEPS), _STEPS)))
@@ -208,3 +226,4 @@ def _keep(folder: Path, learnt: Learnt, start: dict[str, Any]) -> None:
         "rounds": [asdict(item) for item in learnt.rounds],
     }
     atomic_write(folder / LEARNING, seal(report), durable=True)
+    (folder / ROUNDS).unlink(missing_ok=True)

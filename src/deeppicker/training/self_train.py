@@ -77,6 +77,22 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """What learning goes on from if it was interrupted.
+
+    Parameters
+    ----------
+    networks : sequence of DenseNetwork
+        Those of the two halves of the micrographs; they change in the next round.
+    outcomes : tuple of Round
+        What came of each round until now.
+    """
+
+    networks: Sequence[DenseNetwork]
+    outcomes: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
 class State:
     """How far learning has come after a round.
 
@@ -86,13 +102,18 @@ class State:
         The mean of the start and both networks.
     found : sequence of Candidates
         What each network finds in the micrographs that it has not learnt from, in their order.
-    round : Round
-        What was taught.
+    rounds : Rounds
+        The networks, and what came of the rounds until now.
     """
 
     model: Model
     found: Sequence[Candidates]
-    round: Round
+    rounds: Rounds
+
+    @property
+    def round(self) -> Round:
+        """The last round."""
+        return self.rounds.outcomes[-1]
 
 
 @dataclass(frozen=True)
@@ -142,6 +163,7 @@ def learn_from_picks(
     config: SelfTrainConfig = SelfTrainConfig(),
     progress: Callable[[float], None] = lambda _: None,
     after_round: Callable[[State], None] = lambda _: None,
+    earlier: Rounds | None = None,
 ) -> Learnt:
     """Return a model that has learnt from its own picks in some micrographs, or why it has not.
 
@@ -161,9 +183,11 @@ def learn_from_picks(
         Told now and then which part, 0-1, is done.
     after_round : callable
         Told the state after each round, whether it is taken or not.
+    earlier : Rounds
+        Those of the same learning, interrupted after them.
     """
     with _one_thread_each():
-        return _learn(model, micrographs, diameter, config, (progress, after_round))
+        return _learn(model, micrographs, diameter, config, (progress, after_round), earlier)
 
 
 def _learn(
@@ -172,6 +196,7 @@ def _learn(
     diameter: float,
     config: SelfTrainConfig,
     tell: tuple[Callable[[float], None], Callable[[State], None]],
+    earlier: Rounds | None,
 ) -> Learnt:
     progress, after_round = tell
     start = _find_all([model], micrographs, diameter)
@@ -180,18 +205,18 @@ def _learn(
     refusal = _too_little(before, config)
     if refusal:
         return Learnt(model, refusal, number, number)
-    learnt, rounds, refusal = None, list[Round](), ""
-    for state in learn_rounds(model, micrographs, diameter, start, config, progress):
-        rounds.append(state.round)
+    learnt, rounds, refusal = None, tuple[Round, ...](), ""
+    for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
+        rounds = state.rounds.outcomes
         after_round(state)
         refusal = _unsafe(state.round, number, config)
         if refusal:
             break
         learnt = state
     if learnt is None:
-        return Learnt(model, refusal, number, number, rounds=tuple(rounds))
+        return Learnt(model, refusal, number, number, rounds=rounds)
     kept = _again(before, _picked(learnt.found), _radii(micrographs, diameter))
-    return Learnt(learnt.model, "", number, learnt.round.picks, kept, tuple(rounds))
+    return Learnt(learnt.model, "", number, learnt.round.picks, kept, rounds)
 
 
 def learn_rounds(
@@ -201,6 +226,7 @@ def learn_rounds(
     found: Sequence[Candidates],
     config: SelfTrainConfig = SelfTrainConfig(),
     progress: Callable[[float], None] = lambda _: None,
+    earlier: Rounds | None = None,
 ) -> Iterator[State]:
     """Yield the state after each round, whether it helps or not; see `learn_from_picks`.
 
@@ -208,18 +234,31 @@ def learn_rounds(
     ----------
     found : sequence of Candidates
         What the model finds in the micrographs, from which the labels of the first round are made.
+    earlier : Rounds
+        Those that are done; the first state is that after the last of them.
     """
     sheets = [load_sheet(micrograph, model, diameter) for micrograph in micrographs]
     judge = replace(model, calibration=learnt_calibration(model.calibration, _JUDGE))
     result = replace(model, calibration=learnt_calibration(model.calibration, _RESULT))
-    networks = network_copy(model), network_copy(model)
-    steps = itertools.count(1)
+    networks: Sequence[DenseNetwork] = earlier.networks if earlier else (network_copy(model), network_copy(model))
+    rounds = earlier.outcomes if earlier else ()
+    steps = itertools.count(1 + 2 * len(rounds) * config.steps)
 
     def tell() -> None:
         progress(next(steps) / (2 * config.rounds * config.steps))
 
+    def judged() -> list[Candidates]:
+        return _find_all([replace(judge, network=network) for network in reversed(networks)], micrographs, diameter)
+
+    def state() -> State:
+        mean = mean_of((network_copy(model), *networks), config.start_share)
+        return State(replace(result, network=mean), found, Rounds(networks, rounds))
+
     scores = np.concatenate([item.scores for item in _picked(found, model.calibration.caution)])
-    for index in range(config.rounds):
+    if rounds:
+        found = judged()
+        yield state()
+    for index in range(len(rounds), config.rounds):
         number = config.sure_later * scores.sum() if index else config.sure * len(scores)
         labels = _labels(found, math.ceil(number), config.unknown_later if index else config.unknown)
         targets = [
@@ -231,10 +270,9 @@ def learn_rounds(
             for half, network in enumerate(networks)
         ]
         list(ahead(lambda lesson: train_on_sheets(*lesson, config, tell), lessons, _SIDE_BY_SIDE))
-        found = _find_all([replace(judge, network=network) for network in reversed(networks)], micrographs, diameter)
-        outcome = _round(labels, _picked(found), _radii(micrographs, diameter))
-        mean = mean_of((network_copy(model), *networks), config.start_share)
-        yield State(replace(result, network=mean), found, outcome)
+        found = judged()
+        rounds = (*rounds, _round(labels, _picked(found), _radii(micrographs, diameter)))
+        yield state()
 
 
 def learnt_calibration(start: Calibration, line: tuple[float, float]) -> Calibration:
