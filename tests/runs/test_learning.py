@@ -1,19 +1,27 @@
 """A run learns its micrographs before it picks them: once, with the same model for all that comes later."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import scenes
 from deeppicker import RunConfig, Subject, run_picking
-from deeppicker.config import LearnFirstConfig, SelfTrainConfig, WorkConfig
+from deeppicker.config import ArrivalConfig, LearnFirstConfig, SelfTrainConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, OvertakenError
+from deeppicker.formats.sealed import read_json
 from deeppicker.networks.model import load_model, weights_digest
-from deeppicker.runs.events import LEARNING_STEP, Learned, Progressed, RunEvent
+from deeppicker.runs import learn_job, learning
+from deeppicker.runs.events import LEARNING_STEP, Learned, Picked, Progressed, RunEvent
+from deeppicker.runs.session import Session
+from deeppicker.runs.watch import watch_picking
+from deeppicker.training.self_train import Learnt, learn_from_picks
 from scenes import DIAMETER, files_of_run, scene
 
+START = "general-small"  # the faster one
 QUICK = SelfTrainConfig(rounds=1, steps=2, crop=96, fewest=5, more=10.0, fewer=0.1, agreement=0.1, convincing=0.1)
 
 
@@ -29,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def settings(learn: str = "auto", **more: object) -> RunConfig:
     return RunConfig(
-        subject=Subject(diameter=DIAMETER),
+        subject=Subject(diameter=DIAMETER, model=START),
         learning=LearnFirstConfig(learn=learn),
         work=WorkConfig(workers=0),
         **more,  # type: ignore[arg-type]
@@ -53,7 +61,9 @@ def test_a_run_picks_with_what_it_has_learnt_and_keeps_it():
     assert steps[0] == 0
     assert steps[-1] == 100
     assert steps == sorted(steps)
-    assert weights_of("out") == weights_digest(load_model("out/learnt.safetensors")) != weights_digest(load_model())
+    assert (
+        weights_of("out") == weights_digest(load_model("out/learnt.safetensors")) != weights_digest(load_model(START))
+    )
 
 
 def test_a_run_that_goes_on_uses_what_it_has_learnt_before():
@@ -79,14 +89,14 @@ def test_shards_share_what_the_first_of_them_has_learnt():
 
 def test_without_learning_the_model_stays():
     run_picking(["in"], "out", settings("off"))
-    assert weights_of("out") == weights_digest(load_model())
+    assert weights_of("out") == weights_digest(load_model(START))
     assert not Path("out/learning.json").exists()
 
 
 def test_picks_made_without_learning_are_completed_without_it():
     run_picking(["in/0.mrc", "in/1.mrc", "in/2.mrc"], "out", settings("off"))
     assert len(run_picking(["in"], "out", settings()).good) == 4
-    assert weights_of("out") == weights_digest(load_model())
+    assert weights_of("out") == weights_digest(load_model(START))
 
 
 def test_what_was_learnt_serves_another_data_set_as_it_is():
@@ -109,7 +119,16 @@ def test_a_run_of_few_picks_says_that_it_learns_nothing_and_remembers_it(monkeyp
     again: list[RunEvent] = []
     run_picking(["in"], "out", settings(), again.append)
     assert not learned(again)
-    assert weights_of("out") == weights_digest(load_model())
+    assert weights_of("out") == weights_digest(load_model(START))
+
+
+def test_where_picks_are_few_more_micrographs_are_looked_at(monkeypatch: pytest.MonkeyPatch):
+    few = replace(QUICK, micrographs=2, fewest=20)
+    monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: few))
+    run_picking(["in"], "out", settings())
+    report = read_json(Path("out/learning.json"), sealed=True)
+    assert report["refusal"] == ""
+    assert report["picks_before"] > 32  # two micrographs hold 32
 
 
 @pytest.mark.parametrize("name", ["learning.json", "learnt.safetensors"])
@@ -169,6 +188,82 @@ def test_learning_begins_again_if_a_micrograph_changed(monkeypatch: pytest.Monke
     run_picking(["in"], "whole", settings())
     run_picking(["in"], "out", settings())
     assert files_of_run(Path("out")) == files_of_run(Path("whole"))
+
+
+def watch_while_more_arrive(listener: Callable[[RunEvent], None] = lambda _: None) -> None:
+    """Two micrographs are there, two more come when these are picked."""
+    late = [Path("in", f"{seed}.mrc") for seed in (2, 3)]
+    for path in late:
+        path.rename(path.name)
+    picked: list[RunEvent] = []
+
+    def bring(event: RunEvent) -> None:
+        if isinstance(event, Picked):
+            picked.append(event)
+            for path in late if len(picked) == 2 else []:
+                Path(path.name).rename(path)
+        listener(event)
+
+    arrivals = ArrivalConfig(settle=0.01, interval=0.01, idle=0.01)
+    watch_picking(["in"], "out", settings(arrivals=arrivals), bring)
+
+
+def test_what_was_learnt_from_few_micrographs_is_learnt_again_from_more(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(learning, "_GROWTH", 2)
+    events: list[RunEvent] = []
+    watch_while_more_arrive(events.append)
+    assert len(learned(events)) == 2
+    check_as_learnt_at_once()
+
+
+def check_as_learnt_at_once() -> None:
+    run_picking(["in"], "whole", settings())
+    for file in ("out/status.json", "out/learning.json", "whole/learning.json"):
+        Path(file).unlink()
+    assert files_of_run(Path("out")) == files_of_run(Path("whole"))
+
+
+def test_enough_micrographs_are_learnt_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(learning, "_GROWTH", 2)
+    monkeypatch.setattr(learning, "_ENOUGH", 2)
+    events: list[RunEvent] = []
+    watch_while_more_arrive(events.append)
+    assert len(learned(events)) == 1
+
+
+def test_what_more_micrographs_cannot_improve_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(learning, "_GROWTH", 2)
+    calls: list[int] = []
+
+    def refuse_later(*args: Any, **more: Any) -> Learnt:
+        calls.append(1)
+        learnt = learn_from_picks(*args, **more)
+        return learnt if len(calls) == 1 else replace(learnt, model=args[0], refusal="worse")
+
+    monkeypatch.setattr(learn_job, "learn_from_picks", refuse_later)
+    watch_while_more_arrive()
+    assert len(calls) == 2
+    assert weights_of("out") == weights_digest(load_model("out/learnt.safetensors"))
+    assert read_json(Path("out/learning.json"), sealed=True)["of"] == 4
+
+
+def test_a_folder_that_was_to_start_again_does_so_with_the_next_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(learning, "_GROWTH", 2)
+    begin = Session.begin
+
+    def stopped(*args: Any, again: bool = False) -> Any:
+        if again:
+            raise Stopped
+        return begin(*args)
+
+    monkeypatch.setattr(Session, "begin", stopped)
+    with pytest.raises(Stopped):
+        watch_while_more_arrive()
+    monkeypatch.setattr(Session, "begin", begin)
+    before = weights_of("out")
+    run_picking(["in"], "out", settings())
+    assert weights_of("out") == weights_digest(load_model("out/learnt.safetensors")) != before
+    check_as_learnt_at_once()
 
 
 @pytest.mark.parametrize("word", ["on", "-1", "1.5", ""])

@@ -63,13 +63,18 @@ class Feed:
     def batches(self, size: int) -> Iterator[list[MicrographEntry]]:
         """Yield micrographs in the order of arrival, so many at a time at most, until told to stop or no more come."""
         news = self._news()
-        if self._last and self._backlog:
-            yield list(self._backlog)
-            return
+        while self._last and self._backlog:
+            batch = list(self._backlog)
+            self._backlog.clear()
+            yield batch
         while not self._told_to_stop() and (self._backlog or next(news, None) is not None):
             self._backlog.extend(self._arrivals.ready(time.monotonic()))
             if self._backlog:
                 yield [self._backlog.popleft() for _ in range(min(size, len(self._backlog)))]
+
+    def put_back(self, entries: Sequence[MicrographEntry]) -> None:
+        """Give these once more, before all others."""
+        self._backlog.extendleft(reversed(entries))
 
     def _news(self) -> Iterator[int]:
         """Take up what arrives; yield how many micrographs there are to be picked, again and again until the end."""

@@ -1,41 +1,47 @@
 """The step of a run that learns its micrographs before they are picked; what it learnt stays in the run folder.
 
 ``learning.json`` in the folder says what came of it, even if nothing was learnt. So a continued run, its shards and the
-micrographs that arrive later all use the same model.
+micrographs that arrive later all use the same model. During data collection, what was learnt from a few micrographs is
+learnt again from many, and the folder starts again with the new model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
-from deeppicker.config import SelfTrainConfig
-from deeppicker.core import Micrograph, MicrographEntry
+from deeppicker.config import SelectConfig
+from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, FormatError, InputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.lock import LOCK, locked
-from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS, ROUNDS
+from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS, ROUNDS, RUN
 from deeppicker.formats.sealed import read_json, seal
 from deeppicker.formats.text import one_line
 from deeppicker.networks.model import Model, load_model, save_model, weights_digest
 from deeppicker.runs.diameter import Size
 from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Progressed
+from deeppicker.runs.learn_job import LearnJob
 from deeppicker.runs.pick_job import Source
-from deeppicker.runs.session import Session
-from deeppicker.runs.state import generation_of
-from deeppicker.training.self_train import Learnt, State, can_learn, learn_from_picks
-from deeppicker.training.self_train_file import load_rounds, save_rounds
+from deeppicker.runs.session import Picking, Session
+from deeppicker.runs.state import generation_of, writing
+from deeppicker.training.self_train import Learnt, can_learn
 
 _STEPS = 100  # into which the progress is divided
+_ENOUGH = 100  # micrographs: once it had so many to choose from, nothing is learnt again
+_LARGER = 4  # times as many micrographs as usual may be looked at where picks are few
+_GROWTH = 5  # times as many micrographs as before must be there to learn again
 
 
-def learn_first(session: Session, model: Model, size: Size, entries: Sequence[MicrographEntry]) -> Model:
-    """Return the model with which a run picks: that which has learnt from its micrographs, or the one it starts with.
+def begin_learnt(
+    session: Session, model: Model, size: Size, entries: Sequence[MicrographEntry], select: SelectConfig
+) -> Picking:
+    """Open the folder of a run for the model that has learnt from its micrographs, or for the one it starts with.
 
     Parameters
     ----------
@@ -48,111 +54,135 @@ def learn_first(session: Session, model: Model, size: Size, entries: Sequence[Mi
         Particle diameter; where no particles are in sight, nothing is learnt.
     entries : sequence of MicrographEntry
         All micrographs that are there.
+    select : SelectConfig
+        Which candidates become picks.
     """
-    config = session.config.learning
-    if config.off or not size.seen or not can_learn(model):
-        return model
-    if config.learn == "auto" and (model.diameter is not None or "learnt" in model.info):
-        return model
-    make_folder(session.output)
-    lock = session.output / ".learning.lock"
-    with locked(lock, waiting=lambda: session.warn("waiting for another command that learns this data set")):
-        start = {"start": weights_digest(model), "diameter": size.value, "method": asdict(config.method)}
-        if not session.config.overwrite:
-            known = _known(session.output, start, model)
-            if known is not None:
-                return known
-            if _holds_picks(session.output):
-                return model
-        sample = tuple(_readable(session.source, entries, config.method.micrographs))
-        if not sample:  # the run says why, of each
-            return model
-        before = generation_of(session.output), _holds_picks(session.output)
-        learnt = _learn(session, model, size.value, sample, config.method)
-        with locked(session.output / LOCK):
-            if (generation_of(session.output), _holds_picks(session.output)) != before:
-                raise OvertakenError(
-                    one_line(
-                        f"another command began to pick into {session.output} while this one learnt the data set; "
-                        "repeat this command, or choose another --output"
-                    )
-                )
-            _keep(session.output, learnt, start)
-    session.listener(Learned(learnt.summary, learnt.refusal == "", learnt.before, learnt.after, learnt.kept))
-    return learnt.model
+    learnt = _learn_first(session, model, size, entries) if _may_learn(session, model, size) else model
+    return session.begin(learnt, size.value, select, again=_replaced(session.output))
 
 
-@dataclass(frozen=True)
-class LearnJob:
-    """Learns some micrographs. May be sent to another process or machine that sees the same files.
+def begin_again(picking: Picking, model: Model, size: Size, entries: Sequence[MicrographEntry]) -> Picking | None:
+    """Learn once more, and start the folder again with the new model; None if that is not due, or teaches nothing.
+
+    It is due if several times as many micrographs are there as when it learnt the last time.
 
     Parameters
     ----------
-    model : Model
-        The model to start from.
-    diameter : float
-        Å.
-    source : Source
-        How the micrographs are read.
-    method : SelfTrainConfig
-        Settings.
-    rounds : Path
-        File that keeps the rounds until now, so that learning goes on after an interruption.
+    picking : Picking
+        The folder, open.
+    model, size, entries
+        As those of `begin_learnt`.
+
+    Raises
+    ------
+    OvertakenError
+        If another command has started the folder again.
     """
-
-    model: Model
-    diameter: float
-    source: Source
-    method: SelfTrainConfig
-    rounds: Path
-
-    def __call__(
-        self, entries: tuple[MicrographEntry, ...], progress: Callable[[float], None] = lambda _: None
-    ) -> Learnt:
-        """Return what was learnt."""
-        micrographs = _Loaded(entries, self.source)
-        subject = {
-            "weights": weights_digest(self.model),
-            "diameter": self.diameter,
-            "method": asdict(self.method),
-            "source": asdict(self.source),
-            "micrographs": [[asdict(Fingerprint.of(entry.path)), entry.pixel_size] for entry in entries],
-        }
-
-        def keep(state: State) -> None:
-            save_rounds(state.rounds, subject, self.rounds)
-
-        earlier = load_rounds(self.rounds, subject, self.model)
-        return learn_from_picks(self.model, micrographs, self.diameter, self.method, progress, keep, earlier)
+    session = picking.session
+    folder = session.output
+    if not (_may_learn(session, model, size) and _due(folder, len(entries))):
+        return None
+    with _learning(session):
+        known = read_json(folder / LEARNING, sealed=True)
+        start = _start(session, model, size)
+        if not _due(folder, len(entries)) or any(known[key] != value for key, value in start.items()):
+            return None
+        learnt = _learn(session, model, size.value, entries)
+        with writing(folder, picking.folder.results.generation):
+            if learnt is None or learnt.refusal:
+                atomic_write(folder / LEARNING, seal({**known, "of": len(entries)}), durable=True)
+                return None
+            _keep(folder, learnt, start, len(entries), replaces=known["learnt"] or known["start"])
+    _tell(session, learnt)
+    return session.begin(learnt.model, size.value, session.config.select, again=True)
 
 
-class _Loaded(Sequence[Micrograph]):
-    """Micrographs that are read whenever they are asked for, so that one at a time is in memory."""
-
-    def __init__(self, entries: Sequence[MicrographEntry], source: Source) -> None:
-        self._entries, self._source = entries, source
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @overload
-    def __getitem__(self, index: int) -> Micrograph: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Micrograph]: ...
-
-    def __getitem__(self, index: int | slice) -> Micrograph | Sequence[Micrograph]:
-        if isinstance(index, slice):
-            return _Loaded(self._entries[index], self._source)
-        return self._source.load(self._entries[index])
+def _may_learn(session: Session, model: Model, size: Size) -> bool:
+    config = session.config.learning
+    known = model.diameter is not None or "learnt" in model.info
+    return size.seen and can_learn(model) and not (config.off or (config.learn == "auto" and known))
 
 
-def _learn(
-    session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...], method: SelfTrainConfig
-) -> Learnt:
-    """Learn from a sample of the micrographs, in this process or, where a cluster works, there."""
+def _due(folder: Path, number: int) -> bool:
+    """Return whether a folder has learnt from a few micrographs only, and so many are there now."""
+    try:
+        before = int(read_json(folder / LEARNING, sealed=True)["of"])
+    except (OSError, KeyError, FormatError):
+        return False
+    return before < _ENOUGH and number >= _GROWTH * before
+
+
+def _replaced(folder: Path) -> bool:
+    """Return whether the picks in a folder are those of a model that was learnt anew."""
+    try:
+        replaced = read_json(folder / LEARNING, sealed=True)["replaces"]
+        return bool(replaced) and read_json(folder / RUN)["weights"] == replaced
+    except (OSError, KeyError, FormatError):
+        return False
+
+
+def _start(session: Session, model: Model, size: Size) -> dict[str, Any]:
+    """Return what learning begins with; what was learnt serves for the same only."""
+    method = asdict(session.config.learning.method)
+    return {"start": weights_digest(model), "diameter": size.value, "method": method}
+
+
+@contextmanager
+def _learning(session: Session) -> Iterator[None]:
+    """Let one command learn at a time."""
+    lock = session.output / ".learning.lock"
+    with locked(lock, waiting=lambda: session.warn("waiting for another command that learns this data set")):
+        yield
+
+
+def _learn_first(session: Session, model: Model, size: Size, entries: Sequence[MicrographEntry]) -> Model:
+    folder = make_folder(session.output)
+    with _learning(session):
+        start = _start(session, model, size)
+        if not session.config.overwrite:
+            known = _known(folder, start, model)
+            if known is not None:
+                return known
+            if _holds_picks(folder):
+                return model
+        before = generation_of(folder), _holds_picks(folder)
+        learnt = _learn(session, model, size.value, entries)
+        if learnt is None:  # the run says why, of each
+            return model
+        with locked(folder / LOCK):
+            if (generation_of(folder), _holds_picks(folder)) != before:
+                raise OvertakenError(
+                    one_line(
+                        f"another command began to pick into {folder} while this one learnt the data set; "
+                        "repeat this command, or choose another --output"
+                    )
+                )
+            _keep(folder, learnt, start, len(entries))
+    _tell(session, learnt)
+    return learnt.model
+
+
+def _tell(session: Session, learnt: Learnt) -> None:
+    session.listener(Learned(learnt.summary, learnt.refusal == "", learnt.before, learnt.after, learnt.kept))
+
+
+def _learn(session: Session, model: Model, diameter: float, entries: Sequence[MicrographEntry]) -> Learnt | None:
+    """Learn from a sample of the micrographs, a larger one if it holds too few picks; None if none can be read."""
+    method = session.config.learning.method
+    sample = tuple(_readable(session.source, entries, method.micrographs))
+    if not sample:
+        return None
+    learnt = _learn_sample(session, model, diameter, sample)
+    if len(sample) < learnt.needed <= min(_LARGER * method.micrographs, len(entries)):
+        sample = tuple(_readable(session.source, entries, learnt.needed))
+        learnt = _learn_sample(session, model, diameter, sample)
+    return learnt
+
+
+def _learn_sample(session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...]) -> Learnt:
+    """Learn from some micrographs, in this process or, where a cluster works, there."""
     rounds = (session.output / ROUNDS).absolute()
-    job = LearnJob(model, diameter, session.source, method, rounds)
+    job = LearnJob(model, diameter, session.source, session.config.learning.method, rounds)
     if session.pool.local:
         session.listener(Progressed(LEARNING_STEP, 0, _STEPS))
         learnt = job(sample, lambda part: session.listener(Progressed(LEARNING_STEP, round(part * _STEPS), _STEPS)))
@@ -210,14 +240,30 @@ def _holds_picks(folder: Path) -> bool:
     return any(folder.glob(PICKS.format("*")))
 
 
-def _keep(folder: Path, learnt: Learnt, start: dict[str, Any]) -> None:
-    """Write what was learnt, the report last."""
+def _keep(folder: Path, learnt: Learnt, start: dict[str, Any], of: int, replaces: str = "") -> None:
+    """Write what was learnt, the report last.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    learnt : Learnt
+        What was learnt.
+    start : dict
+        With what it began.
+    of : int
+        Number of micrographs that were there.
+    replaces : str
+        The weights with which the folder was picked before, see `weights_digest`.
+    """
     if learnt.refusal:
         (folder / LEARNT).unlink(missing_ok=True)
     else:
         save_model(replace(learnt.model, info={**learnt.model.info, "learnt": start}), folder / LEARNT)
     report = {
         **start,
+        "of": of,
+        "replaces": replaces,
         "learnt": "" if learnt.refusal else weights_digest(learnt.model),
         "refusal": learnt.refusal,
         "picks_before": learnt.before,

@@ -18,7 +18,7 @@ from deeppicker.networks.model import load_model
 from deeppicker.runs.diameter import settle_diameter
 from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
 from deeppicker.runs.folder import RunFolder
-from deeppicker.runs.learning import learn_first
+from deeppicker.runs.learning import begin_learnt
 from deeppicker.runs.nothing import advice_on_nothing
 from deeppicker.runs.read_ahead import read_ahead
 from deeppicker.runs.results import Row
@@ -121,9 +121,8 @@ def run_picking(
     with open_session(Path(output), config, len(mine), listener) as session:
         model = load_model(config.subject.model)
         size = settle_diameter(session, model, entries)
-        learnt = learn_first(session, model, size, entries)
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
-        picking = session.begin(learnt, size.value, select)
+        picking = begin_learnt(session, model, size, entries, select)
         picking.folder.refuse_other_paths(entries)
         record_inputs(Path(output), inputs)
         missing = picking.folder.missing(mine)

@@ -46,8 +46,15 @@ class Session:
         """Tell the listener something that people should know."""
         self.listener(Warned(text))
 
-    def begin(self, model: Model, diameter: float, select: SelectConfig) -> Picking:
+    def begin(self, model: Model, diameter: float, select: SelectConfig, *, again: bool = False) -> Picking:
         """Open the run folder for what a model finds of particles of a diameter in Å.
+
+        Parameters
+        ----------
+        model, diameter, select
+            All that the folder is about besides the settings.
+        again : bool
+            Start the folder again, although it may hold picks that were made in another way.
 
         Raises
         ------
@@ -55,7 +62,7 @@ class Session:
             If the folder holds picks made in another way.
         """
         picker = Picker(model, diameter, self.source, self.config.steps)
-        overwrite = self.config.overwrite
+        overwrite = self.config.overwrite or again
         folder = RunFolder(self.output, picker.settings(), select, overwrite=overwrite, tell=self.warn)
         job = PickJob(picker, folder.results.resolved(), self.pool.threads)
         return Picking(self, folder, self.pool.mapper(job))

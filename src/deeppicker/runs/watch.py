@@ -16,12 +16,12 @@ from deeppicker.errors import InputError, OutputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import STATUS
-from deeppicker.networks.model import load_model
+from deeppicker.networks.model import Model, load_model
 from deeppicker.parallel.processes import usable_cores
-from deeppicker.runs.diameter import micrographs_needed, settle_diameter
+from deeppicker.runs.diameter import Size, micrographs_needed, settle_diameter
 from deeppicker.runs.events import Listener, Totals, ignore
 from deeppicker.runs.feed import Feed
-from deeppicker.runs.learning import learn_first
+from deeppicker.runs.learning import begin_again, begin_learnt
 from deeppicker.runs.results import Row
 from deeppicker.runs.session import Picking, open_session
 from deeppicker.runs.state import writing
@@ -93,46 +93,60 @@ def watch_picking(
         if not first:
             return None
         size = settle_diameter(session, model, first)
-        model = learn_first(session, model, size, first)
-        picking = session.begin(model, size.value, config.select)
+        picking = begin_learnt(session, model, size, first, config.select)
         record_inputs(folder, inputs)
-        return _Watching(picking, feed).run()
+        return _Watching(picking, feed, model, size).run()
 
 
 @dataclass
 class _Watching:
-    """Picks what a feed gives, and counts it."""
+    """Picks what a feed gives, and counts it. With the model and the size it began with, it learns again."""
 
     picking: Picking
     feed: Feed
+    model: Model
+    size: Size
     begun: float = field(default_factory=time.monotonic)
-    names: dict[str, None] = field(default_factory=dict)
+    entries: dict[str, MicrographEntry] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
 
     def run(self) -> WatchResult:
-        folder, number, chosen = self.picking.folder, self.picking.session.pool.number, 0
+        number, chosen = self.picking.session.pool.number, 0
         try:
             for batch in self.feed.batches(_AHEAD * max(1, number or _UNKNOWN)):
                 missing = self._pick(batch)
-                if missing and len(self.rows) >= _GROWTH * chosen:
-                    folder.finish(list(self.names))
+                if missing and self._learn_again():
+                    chosen = 0
+                elif missing and len(self.rows) >= _GROWTH * chosen:
+                    self.picking.folder.finish(list(self.entries))
                     chosen = len(self.rows)
                 self._write_status("running")
         finally:
-            self.picking.finish(list(self.names))
+            self.picking.finish(list(self.entries))
             self._write_status("stopped")
-        done = sum(folder.is_done(name) for name in self.names)
+        done = sum(self.picking.folder.is_done(name) for name in self.entries)
         errors = tuple(row.error for row in self.rows.values() if row.error)
-        return WatchResult(folder.folder, self._totals(waiting=0), done, errors)
+        return WatchResult(self.picking.folder.folder, self._totals(waiting=0), done, errors)
 
     def _pick(self, batch: Sequence[MicrographEntry]) -> int:
         """Pick what is missing of a batch; return how many that were."""
-        self.names.update(dict.fromkeys(entry.name for entry in batch))
+        self.entries.update((entry.name, entry) for entry in batch)
         missing = self.picking.folder.missing(batch)
         for row in self.picking.pick(missing):
             self.rows[micrograph_key(row.micrograph)] = row
             self.picking.session.listener(self._totals(self.feed.waiting))
         return len(missing)
+
+    def _learn_again(self) -> bool:
+        """Start the folder again with what more micrographs teach, if that is due; return whether it did."""
+        entries = list(self.entries.values())
+        picking = begin_again(self.picking, self.model, self.size, entries)
+        if picking is None:
+            return False
+        self.picking = picking
+        self.rows.clear()
+        self.feed.put_back(entries)
+        return True
 
     def _totals(self, waiting: int) -> Totals:
         return totals_of(self.rows.values(), time.monotonic() - self.begun, waiting)

@@ -37,6 +37,7 @@ _JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which h
 _RESULT = (1.13, 1.34)  # those of the result; both fitted to simulated sets only, see docs/decisions/0004
 _SETTLED = 1.0  # its scores are not too low any more, so the threshold that they ask for is taken as it is
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
+_SPARE = 1.2  # times as many micrographs as should be enough
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
 
 
@@ -132,6 +133,8 @@ class Learnt:
         Fraction of the picks before that are picks after.
     rounds : tuple of Round
         What happened in each, the last of which may have been discarded.
+    needed : int
+        Number of micrographs that would hold picks enough; 0 unless it is only their number that is too small.
     """
 
     model: Model
@@ -140,6 +143,7 @@ class Learnt:
     after: int
     kept: float = 1.0
     rounds: tuple[Round, ...] = ()
+    needed: int = 0
 
     @property
     def summary(self) -> str:
@@ -204,7 +208,7 @@ def _learn(
     number = sum(map(len, before))
     refusal = _too_little(before, config)
     if refusal:
-        return Learnt(model, refusal, number, number)
+        return Learnt(model, refusal, number, number, needed=_needed(before, config))
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
         rounds = state.rounds.outcomes
@@ -327,11 +331,18 @@ def _picked(found: Sequence[Candidates], caution: float = _SETTLED) -> list[Pick
     return [item.picks.where(item.picks.scores >= threshold) for item in found]
 
 
+def _needed(picks: Sequence[Picks], config: SelfTrainConfig) -> int:
+    """Return how many such micrographs would hold picks enough in either half; 0 if these do."""
+    fewer = min(sum(map(len, picks[half::2])) for half in (0, 1))
+    if fewer >= config.fewest:
+        return 0
+    return 2 * math.ceil(_SPARE * len(picks) / 2 * config.fewest / max(1, fewer))
+
+
 def _too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
     """Return why these picks are not learnt from; empty if they are."""
-    halves = [sum(map(len, picks[half::2])) for half in (0, 1)]
-    if min(halves) < config.fewest:
-        return f"{sum(halves):,} picks in {len(picks):,} micrographs are too few"
+    if _needed(picks, config):
+        return f"{sum(map(len, picks)):,} picks in {len(picks):,} micrographs are too few"
     scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
     mean = float(scores[: math.ceil(config.sure * len(scores))].mean())
     return f"the better picks score {mean:.2f} on average" if mean < config.convincing else ""
