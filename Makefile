@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-adaptation benchmark-learning benchmark-speed model clean
+.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-learning benchmark-speed model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
@@ -21,7 +21,7 @@ help:
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
-	@echo "make benchmark-adaptation  what iteration and a few manual picks gain (after benchmark-accuracy)"
+	@echo "make benchmark-few-labels  what a few manual picks gain, against Topaz (after benchmark-accuracy)"
 	@echo "make benchmark-learning  learning before picking, every round on every data set (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
 	@echo "make model               simulate and train the shipped models again (needs DEEPPICKER_DATA)"
@@ -83,8 +83,8 @@ benchmark-diameter: $(READY)
 benchmark-growth: $(READY)
 	$(BIN)/python benchmarks/growth.py
 
-benchmark-adaptation: $(READY)
-	$(BIN)/python benchmarks/adaptation.py
+benchmark-few-labels: $(READY)
+	$(BIN)/python benchmarks/few_labels.py
 
 benchmark-learning: $(READY)
 	$(BIN)/python benchmarks/learning.py

@@ -84,10 +84,12 @@ def main() -> None:
     print((RESULTS / "accuracy.md").read_text())
 
 
-def parse_options(description: str) -> argparse.Namespace:
+def parse_options(description: str, *, only: bool = False) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("DEEPPICKER_DATA"))
     parser.add_argument("--work", type=Path, default=Path("work"))
+    if only:
+        parser.add_argument("--only", nargs="*", default=(), choices=MOLECULES)
     options = parser.parse_args()
     if options.data is None:
         parser.error("set --data or DEEPPICKER_DATA to the development data")
@@ -267,6 +269,7 @@ Trained on simulated micrographs only:
 
 The structures of all three molecules and of their relatives are left out of the simulation in both.
 
+{taught()}
 Picks per micrograph on `micrograph-quality` at the threshold chosen for each class (no reference; assumed particle size
 20 pixels, 40 beside the ice blob). A good picker returns almost nothing on crystalline, empty-ice and
 no-ice, and nothing on the blob. (The published mask holds some small dark objects besides the blob.)
@@ -281,6 +284,31 @@ scores in micrographs and in noise of the same spectrum. [errors-trpv1-10059.png
 [errors-ribosome-10028.png](errors-ribosome-10028.png), [errors-apoferritin-10146.png](errors-apoferritin-10146.png):
 right, false and missed picks in the first micrograph of each.
 """
+
+
+def taught() -> str:
+    """Return a table of F1 after learning, without labels (``learning.py``) and with few (``few_labels.py``)."""
+    learnt, labelled = (RESULTS / name for name in ("learning.json", "few-labels.json"))
+    if not (learnt.is_file() and labelled.is_file()):
+        return ""
+    sets = json.loads(learnt.read_text())["sets"]
+    molecules = json.loads(labelled.read_text())["molecules"]
+    rows = []
+    for name in MOLECULES:
+        few = [f"{one['f1']:.3f} ({one['labels']})" for one in molecules[name]["ours"].values() if one["labels"]]
+        rows.append(
+            f"| {name} | {sets[name]['before']['f1']:.3f} | **{sets[name]['after']['f1']:.3f}** | {' | '.join(few)} |"
+        )
+    return (
+        """F1 after learning: without a label, as `pick` does by itself ([learning.md](learning.md)), and from manual
+picks, their number in brackets, tested on the second half of the micrographs ([few-labels.md](few-labels.md)):
+
+| molecule | before | after learning before picking | few | more | many manual picks |
+|---|---|---|---|---|---|
+"""
+        + "\n".join(rows)
+        + "\n"
+    )
 
 
 def draw_reliability(outcomes: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> None:

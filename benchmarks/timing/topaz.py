@@ -2,8 +2,8 @@
 
 The environment is made once, in the work folder, with the very version of PyTorch that DeepPicker runs on. Topaz names
 torchvision as a requirement, but the usual torchvision is built for graphics cards and cannot be imported beside a
-PyTorch for processors only. Preprocessing and extraction never call it (only the augmentation of training turns images
-with it), so a stand-in takes its place; that makes the start of Topaz faster, not slower.
+PyTorch for processors only. Only the augmentation of training calls it, to turn and mirror images, so a stand-in that
+does just that takes its place; that makes the start of Topaz faster, not slower.
 
 Scale and radius follow Topaz's quick start guide (tutorial/01_quick_start_guide in its repository): the pretrained
 models "assume that micrographs are downsampled to the 4-8 Å per pixel range", about 4 Å for small and medium
@@ -26,11 +26,24 @@ from timing.bench import DIAMETER, PIXEL_SIZE
 VERSION = "0.3.20"
 SCALES = {3: "recommended for a particle of this size", 4: "the fastest recommended scale"}
 _NEEDS = ("h5py", "numpy", "pandas", "pillow", "psutil", "scikit-learn", "scipy", "tqdm", "future")
-_STAND_IN = '''"""In place of torchvision, which preprocessing and extraction do not call."""
+_STAND_IN = '''"""In place of torchvision: what the augmentation of training calls."""
+
+import torch
+from scipy import ndimage
 
 
-def rotate(*_arguments, **_options):
-    raise NotImplementedError("this environment is for picking only")
+def rotate(image, angle):
+    """Turn an image (..., y, x) counterclockwise by degrees, to the nearest pixel."""
+    turned = ndimage.rotate(image.numpy(), angle, axes=(-1, -2), reshape=False, order=0)
+    return torch.from_numpy(turned)
+
+
+def hflip(image):
+    return image.flip(-1)
+
+
+def vflip(image):
+    return image.flip(-2)
 '''
 
 
@@ -57,8 +70,8 @@ def install(work: Path) -> list[str | Path] | None:
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
     package = packages / "torchvision" / "transforms"
     package.mkdir(parents=True)
-    for path in (package.parent / "__init__.py", package / "__init__.py"):
-        path.touch()
+    (package.parent / "__init__.py").write_text("from . import transforms\n")
+    (package / "__init__.py").write_text("from . import functional\n")
     (package / "functional.py").write_text(_STAND_IN)
     subprocess.run([*program, "--version"], check=True)
     ready.touch()
