@@ -50,6 +50,30 @@ def test_a_file_shorter_than_its_header_says_is_waited_for_and_taken_in_the_end(
     assert names(arrivals.ready(12.0)) == ["a.mrc"]
 
 
+def test_a_file_that_got_its_room_but_not_yet_its_pixels_is_waited_for(tmp_path: Path):
+    whole = scenes.write_mrc(tmp_path / "whole" / "a.mrc", np.ones((64, 40)) + np.eye(64, 40)).read_bytes()
+    file, said = tmp_path / "a.mrc", list[str]()
+    file.write_bytes(whole[:5000] + bytes(len(whole) - 5000))
+    arrivals = Arrivals([str(tmp_path)], 1.0, said.append)
+    assert [arrivals.ready(float(now)) for now in range(5)] == [[]] * 5
+    file.write_bytes(whole)
+    assert arrivals.ready(5.0) == []
+    assert names(arrivals.ready(6.0)) == ["a.mrc"]
+    assert said == []
+
+
+def test_a_micrograph_that_really_ends_in_zeros_is_taken_a_little_later(tmp_path: Path):
+    image = np.random.default_rng(0).normal(size=(64, 40))
+    image[-30:] = 0
+    scenes.write_mrc(tmp_path / "a.mrc", image)
+    said = list[str]()
+    arrivals = Arrivals([str(tmp_path)], 1.0, said.append)
+    assert [arrivals.ready(float(now)) for now in range(10)] == [[]] * 10
+    assert names(arrivals.ready(10.0)) == ["a.mrc"]
+    (text,) = said
+    assert "a.mrc ends in zeros but has not changed for 10 s" in text
+
+
 def test_files_that_are_renamed_removed_or_temporary_do_no_harm(tmp_path: Path):
     arrivals = Arrivals([str(tmp_path)], settle=1.0)
     file = scenes.write_mrc(tmp_path / "part.mrc", np.eye(8))

@@ -34,7 +34,8 @@ class ArrivalConfig:
     """How to follow arriving micrographs, and when to stop."""
 
     settle: float | int = 5
-    """Seconds without change after which a file counts as complete."""
+    """Seconds without change after which a file counts as complete; ten times as many for one that is shorter than its
+    header says, or ends in zeros."""
 
     interval: float | int = 10
     """Seconds between two looks into the folders, even without a notice from the system."""

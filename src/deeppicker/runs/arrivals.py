@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -15,9 +15,10 @@ from watchfiles import watch
 from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs
-from deeppicker.formats.images.read import is_whole
+from deeppicker.formats.images.read import ends_in_zeros, is_whole
+from deeppicker.formats.text import one_line
 
-_PATIENCE = 10  # times the settling time after which a file that is too short for its header is taken as it is
+_PATIENCE = 10  # times the settling time after which a file that does not look complete is taken as it is
 
 
 class _State(NamedTuple):
@@ -30,9 +31,11 @@ class _State(NamedTuple):
 class Arrivals:
     """Follows the files that some inputs name, and tells each that is complete once.
 
-    A file is complete if nobody has written to it for a while and it is as long as its header says. A notice of a new
-    file only makes one look earlier: the folders are listed each time and now and then, since network file systems give
-    no notices. A file that changes after it was told is told again.
+    A file is complete if nobody has written to it for a while, it is as long as its header says, and it does not end in
+    zeros, as one does that has got its room but not yet its pixels. A file that stays otherwise ten times as long is
+    taken as it is, since motion correction may leave rows of zeros. A notice of a new file only makes one look earlier:
+    the folders are listed each time and now and then, since network file systems give no notices. A file that changes
+    after it was told is told again.
 
     Parameters
     ----------
@@ -40,10 +43,13 @@ class Arrivals:
         As those of `find_micrographs`; what they name need not exist yet.
     settle : float
         Seconds for which a file must stay as it is.
+    say : callable
+        Is told what people should know of a file.
     """
 
     inputs: Sequence[str]
     settle: float
+    say: Callable[[str], None] = lambda _text: None
     _states: dict[Path, _State] = field(default_factory=dict)
     _told: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
@@ -64,10 +70,24 @@ class Arrivals:
             still = now - before.since
             if still < self.settle or self._told.get(path) == (size, changed):
                 continue
-            if is_whole(path) or still >= _PATIENCE * self.settle:
+            if self._is_complete(path, still):
                 self._told[path] = (size, changed)
                 complete.append(entry)
         return complete
+
+    def _is_complete(self, path: Path, still: float) -> bool:
+        patient = still >= _PATIENCE * self.settle
+        if not is_whole(path):
+            return patient
+        empty = ends_in_zeros(path)
+        if empty and patient:
+            self.say(
+                one_line(
+                    f"{path} ends in zeros but has not changed for {still:.0f} s, so it is taken as it is; "
+                    "if it changes, it is picked again"
+                )
+            )
+        return patient or not empty
 
     @property
     def waiting(self) -> int:

@@ -33,7 +33,7 @@ class Feed:
 
     def __init__(self, inputs: Sequence[str], config: ArrivalConfig, stop: Event, listener: Listener) -> None:
         assert config.stop_file is not None
-        self._arrivals = Arrivals(inputs, float(config.settle))
+        self._arrivals = Arrivals(inputs, float(config.settle), self._say)
         self._interval = min(float(config.interval), float(config.settle))
         self._idle = math.inf if config.idle is None else 60 * float(config.idle)
         self._stop_file: Path = config.stop_file

@@ -21,6 +21,7 @@ MRC_EXTENSIONS = (".mrc", ".mrcs", ".mrc.gz", ".mrc.bz2", ".mrcs.gz", ".mrcs.bz2
 TIFF_EXTENSIONS = (".tif", ".tiff")
 RASTER_EXTENSIONS = (".png", ".jpg", ".jpeg")
 IMAGE_EXTENSIONS = MRC_EXTENSIONS + TIFF_EXTENSIONS + RASTER_EXTENSIONS
+_TAIL = 4096  # bytes at the end of a file, a block of most file systems
 _STRIP = 64  # rows that are checked at a time
 _ANISOTROPY = 0.01  # x and y may differ by this part; binning to whole pixels causes that much
 
@@ -105,6 +106,17 @@ def is_whole(path: Path) -> bool:
             header = mrc.read_header(path)
         return path.stat().st_size >= header.offset + header.nbytes
     except (DeepPickerError, OSError):
+        return False
+
+
+def ends_in_zeros(path: Path) -> bool:
+    """Return whether the last block of a file holds nothing but zeros, as if it was still to be filled."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(size - min(_TAIL, size // 2))
+            return not any(file.read())
+    except OSError:
         return False
 
 
