@@ -1,5 +1,6 @@
 """What the design promises and import-linter does not see. The layers themselves are in pyproject.toml."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,17 @@ def test_what_needs_no_network_does_not_load_torch(statement):
     program = f"{statement}; import sys; print('torch loaded:', 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "torch loaded: False" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_of_all_commands_sleep_while_they_wait_unless_told_otherwise(given: dict[str, str], expected: str):
+    """It must be known before PyTorch is loaded, here or by a worker, which inherits it."""
+    program = "import os, sys; from deeppicker.cli.main import main; main(['--help']); "
+    program += "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env={**clean, **given})
+    assert done.stdout.splitlines()[-1] == f"False {expected}"
 
 
 def test_every_public_name_can_be_imported():

@@ -36,7 +36,7 @@ def test_what_was_acknowledged_is_there_when_the_log_is_opened_again(tmp_path: P
 def test_a_line_torn_by_a_crash_is_passed_over_and_harms_no_other(tmp_path: Path):
     EditLog(tmp_path / EDITS).append("a", [put("one")], "tab")
     with (tmp_path / EDITS).open("ab") as file:
-        file.write(b'{"micrograph":"a","edits":[{"op":"put","na')
+        file.write(b"[" * 100_000 + b"\n" + b'{"micrograph":"a","edits":[{"op":"put","na')
     log = EditLog(tmp_path / EDITS)
     assert log.of("a").added == {"one": (1.0, 2.0)}
     log.append("a", [put("two")], "tab")

@@ -141,7 +141,7 @@ def test_numbers_out_of_range_are_refused_and_cost_nothing(client: Client, query
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"\xff", b'{"micrograph": "mic0"}', b'{"micrograph":"mic0","edits":[1]}']
+    "body", [b"", b"{", b"[]", b"[" * 50_000, b"\xff", b'{"micrograph": "mic0"}', b'{"micrograph":"mic0","edits":[1]}']
 )
 def test_what_is_no_request_is_refused(client: Client, folder: Path, body: bytes):
     assert client.ask("POST", "/api/edits", body)[0] == 400

@@ -84,6 +84,18 @@ def test_a_damaged_file_is_told_and_healed_by_the_same_command(what: str, how: s
     assert scenes.files_of_run(Path("out")) == before
 
 
+@pytest.mark.parametrize("what", ["inputs.json", "run.json", "records/0.json"])
+def test_brackets_without_end_are_told_or_made_again(what: str, capsys: pytest.CaptureFixture[str]):
+    assert main(words()) == 0
+    before = scenes.files_of_run(Path("out"))
+    Path("out", what).write_text("[" * 100_000)
+    capsys.readouterr()
+    assert main(words()) == 0
+    assert capsys.readouterr().err.count("\n") <= 1
+    shutil.rmtree("out/damaged", ignore_errors=True)
+    assert scenes.files_of_run(Path("out")) == before
+
+
 @pytest.mark.parametrize(
     "name", ["summary.csv", "autopick.star", "run.json", "0_autopick.star", ".lock", ".generation"]
 )

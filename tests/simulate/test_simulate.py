@@ -465,10 +465,10 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(simulated: Path,
     kept = simulated / "ball one" / "micrographs" / "ball one_0001.mrc"
     content, time = kept.read_bytes(), kept.stat().st_mtime_ns
     shape = next(simulated.glob("shape*"))
-    (shape / "dataset.json").unlink()
+    (shape / "dataset.json").write_text("[" * 100_000)  # as good as none
     path = str(tmp_path / "ball one.mrc")
     assert main(["simulate", path, "--shapes", "1", "--output", str(simulated), "--seed", "5", *words]) == 0
-    assert (shape / "dataset.json").is_file()
+    assert json.loads((shape / "dataset.json").read_text())["num_micrographs"] == 3
     assert (kept.read_bytes(), kept.stat().st_mtime_ns) == (content, time)
 
 

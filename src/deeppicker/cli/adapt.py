@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +78,6 @@ class Options:
 
 def run(options: Options) -> int:
     """Refine the model, showing each epoch, on one's own or with the processes that `torchrun` started."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
     from deeppicker.training.ranks import joined
 
     with joined():

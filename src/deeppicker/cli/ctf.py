@@ -16,6 +16,7 @@ from deeppicker.cli._shared.types import Length, OptionalFile
 from deeppicker.config import CtfConfig
 from deeppicker.config.limits import positive, within
 from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats.sealed import parse_json
 from deeppicker.formats.writable import refuse_unwritable_file
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class _Unfinished:
         from deeppicker.core import Ctf, Microscope
 
         with suppress(ValueError, KeyError, TypeError):  # the last line may be cut off
-            made, key, size, values = json.loads(line)
+            made, key, size, values = parse_json(line)
             if made == self._made:
                 values["microscope"] = Microscope(**values["microscope"])
                 self._known[key] = (size, Ctf(**values))

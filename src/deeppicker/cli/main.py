@@ -41,6 +41,7 @@ INTERRUPTED, TERMINATED = 130, 143  # what a shell reports for a program ended b
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 if some micrographs failed, 2 if nothing could be done."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # for PyTorch, see docs/scaling.md
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -19,6 +19,7 @@ from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import micrograph_of
 from deeppicker.formats.recorded import INPUTS, TABLES, Recorded
 from deeppicker.formats.relion import star
+from deeppicker.formats.sealed import parse_json
 from deeppicker.formats.text import is_file
 
 
@@ -92,7 +93,7 @@ def _completed(entries: Sequence[MicrographEntry], source: Path) -> list[Microgr
 
 def _recorded(folder: Path) -> list[str]:
     try:
-        content = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+        content = parse_json((folder / INPUTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     return [text for text in content if isinstance(text, str)] if isinstance(content, list) else []

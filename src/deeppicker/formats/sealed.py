@@ -28,6 +28,14 @@ def seal(content: Mapping[str, Any], indent: int = 1) -> str:
     return json.dumps({**content, _CHECKSUM: _of(content)}, indent=indent) + "\n"
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds; ValueError if it is none, also where it has brackets without end."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+
+
 def read_json(path: Path, *, sealed: bool = False) -> dict[str, Any]:
     """Read a JSON file that holds a mapping; check its checksum if it has one, or must have one as ours do.
 
@@ -43,9 +51,9 @@ def read_json(path: Path, *, sealed: bool = False) -> dict[str, Any]:
     if len(raw) > _MOST_BYTES:
         raise FormatError(one_line(f"{path} is damaged: longer than {_MOST_BYTES:,} bytes"))
     try:
-        content = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(one_line(f"{path} is damaged: {error or type(error).__name__}")) from error
+        content = parse_json(raw.decode("utf-8"))
+    except ValueError as error:
+        raise FormatError(one_line(f"{path} is damaged: {error}")) from error
     if not isinstance(content, dict):
         if sealed:
             raise FormatError(one_line(f"{path} is damaged: no mapping"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from starlette.routing import Route
 from deeppicker.core import BOX_DIAMETERS
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
+from deeppicker.formats.sealed import parse_json
 from deeppicker.gui import answers
 from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
@@ -279,7 +279,7 @@ def _values(answer: Callable[[Request], dict[str, Any]]) -> Callable[[Request], 
 def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
     async def handler(request: Request) -> Response:
         try:
-            body = json.loads(await request.body())
+            body = parse_json(await request.body())
         except ValueError as error:
             raise HTTPException(400, "this is not JSON") from error
         if not isinstance(body, dict):

@@ -29,6 +29,7 @@ from deeppicker.core import Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import sync
 from deeppicker.formats.lock import locked
+from deeppicker.formats.sealed import parse_json
 from deeppicker.formats.text import one_line
 
 EDITS = "edits.jsonl"
@@ -166,7 +167,7 @@ class EditLog:
         for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
             self.size += len(line)
             try:
-                batch = json.loads(line)
+                batch = parse_json(line)
                 edits = [_checked(edit) for edit in batch["edits"]]
                 key = str(batch["micrograph"])
             except (ValueError, TypeError, KeyError, InputError):

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from deeppicker.config import DEFAULT_MODEL, PrepareConfig
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.sealed import parse_json
 from deeppicker.formats.text import one_line
 from deeppicker.networks.base import Network
 from deeppicker.networks.calibration import Calibration
@@ -129,7 +130,7 @@ def load_model(name_or_file: str | Path = DEFAULT_MODEL) -> Model:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(metadata[_METADATA_KEY])
+        description = parse_json(metadata[_METADATA_KEY])
         if not isinstance(description, dict):
             raise FormatError("its description is not a mapping")
         return Model(
@@ -139,7 +140,7 @@ def load_model(name_or_file: str | Path = DEFAULT_MODEL) -> Model:
             info_of(description),
             calibration_of(description),
         )
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError, RuntimeError, FormatError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, FormatError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{path} is not a DeepPicker model ({reason}); copy it again, or train one with `deeppicker train`"
         raise FormatError(one_line(message)) from error

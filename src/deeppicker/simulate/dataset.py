@@ -16,7 +16,7 @@ import math
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,11 +26,12 @@ import torch
 from jaxtyping import Float32
 
 from deeppicker.core import micrograph_key
-from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.errors import DeepPickerError, FormatError, InputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.images import raster
 from deeppicker.formats.recorded import DATASET, DATASET_DIAMETER
 from deeppicker.formats.relion.simulated import SimulatedMicrograph, write_truth
+from deeppicker.formats.sealed import read_json
 from deeppicker.parallel.jobs import here
 from deeppicker.parallel.processes import processes
 from deeppicker.simulate.config import SimulateConfig
@@ -141,8 +142,9 @@ def make(plan: Plan) -> str:
     """Simulate the micrographs of one particle, unless the folder holds them already; return its name."""
     settings = json.loads(json.dumps({"simulate": asdict(plan.config), "seed": plan.seed, "micrographs": plan.number}))
     description = plan.folder / DATASET
-    if description.is_file() and json.loads(description.read_text(encoding="utf-8")).get("settings") == settings:
-        return plan.particle.name
+    with suppress(OSError, FormatError):  # what is damaged is made again
+        if read_json(description).get("settings") == settings:
+            return plan.particle.name
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from deeppicker.formats.atomic import atomic_write
+from deeppicker.formats.sealed import parse_json
 from deeppicker.training.loop import Epoch, Training
 
 _METADATA_KEY = "deeppicker-training"
@@ -41,7 +42,7 @@ def resume_checkpoint(training: Training, path: Path) -> bool:
     """Continue from a checkpoint if it belongs to the same data and settings; return whether it did."""
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})[_METADATA_KEY])
+            state = parse_json((file.metadata() or {})[_METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError):
         return False

@@ -16,6 +16,7 @@ import numpy as np
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError
 from deeppicker.formats.names import micrograph_of
+from deeppicker.formats.sealed import parse_json
 from deeppicker.formats.text import is_file, one_line, read_text
 
 SUFFIX = "_info.json"
@@ -64,11 +65,11 @@ def text_of(picks: Picks, path: Path) -> str:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}: {error.msg}"
         raise FormatError(one_line(f"{path} is not a valid JSON file: {where}; check the file")) from error
-    except (ValueError, RecursionError) as error:  # digits without end, brackets without end
+    except ValueError as error:  # digits without end, brackets without end
         raise FormatError(one_line(f"{path} is not an EMAN2 file: {error}; check the file")) from error
     if not isinstance(content, dict):
         raise FormatError(one_line(f"{path} is not an EMAN2 file: holds no names with values; check the file"))
