@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from deeppicker.gui.edits import EDITS
 from deeppicker.gui.project import Wanted
 from deeppicker.gui.security import Keys, Rate, name_of
 from deeppicker.gui.serve import Address
+from other_user import as_other_user, needs_root
 from served import Client, make_run, served
 
 EDIT = b'{"micrograph": "mic0", "edits": [{"op": "complete", "value": true}]}'
@@ -198,6 +200,29 @@ def test_a_socket_lies_in_a_folder_that_only_its_owner_enters(tmp_path: Path):
             Address(path=path).open()
     with Address(path=path).open():  # what a killed server left is taken over
         assert path.is_socket()
+
+
+@needs_root
+def test_another_user_of_this_machine_gets_nothing_by_port_or_socket(client: Client):
+    def by_port() -> str:
+        status, _, content = client.ask("GET", "/api/project", cookie=None)
+        return f"{status} {b'mic0' in content}"
+
+    assert as_other_user(by_port) == "401 False"
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        path = Path(name) / "private" / "gui.sock"
+
+        def by_socket() -> str:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trying:
+                trying.connect(str(path))
+            return "connected"
+
+        with Address(path=path).open():
+            assert as_other_user(by_socket) == "PermissionError"
+            path.parent.chmod(0o755)
+            path.chmod(0o777)
+            assert as_other_user(by_socket) == "connected"  # so it is the modes that refuse
 
 
 def test_a_socket_in_a_folder_of_all_is_refused(tmp_path: Path):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
-import shutil
 import socket
-import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, TransientError
-from deeppicker.formats.atomic import make_folder
-from deeppicker.formats.text import one_line
 from deeppicker.parallel.jobs import Job, Mapper, attempt
 from deeppicker.parallel.processes import sensible_workers, usable_cores
+from deeppicker.parallel.slurm import NO_DASHBOARD, slurm_cluster, state_of_jobs
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _PATIENCE = 30  # seconds in which a scheduler must answer
 _ASKED = 15  # seconds between two questions to SLURM
-_UNSAFE = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")  # what SLURM or a shell would not take as it is
+_PAGES = ("distributed.scheduler.http.routes", "distributed.worker.http.routes")  # which Dask shows to anybody
 _IN_FLIGHT = 1000  # items that the scheduler knows of at a time: enough to see how many workers are wanted
 
 
@@ -53,6 +49,7 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
     """Connect to a Dask cluster, or start one; it ends with the context if it was started."""
     try:
         import cryptography  # noqa: F401 - makes the keys
+        import dask
         from distributed import Client, LocalCluster
         from distributed.security import Security
     except ImportError as error:
@@ -63,6 +60,7 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our words
     # Whoever reaches a scheduler that asks for no keys can run anything as this user.
+    dask.config.set({name: [] for name in _PAGES})
     security = Security.temporary()  # type: ignore[no-untyped-call]
     cluster: Any
     if config.cluster == "local":
@@ -72,9 +70,10 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
             host="127.0.0.1",
             security=security,
             dashboard_address=None,
+            scheduler_kwargs=NO_DASHBOARD,
         )
     elif config.cluster == "slurm":
-        cluster = _slurm(config, output, security)
+        cluster = slurm_cluster(config, output, security)
     else:
         cluster = config.cluster
     try:
@@ -92,47 +91,6 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
             cluster.close()
 
 
-def _slurm(config: ClusterConfig, output: Path, security: Any) -> Any:
-    """Return a cluster whose workers are SLURM jobs, between one and the largest number, by the work there is.
-
-    The keys that the jobs need lie in the folder of their logs, in files that only this user can read, while it runs.
-    """
-    if shutil.which("sbatch") is None:
-        raise InputError(
-            "--cluster slurm needs the command sbatch, which this machine lacks; run it where SLURM is installed"
-        )
-    from dask_jobqueue.slurm import SLURMCluster
-
-    logs = (output / "slurm").resolve()
-    if _UNSAFE.search(str(logs)):
-        raise InputError(
-            one_line(
-                f"--output {str(output)!r}: the folder {logs} holds a space or another character that a job script "
-                "cannot; choose another --output"
-            )
-        )
-    given = {"queue": config.partition, "account": config.account, "interface": config.interface}
-    try:
-        cluster = SLURMCluster(
-            cores=config.job_cores,
-            processes=config.job_cores,
-            memory=config.job_memory,
-            walltime=config.job_time,
-            job_extra_directives=list(config.job_option),
-            job_script_prologue=list(config.job_setup),
-            log_directory=str(make_folder(logs)),
-            security=security,
-            shared_temp_directory=str(logs),
-            worker_extra_args=["--no-dashboard"],
-            scheduler_options={"dashboard_address": None},
-            **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
-        )
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"--cluster slurm cannot be used: {error}") from error
-    cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
-    return cluster
-
-
 def _check(client: Client, config: ClusterConfig, say: Callable[[str], None]) -> None:
     """Wait for a worker, telling what SLURM says meanwhile, and refuse another version of this program, or none.
 
@@ -143,6 +101,8 @@ def _check(client: Client, config: ClusterConfig, say: Callable[[str], None]) ->
     """
     try:
         theirs = _awaited(client.submit(version, "deeppicker", pure=False), client, config, say)
+    except DeepPickerError:
+        raise
     except Exception as error:
         message = f"--cluster {config.cluster}: a worker cannot load DeepPicker ({error}); install it there too"
         raise InputError(message) from error
@@ -159,27 +119,11 @@ def _awaited(future: Any, client: Client, config: ClusterConfig, say: Callable[[
     while config.cluster == "slurm" and not future.done():
         with suppress(TimeoutError):
             return future.result(timeout=_ASKED)
-        reason = _slurm_says([job.job_id for job in getattr(client.cluster, "workers", {}).values()])
+        reason = state_of_jobs(client.cluster)
         if reason != told:
             told = reason
             say(reason)
     return future.result()
-
-
-def _slurm_says(jobs: Sequence[str]) -> str:
-    """Return what SLURM says of jobs that have not started."""
-    if not jobs:
-        return "SLURM has taken no job yet; see the log files in the folder slurm of the output"
-    words = ["squeue", "--noheader", "--format=%i %T %r", "--jobs", ",".join(jobs)]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"still waiting for SLURM jobs; squeue says nothing ({error})"
-    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.strip()]
-    states = [f"job {job} is {state} ({reason})" for job, state, reason in (line for line in lines if len(line) == 3)]
-    if not states:
-        return "the SLURM jobs are gone; see the log files in the folder slurm of the output"
-    return f"SLURM: {states[0]}; if that cannot change, stop and set other --job-cores, --job-memory or --partition"
 
 
 def _mapper(client: Client, job: Job, time_limit: float) -> Mapper[Any]:
