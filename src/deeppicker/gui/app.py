@@ -23,18 +23,21 @@ from deeppicker.core import BOX_DIAMETERS
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
 from deeppicker.gui import answers
+from deeppicker.gui.classes import Classes
 from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
 from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
 from deeppicker.gui.project import Project
 from deeppicker.gui.rounds import read_json
-from deeppicker.gui.scores import Scores
+from deeppicker.gui.scores import ORDERS, Scores
 from deeppicker.gui.security import Guard, Keys
 from deeppicker.gui.statistics import plots_of
+from deeppicker.particles.classify.files import CLASSES, PICTURE
 
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
 _STATIC = files("deeppicker.gui") / "static"
 _KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
+_OF_CLASSES = {"picture": PICTURE, "table": CLASSES}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -53,6 +56,7 @@ class Service:
     def _attach(self) -> None:
         self.scores = Scores(self.project)
         self.jobs = Jobs(self.project)
+        self.classes = Classes(self.project)
 
     def start(self) -> None:
         """Begin to follow the run."""
@@ -93,12 +97,19 @@ class Service:
         return {"counts": self.scores.histogram(), "read": self.scores.done}
 
     def gallery(self, request: Request) -> dict[str, Any]:
-        """Return a page of particles."""
+        """Return a page of particles: of a class, or in an order."""
+        start = int(_number(request, "start") or 0)
+        if (number := _number(request, "class")) is not None:
+            return answers.of_members(self.classes, int(number), start)
         order = request.query_params.get("order", "doubtful")
-        if order not in ("doubtful", "below", "best"):
-            raise HTTPException(400, "order is doubtful, below or best")
-        start, threshold = int(_number(request, "start") or 0), _number(request, "threshold") or 0.0
+        if order not in ORDERS:
+            raise HTTPException(400, f"order is one of {', '.join(ORDERS)}")
+        threshold = _number(request, "threshold") or 0.0
         return answers.of_gallery(self.project, self.scores, order, threshold, start)
+
+    def averages(self, _request: Request) -> dict[str, Any]:
+        """Return the classes."""
+        return self.classes.told()
 
     def statistics(self, _request: Request) -> dict[str, Any]:
         """Return plots of the whole run."""
@@ -121,6 +132,8 @@ class Service:
             "diameter": self.project.diameter,
             "run": self.project.has_run,
             "job": self.jobs.state(),
+            "classifying": self.jobs.classifying(),
+            "classes": self.classes.version,
             "newest": answers.of_newest(self.project),
             "status": read_json(status) or None,
         }
@@ -165,6 +178,19 @@ class Service:
         key = ("crop", index, x, y, box, self._changed(index))
         return self._picture(key, lambda: jpeg(crop(self._pixels(index), x, y, box, 96), 80))
 
+    def average(self, request: Request) -> Response:
+        """Return the average of a class."""
+        number = int(request.path_params["number"])
+        picture = self.pictures.picture(("class", number, self.classes.version), lambda: self.classes.picture(number))
+        return Response(picture, media_type="image/png", headers=_KEPT)
+
+    def file_of_classes(self, request: Request) -> Response:
+        """Return the picture or the table of all classes."""
+        path = self.project.classes / _OF_CLASSES.get(request.path_params["kind"], "")
+        if not path.is_file():
+            raise HTTPException(404)
+        return FileResponse(path)
+
     def mask(self, request: Request) -> Response:
         """Return the mask of contamination."""
         path = file_of(self.project.folder, JUNK, self.project.entries[self._index(request)].name)
@@ -194,12 +220,20 @@ class Service:
         """Write the corrected picks beside the automatic ones."""
         return {"folder": str(save(self.project))}
 
+    def choose(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Keep some classes only."""
+        numbers = body.get("keep")
+        if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+            raise HTTPException(400, "keep is a list of numbers")
+        self.classes.choose(numbers)
+        return self.classes.told()
+
     def job(self, body: dict[str, Any]) -> dict[str, Any]:
         """Start or cancel learning, or decide about what came of it."""
         if self.jobs.do(str(body.get("do"))):
             self.project = Project(self.project.wanted)
             self._attach()
-        return {"job": self.jobs.state()}
+        return {"job": self.jobs.state(), "classifying": self.jobs.classifying()}
 
     def comparison(self, request: Request) -> dict[str, Any]:
         """Return the picks of a micrograph before and after the last round of learning."""
@@ -260,12 +294,16 @@ def application(service: Service, keys: Keys) -> Guard:
         Route("/api/selection", _values(service.selection)),
         Route("/api/histogram", _values(service.histogram)),
         Route("/api/gallery", _values(service.gallery)),
+        Route("/api/classes", _values(service.averages)),
+        Route("/api/classes/{number:int}/average", service.average),
+        Route("/api/classes/{kind}", service.file_of_classes),
         Route("/api/statistics", _values(service.statistics)),
         Route("/api/changes", _values(service.changes)),
         Route("/api/export", service.download),
         Route("/api/edits", _action(service.edit), methods=["POST"]),
         Route("/api/threshold", _action(service.apply), methods=["POST"]),
         Route("/api/save", _action(service.keep), methods=["POST"]),
+        Route("/api/classes", _action(service.choose), methods=["POST"]),
         Route("/api/job", _action(service.job), methods=["POST"]),
     ]
     failures: Any = {DeepPickerError: _explain, HTTPException: _missing}

@@ -3,6 +3,7 @@ import { get, Refused } from "./api.js";
 import { refresh, resume } from "./edits.js";
 import { continueWalk } from "./keys.js";
 import { arrange } from "./list.js";
+import "./classes.js";
 import "./gallery.js";
 import "./learn.js";
 import "./panel.js";
