@@ -193,6 +193,29 @@ def test_layers_and_contrast_change_the_picture(browser: Any, address: str):
 
 
 @pytest.mark.slow
+def test_what_is_copied_while_one_moves_is_what_would_be_painted(browser: Any, address: str):
+    page = enter(browser, address)
+    canvas = page.locator("#canvas")
+    frame = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(
+        "import('/static/viewer.js').then(({ zoom, view, moveTo }) => { zoom(2 / view.scale); moveTo(150, 110); })"
+    )
+    page.evaluate(frame)
+    seen = []
+    for _ in range(40):  # farther than the margin of a copy
+        page.evaluate("import('/static/viewer.js').then(({ pan }) => pan(7, -4))")
+        page.evaluate(frame)
+    for _ in range(2):
+        seen.append(canvas.screenshot())
+        page.evaluate("import('/static/state.js').then(({ tell }) => tell('draw'))")
+        page.evaluate(frame)
+    assert seen[0] == seen[1]
+    page.keyboard.press("h")
+    page.evaluate(frame)
+    assert canvas.screenshot() != seen[0]
+
+
+@pytest.mark.slow
 def test_the_whole_of_it_works_by_keyboard(browser: Any, address: str, folder: Path):
     page = enter(browser, address)
     page.keyboard.press("n")

@@ -7,7 +7,9 @@ import mimetypes
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,6 @@ from deeppicker.gui.statistics import plots_of
 from deeppicker.particles.classify.files import CLASSES, PICTURE
 
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
-_STATIC = files("deeppicker.gui") / "static"
 _KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
 _OF_CLASSES = {"picture": PICTURE, "table": CLASSES}
 Handler = Callable[[Request], Awaitable[Response]]
@@ -49,6 +50,7 @@ class Service:
     read_only: bool = False
     pictures: Pictures = field(default_factory=Pictures)
     stopped: threading.Event = field(default_factory=threading.Event)
+    _thumbnails: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._attach()
@@ -63,7 +65,9 @@ class Service:
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
-        """Look for what a run has finished, until stopped."""
+        """Read the micrograph that the page shows first; then look for what a run has finished, until stopped."""
+        with suppress(DeepPickerError, IndexError), self.pictures.urgent():
+            jpeg(thumbnail(self._pixels(0)))
         while True:
             self.project.refresh()
             self.scores.read()
@@ -146,7 +150,8 @@ class Service:
         factor = int(_number(request, "factor", 1.0, 256.0) or 1)
         flat, smooth = (float(_number(request, name, 0.0, 1000.0) or 0) for name in ("flat", "smooth"))
         key = ("image", index, factor, flat, smooth, self._changed(index))
-        return self._picture(key, lambda: jpeg(first_look(self._pixels(index), factor, flat=flat, smooth=smooth)))
+        with self.pictures.urgent():
+            return self._picture(key, lambda: jpeg(first_look(self._pixels(index), factor, flat=flat, smooth=smooth)))
 
     def part(self, request: Request) -> Response:
         """Return a tile of a micrograph."""
@@ -167,7 +172,13 @@ class Service:
         """Return a thumbnail."""
         index = self._index(request)
         key = ("thumbnail", index, self._changed(index))
-        return self._picture(key, lambda: jpeg(thumbnail(self._pixels(index)), 75))
+
+        def make() -> bytes:
+            with self._thumbnails:
+                self.pictures.turn()
+                return jpeg(thumbnail(self._pixels(index)), 75)
+
+        return self._picture(key, make)
 
     def cut(self, request: Request) -> Response:
         """Return the picture of one particle."""
@@ -327,22 +338,26 @@ def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
     return handler
 
 
-def _page(_request: Request) -> Response:
-    return Response((_STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+@cache
+def _files() -> dict[str, bytes]:
+    return {item.name: item.read_bytes() for item in (files("deeppicker.gui") / "static").iterdir() if item.is_file()}
 
 
-def _icon(_request: Request) -> Response:
+async def _page(_request: Request) -> Response:
+    return Response(_files()["index.html"], media_type="text/html; charset=utf-8")
+
+
+async def _icon(_request: Request) -> Response:
     """Return the icon for browsers that ask for it by the old name before they have read the page."""
-    return Response((_STATIC / "icon.svg").read_bytes(), media_type="image/svg+xml")
+    return Response(_files()["icon.svg"], media_type="image/svg+xml")
 
 
-def _static(request: Request) -> Response:
+async def _static(request: Request) -> Response:
     name = request.path_params["name"]
-    found = next((item for item in _STATIC.iterdir() if item.name == name and item.is_file()), None)
-    if found is None:
+    if name not in _files():
         raise HTTPException(404)
     kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
-    return Response(found.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
+    return Response(_files()[name], media_type=kind, headers={"cache-control": "no-cache"})
 
 
 def _explain(_request: Request, error: Exception) -> Response:
