@@ -20,8 +20,10 @@ from deeppicker.gui.app import Service, application
 from deeppicker.gui.project import Project, Wanted
 from deeppicker.gui.security import Keys
 from deeppicker.gui.serve import Address
+from deeppicker.particles.classify.files import write
+from deeppicker.particles.classify.results import Quality, Report
 from deeppicker.runs.folder import RunFolder
-from scenes import DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH, Scene, scene, write_mrc, write_project
+from scenes import DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH, Scene, scene, write_project
 
 SETTINGS = {"diameter": DIAMETER, "pixel_size": None, "invert": False, "calibration": {"caution": 0.6}}
 
@@ -46,6 +48,35 @@ def candidates_of(item: Scene, name: str) -> Picks:
     """Return all particles but the last four, with scores from 0.9 down to 0.1."""
     positions = item.positions[:-4].round(1)
     return Picks(name, positions, np.linspace(0.9, 0.1, len(positions)).round(3))
+
+
+def project_of(folder: Path, **options: Any) -> Project:
+    """Return the run in a folder."""
+    return Project(Wanted(inputs=(str(folder / "picks"),), **options))
+
+
+def classified(folder: Path) -> Report:
+    """Write a folder with three classes of a run's picks: the first and third are good."""
+    project = project_of(folder)
+    picks = [project.final(index, project.threshold)[0] for index in range(3)]
+    label = np.concatenate([np.arange(len(item)) % 3 for item in picks])
+    ones = np.ones(3)
+    report = Report(
+        averages=np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32),
+        members=np.bincount(label),
+        quality=Quality(ones * 2, ones, ones, ones, ones * 20, np.array([0.9, 0.2, 0.6])),
+        good=np.array([True, False, True]),
+        chosen=np.array([True, False, True]),
+        pixel_size=PIXEL_SIZE,
+        picks=picks,
+        label=label,
+        angle=np.zeros(len(label)),
+        shift=np.zeros((len(label), 2)),
+        probability=np.ones(len(label)),
+        strength=np.linspace(3, 2, len(label)),
+    )
+    write(project.classes, report, {"diameter": project.diameter}, [], kept=False)
+    return report
 
 
 @dataclass
@@ -117,4 +148,7 @@ def served(wanted: Wanted, *, read_only: bool = False) -> Iterator[Client]:
             thread.join()
 
 
-__all__ = ["DIAMETER", "PIXEL_SIZE", "SETTINGS", "Client", "candidates_of", "make_run", "served", "write_mrc"]
+__all__ = [
+    *("DIAMETER", "PIXEL_SIZE", "SETTINGS", "Client", "candidates_of", "classified", "make_run", "project_of"),
+    *("served", "write_mrc"),
+]

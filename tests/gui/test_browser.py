@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,135 +19,12 @@ from deeppicker.core import Picks
 from deeppicker.formats import read_picks
 from deeppicker.formats.sealed import seal
 from deeppicker.gui.edits import EDITS, EditLog
-from deeppicker.gui.project import Wanted
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Record, Row
-from served import SETTINGS, make_run, served
+from driven import enter, needs_browser, saved, spot, start, state, stop, until, visit
+from served import SETTINGS, make_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; install Debian's package chromium")
-sync_api = pytest.importorskip("playwright.sync_api")
-
-
-@dataclass
-class Program:
-    """`deeppicker gui` as a process of its own."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    @property
-    def origin(self) -> str:
-        return self.url.partition("?")[0]
-
-
-def start(*arguments: str) -> Program:
-    command = [sys.executable, "-m", "deeppicker", "gui", *arguments, "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONWARNINGS": ""})
-    assert process.stdout is not None
-    for line in process.stdout:
-        found = re.search(r"http://\S+", line)
-        if found:
-            _started.append(Program(process, found[0]))
-            return _started[-1]
-    raise AssertionError("the server ended before it said its address")
-
-
-_started: list[Program] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_goes_on() -> Iterator[None]:
-    """End what a failed test left running."""
-    yield
-    while _started:
-        program = _started.pop()
-        if program.process.poll() is None:
-            stop(program, signal.SIGKILL)
-
-
-def stop(program: Program, how: signal.Signals = signal.SIGTERM) -> None:
-    program.process.send_signal(how)
-    program.process.wait()
-    assert program.process.stdout is not None
-    program.process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def address(folder: Path) -> Iterator[str]:
-    """Serve the run in a thread of this process, and return the address with the token."""
-    with served(Wanted(inputs=(str(folder / "picks"),), reference=folder / "particles.star")) as client:
-        yield f"http://127.0.0.1:{client.port}/?token={client.keys.token}"
-
-
-def visit(page: Any, address: str) -> None:
-    """Open the printed address, which leads to the page itself."""
-    page.goto(address)
-    page.locator("#rows").wait_for()
-
-
-def enter(browser: Any, address: str, **options: Any) -> Any:
-    """Return a page of a new browser profile in which the first micrograph is shown."""
-    context = browser.new_context(viewport={"width": 1100, "height": 700}, **options)
-    page = context.new_page()
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on(
-        "console",
-        lambda message: page.problems.append(f"{message.text} {message.location}") if message.type == "error" else None,
-    )
-    visit(page, address)
-    until(page, "document.querySelector('#facts')?.textContent.includes('automatic')")
-    return page
-
-
-def until(page: Any, condition: str) -> None:
-    """Wait for something; Playwright's own way evaluates text, which the page's security policy forbids."""
-    page.evaluate(
-        """([text]) => new Promise((done, fail) => {
-            const end = Date.now() + 30000;
-            const look = () => {
-                if (CONDITION) done();
-                else if (Date.now() > end) fail(new Error(text));
-                else setTimeout(look, 20);
-            };
-            look();
-        })""".replace("CONDITION", condition),
-        [condition],
-    )
-
-
-def spot(page: Any, x: float, y: float) -> tuple[float, float]:
-    """Return where a place of the micrograph is on the page."""
-    return tuple(
-        page.evaluate(
-            """async ([x, y]) => {
-                const viewer = await import('/static/viewer.js');
-                const box = viewer.canvas.getBoundingClientRect();
-                const at = viewer.toScreen(x, y);
-                return [box.left + at.x, box.top + at.y];
-            }""",
-            [x, y],
-        )
-    )
-
-
-def state(page: Any, expression: str) -> Any:
-    return page.evaluate(
-        f"async () => {{ const {{ state }} = await import('/static/state.js'); return {expression}; }}"
-    )
-
-
-def saved(page: Any) -> None:
-    until(page, "document.querySelector('#saved').textContent === 'All changes saved'")
+pytestmark = needs_browser
 
 
 def test_a_micrograph_is_shown_a_pick_removed_and_the_removal_kept(browser: Any, address: str, folder: Path):
@@ -316,6 +190,29 @@ def test_layers_and_contrast_change_the_picture(browser: Any, address: str):
     assert "precision" in page.locator("#agreement").inner_text()
     page.get_by_label("Rejected, with the reason").hover()
     assert page.problems == []
+
+
+@pytest.mark.slow
+def test_what_is_copied_while_one_moves_is_what_would_be_painted(browser: Any, address: str):
+    page = enter(browser, address)
+    canvas = page.locator("#canvas")
+    frame = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(
+        "import('/static/viewer.js').then(({ zoom, view, moveTo }) => { zoom(2 / view.scale); moveTo(150, 110); })"
+    )
+    page.evaluate(frame)
+    seen = []
+    for _ in range(40):  # farther than the margin of a copy
+        page.evaluate("import('/static/viewer.js').then(({ pan }) => pan(7, -4))")
+        page.evaluate(frame)
+    for _ in range(2):
+        seen.append(canvas.screenshot())
+        page.evaluate("import('/static/state.js').then(({ tell }) => tell('draw'))")
+        page.evaluate(frame)
+    assert seen[0] == seen[1]
+    page.keyboard.press("h")
+    page.evaluate(frame)
+    assert canvas.screenshot() != seen[0]
 
 
 @pytest.mark.slow

@@ -17,22 +17,19 @@ from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks
-from deeppicker.gui import learn
+from deeppicker.gui import job, learn
 from deeppicker.gui.answers import advice
 from deeppicker.gui.edits import EDITS, EditLog
 from deeppicker.gui.jobs import Jobs
-from deeppicker.gui.project import Project, Wanted
+from deeppicker.gui.project import Project
 from deeppicker.gui.rounds import JOB, PICKS, TASK, TRAIN, current, looked_at, read_json, round_folder
 from deeppicker.gui.scores import Scores
+from deeppicker.gui.teller import Teller
 from deeppicker.runs.events import Progressed
 from deeppicker.runs.folder import RunFolder
-from served import SETTINGS, candidates_of, make_run
+from served import SETTINGS, candidates_of, make_run, project_of
 
 COMPLETE = {"op": "complete", "value": True}
-
-
-def project_of(folder: Path, **options: Any) -> Project:
-    return Project(Wanted(inputs=(str(folder / "picks"),), **options))
 
 
 def correct(project: Project, *names: str) -> None:
@@ -48,11 +45,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Stand in for training and picking, which have their own tests: the new picks are right."""
     trained: list[Path] = []
 
-    def train(_project: Project, taught: list[Picks], teller: learn.Teller) -> Path:
+    def train(_project: Project, taught: list[Picks], teller: Teller) -> Path:
         trained.extend(Path(picks.micrograph) for picks in taught)
         return teller.folder / "model.safetensors"
 
-    def pick(project: Project, _model: Path | None, teller: learn.Teller) -> None:
+    def pick(project: Project, _model: Path | None, teller: Teller) -> None:
         run = RunFolder(teller.folder / PICKS, SETTINGS, SelectConfig(threshold=0.4))
         for place, entry in enumerate(project.entries):
             teller.hear(Progressed("picking", place, len(project.entries)))
@@ -62,7 +59,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         run.finish([entry.name for entry in project.entries])
 
     monkeypatch.setattr(learn, "_train", train)
-    monkeypatch.setattr(learn, "_pick", pick)
+    monkeypatch.setattr(learn, "pick", pick)
     return trained
 
 
@@ -70,8 +67,8 @@ def do(project: Project, number: int = 1) -> dict[str, Any]:
     """Do a job in this process, and return what it tells."""
     folder = round_folder(project.base, number)
     folder.mkdir(parents=True)
-    (folder / TASK).write_text(learn.task_of(project.wanted, "learn"))
-    learn.main(folder)
+    (folder / TASK).write_text(job.task_of(project.wanted, "learn"))
+    job.main(folder)
     return read_json(folder / JOB)
 
 
@@ -105,7 +102,7 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     import deeppicker.training.adapt
 
     monkeypatch.setattr(deeppicker.training.adapt, "adapt_model", adapt)
-    teller = learn.Teller(tmp_path)
+    teller = Teller(tmp_path)
     learn._train(project, [learn._truth(project, project.index("mic1"))], teller)
     kept, manual = project.final(project.index("mic1"), project.threshold)
     (labelled,) = seen["dataset"].micrographs
@@ -176,8 +173,8 @@ def test_a_number_that_the_system_gave_to_another_process_is_no_job(tmp_path: Pa
 
 def test_the_time_left_follows_from_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     clock = iter([100.0, 110.0])
-    monkeypatch.setattr(learn.time, "monotonic", lambda: next(clock))
-    teller = learn.Teller(tmp_path)
+    monkeypatch.setattr("deeppicker.gui.teller.time.monotonic", lambda: next(clock))
+    teller = Teller(tmp_path)
     teller.hear(Progressed("picking", 0, 8))
     teller.hear(Progressed("picking", 2, 8))
     assert read_json(tmp_path / JOB) == {"step": "picking", "done": 2, "total": 8, "left": 30.0}

@@ -1,6 +1,7 @@
 """Pictures for the eye: where their pixels lie, and that tiles join."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from deeppicker.gui.pictures import (
     Cache,
+    Pictures,
     background,
     base_factor,
     crop,
@@ -20,6 +22,23 @@ from deeppicker.gui.pictures import (
     tile,
     trend,
 )
+
+
+def test_a_thumbnail_waits_for_the_micrograph_on_screen():
+    pictures, order = Pictures(), []
+
+    def thumbnail() -> None:
+        pictures.turn()
+        order.append("thumbnail")
+
+    later = threading.Thread(target=thumbnail)
+    with pictures.urgent(), pictures.urgent():
+        later.start()
+        later.join(0.05)
+        order.append("micrograph")
+    later.join()
+    assert order == ["micrograph", "thumbnail"]
+    pictures.turn()
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -235,6 +235,7 @@ def test_a_socket_in_a_folder_of_all_is_refused(tmp_path: Path):
 
 def test_a_port_that_is_taken_is_refused_and_without_one_the_next_is_free():
     with Address().open() as first:
+        assert first.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on: 40 ms for each answer
         first.listen()
         port = first.getsockname()[1]
         with pytest.raises(InputError, match=f"--port {port} is taken"):

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,13 @@ def settle(client: Client) -> None:
 
 def put(kind: str, x: float, y: float, name: str = "one") -> dict[str, object]:
     return {"op": "put", "name": name, "kind": kind, "x": x, "y": y}
+
+
+def test_all_modules_of_the_page_are_fetched_at_once():
+    static = files("deeppicker.gui") / "static"
+    page = (static / "index.html").read_text(encoding="utf-8")
+    modules = {item.name for item in static.iterdir() if item.name.endswith(".js")}
+    assert set(re.findall(r'(?:modulepreload"|module") (?:href|src)="static/(\w+\.js)"', page)) == modules
 
 
 def test_the_list_says_of_each_micrograph_what_its_record_says(client: Client, folder: Path):

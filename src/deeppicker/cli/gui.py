@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from deeppicker.cli._shared.types import Length, OptionalFile, Where
+from deeppicker.cli._shared.types import Length, OptionalFile, OptionalPath, Where
 from deeppicker.config.limits import positive, within
 from deeppicker.errors import InputError
 
@@ -32,6 +32,8 @@ class Options:
     micrographs: Where = None
     """Where the micrographs are, if not where the run found them, or a STAR file that knows their pixel size and
     defocus."""
+    classes: OptionalPath = None
+    """Output folder of `deeppicker classify`, to look at and to choose from; default: `classes` in the run."""
     diameter: Length = None
     """Particle diameter in Å; default: that of the run or of the coordinates."""
     pixel_size: Length = None
@@ -77,6 +79,7 @@ def run(options: Options) -> int:
         micrographs=options.micrographs,
         diameter=options.diameter,
         pixel_size=options.pixel_size,
+        classes=options.classes,
     )
     with suppress(KeyboardInterrupt):  # how one ends it
         serve(

@@ -14,6 +14,7 @@ from deeppicker.evaluation.agreement import agree
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
 from deeppicker.formats.recorded import REJECTED, file_of
 from deeppicker.formats.relion import star
+from deeppicker.gui.classes import Classes
 from deeppicker.gui.edits import ADDED, REMOVED
 from deeppicker.gui.pictures import base_factor
 from deeppicker.gui.project import Project
@@ -161,6 +162,12 @@ def of_gallery(project: Project, scores: Scores, order: str, threshold: float, s
             x, y = found.positions[place].round(2).tolist()
             items.append({"index": index, "x": x, "y": y, "score": round(float(found.scores[place]), 3)})
     return {"items": items, "start": start, "total": len(ranked), "page": _PAGE}
+
+
+def of_members(classes: Classes, number: int, start: int) -> dict[str, Any]:
+    """Return a page of the members of a class."""
+    items, total = classes.members(number, start, _PAGE)
+    return {"items": items, "start": start, "total": total, "page": _PAGE}
 
 
 def of_newest(project: Project) -> dict[str, Any]:

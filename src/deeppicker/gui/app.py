@@ -6,7 +6,9 @@ import mimetypes
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,18 +25,20 @@ from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
 from deeppicker.formats.sealed import parse_json
 from deeppicker.gui import answers
+from deeppicker.gui.classes import Classes
 from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
 from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
 from deeppicker.gui.project import Project
 from deeppicker.gui.rounds import read_json
-from deeppicker.gui.scores import Scores
+from deeppicker.gui.scores import ORDERS, Scores
 from deeppicker.gui.security import Guard, Keys
 from deeppicker.gui.statistics import plots_of
+from deeppicker.particles.classify.files import CLASSES, PICTURE
 
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
-_STATIC = files("deeppicker.gui") / "static"
 _KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
+_OF_CLASSES = {"picture": PICTURE, "table": CLASSES}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -46,6 +50,7 @@ class Service:
     read_only: bool = False
     pictures: Pictures = field(default_factory=Pictures)
     stopped: threading.Event = field(default_factory=threading.Event)
+    _thumbnails: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._attach()
@@ -53,13 +58,16 @@ class Service:
     def _attach(self) -> None:
         self.scores = Scores(self.project)
         self.jobs = Jobs(self.project)
+        self.classes = Classes(self.project)
 
     def start(self) -> None:
         """Begin to follow the run."""
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
-        """Look for what a run has finished, until stopped."""
+        """Read the micrograph that the page shows first; then look for what a run has finished, until stopped."""
+        with suppress(DeepPickerError, IndexError), self.pictures.urgent():
+            jpeg(thumbnail(self._pixels(0)))
         while True:
             self.project.refresh()
             self.scores.read()
@@ -93,12 +101,19 @@ class Service:
         return {"counts": self.scores.histogram(), "read": self.scores.done}
 
     def gallery(self, request: Request) -> dict[str, Any]:
-        """Return a page of particles."""
+        """Return a page of particles: of a class, or in an order."""
+        start = int(_number(request, "start") or 0)
+        if (number := _number(request, "class")) is not None:
+            return answers.of_members(self.classes, int(number), start)
         order = request.query_params.get("order", "doubtful")
-        if order not in ("doubtful", "below", "best"):
-            raise HTTPException(400, "order is doubtful, below or best")
-        start, threshold = int(_number(request, "start") or 0), _number(request, "threshold") or 0.0
+        if order not in ORDERS:
+            raise HTTPException(400, f"order is one of {', '.join(ORDERS)}")
+        threshold = _number(request, "threshold") or 0.0
         return answers.of_gallery(self.project, self.scores, order, threshold, start)
+
+    def averages(self, _request: Request) -> dict[str, Any]:
+        """Return the classes."""
+        return self.classes.told()
 
     def statistics(self, _request: Request) -> dict[str, Any]:
         """Return plots of the whole run."""
@@ -121,6 +136,8 @@ class Service:
             "diameter": self.project.diameter,
             "run": self.project.has_run,
             "job": self.jobs.state(),
+            "classifying": self.jobs.classifying(),
+            "classes": self.classes.version,
             "newest": answers.of_newest(self.project),
             "status": read_json(status) or None,
         }
@@ -133,7 +150,8 @@ class Service:
         factor = int(_number(request, "factor", 1.0, 256.0) or 1)
         flat, smooth = (float(_number(request, name, 0.0, 1000.0) or 0) for name in ("flat", "smooth"))
         key = ("image", index, factor, flat, smooth, self._changed(index))
-        return self._picture(key, lambda: jpeg(first_look(self._pixels(index), factor, flat=flat, smooth=smooth)))
+        with self.pictures.urgent():
+            return self._picture(key, lambda: jpeg(first_look(self._pixels(index), factor, flat=flat, smooth=smooth)))
 
     def part(self, request: Request) -> Response:
         """Return a tile of a micrograph."""
@@ -154,7 +172,13 @@ class Service:
         """Return a thumbnail."""
         index = self._index(request)
         key = ("thumbnail", index, self._changed(index))
-        return self._picture(key, lambda: jpeg(thumbnail(self._pixels(index)), 75))
+
+        def make() -> bytes:
+            with self._thumbnails:
+                self.pictures.turn()
+                return jpeg(thumbnail(self._pixels(index)), 75)
+
+        return self._picture(key, make)
 
     def cut(self, request: Request) -> Response:
         """Return the picture of one particle."""
@@ -164,6 +188,19 @@ class Service:
         box = BOX_DIAMETERS * diameter / (header.pixel_size or 1.0)
         key = ("crop", index, x, y, box, self._changed(index))
         return self._picture(key, lambda: jpeg(crop(self._pixels(index), x, y, box, 96), 80))
+
+    def average(self, request: Request) -> Response:
+        """Return the average of a class."""
+        number = int(request.path_params["number"])
+        picture = self.pictures.picture(("class", number, self.classes.version), lambda: self.classes.picture(number))
+        return Response(picture, media_type="image/png", headers=_KEPT)
+
+    def file_of_classes(self, request: Request) -> Response:
+        """Return the picture or the table of all classes."""
+        path = self.project.classes / _OF_CLASSES.get(request.path_params["kind"], "")
+        if not path.is_file():
+            raise HTTPException(404)
+        return FileResponse(path)
 
     def mask(self, request: Request) -> Response:
         """Return the mask of contamination."""
@@ -194,12 +231,20 @@ class Service:
         """Write the corrected picks beside the automatic ones."""
         return {"folder": str(save(self.project))}
 
+    def choose(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Keep some classes only."""
+        numbers = body.get("keep")
+        if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+            raise HTTPException(400, "keep is a list of numbers")
+        self.classes.choose(numbers)
+        return self.classes.told()
+
     def job(self, body: dict[str, Any]) -> dict[str, Any]:
         """Start or cancel learning, or decide about what came of it."""
         if self.jobs.do(str(body.get("do"))):
             self.project = Project(self.project.wanted)
             self._attach()
-        return {"job": self.jobs.state()}
+        return {"job": self.jobs.state(), "classifying": self.jobs.classifying()}
 
     def comparison(self, request: Request) -> dict[str, Any]:
         """Return the picks of a micrograph before and after the last round of learning."""
@@ -260,12 +305,16 @@ def application(service: Service, keys: Keys) -> Guard:
         Route("/api/selection", _values(service.selection)),
         Route("/api/histogram", _values(service.histogram)),
         Route("/api/gallery", _values(service.gallery)),
+        Route("/api/classes", _values(service.averages)),
+        Route("/api/classes/{number:int}/average", service.average),
+        Route("/api/classes/{kind}", service.file_of_classes),
         Route("/api/statistics", _values(service.statistics)),
         Route("/api/changes", _values(service.changes)),
         Route("/api/export", service.download),
         Route("/api/edits", _action(service.edit), methods=["POST"]),
         Route("/api/threshold", _action(service.apply), methods=["POST"]),
         Route("/api/save", _action(service.keep), methods=["POST"]),
+        Route("/api/classes", _action(service.choose), methods=["POST"]),
         Route("/api/job", _action(service.job), methods=["POST"]),
     ]
     failures: Any = {DeepPickerError: _explain, HTTPException: _missing}
@@ -289,22 +338,26 @@ def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
     return handler
 
 
-def _page(_request: Request) -> Response:
-    return Response((_STATIC / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+@cache
+def _files() -> dict[str, bytes]:
+    return {item.name: item.read_bytes() for item in (files("deeppicker.gui") / "static").iterdir() if item.is_file()}
 
 
-def _icon(_request: Request) -> Response:
+async def _page(_request: Request) -> Response:
+    return Response(_files()["index.html"], media_type="text/html; charset=utf-8")
+
+
+async def _icon(_request: Request) -> Response:
     """Return the icon for browsers that ask for it by the old name before they have read the page."""
-    return Response((_STATIC / "icon.svg").read_bytes(), media_type="image/svg+xml")
+    return Response(_files()["icon.svg"], media_type="image/svg+xml")
 
 
-def _static(request: Request) -> Response:
+async def _static(request: Request) -> Response:
     name = request.path_params["name"]
-    found = next((item for item in _STATIC.iterdir() if item.name == name and item.is_file()), None)
-    if found is None:
+    if name not in _files():
         raise HTTPException(404)
     kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
-    return Response(found.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
+    return Response(_files()[name], media_type=kind, headers={"cache-control": "no-cache"})
 
 
 def _explain(_request: Request, error: Exception) -> Response:

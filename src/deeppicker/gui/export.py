@@ -87,7 +87,7 @@ def save(project: Project) -> Path:
     folder = make_folder(project.writable / CORRECTED)
     indices = range(len(project.entries))
     final = [project.final(index, project.threshold) for index in indices]
-    write_picks(folder, [_together(kept, manual) for kept, manual in final])
+    write_picks(folder, [together(kept, manual) for kept, manual in final])
     write_picks(folder / "manual", [manual for _, manual in final])
     write_picks(folder / "removed", list(_picks(project, Wish("removed", "star"))))
     complete = [project.entries[index].name for index in indices if project.marks(index).complete]
@@ -120,10 +120,10 @@ def _picks(project: Project, wish: Wish) -> Iterator[Picks]:
             yield Picks.unscored(entry.name, marks.positions(REMOVED))
             continue
         kept, manual = project.final(index, project.threshold)
-        yield {"all": _together(kept, manual), "automatic": kept, "manual": manual}[wish.what]
+        yield {"all": together(kept, manual), "automatic": kept, "manual": manual}[wish.what]
 
 
-def _together(kept: Picks, manual: Picks) -> Picks:
+def together(kept: Picks, manual: Picks) -> Picks:
     """Return both; manual picks are those without a score."""
     positions = np.concatenate([kept.positions, manual.positions])
     return Picks(kept.micrograph, positions, np.concatenate([kept.scores, manual.scores]))

@@ -1,4 +1,4 @@
-"""Start and cancel the job that learns, tell how it is, and accept what came of it."""
+"""Start and cancel jobs, tell how they are, and accept what came of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,20 @@ from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.gui.edits import EDITS, EditLog, Marks
-from deeppicker.gui.learn import task_of
+from deeppicker.gui.job import task_of
 from deeppicker.gui.project import Project, Wanted
-from deeppicker.gui.rounds import JOB, LOG, PICKS, TASK, current, make_current, read_json, round_folder, rounds
+from deeppicker.gui.rounds import (
+    JOB,
+    LOG,
+    PICKS,
+    TASK,
+    classify_folder,
+    current,
+    make_current,
+    read_json,
+    round_folder,
+    rounds,
+)
 
 
 class Jobs:
@@ -26,37 +38,42 @@ class Jobs:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._base = project.base
-        self._child: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None  # of the job that was started last, until it says so itself
 
     def state(self) -> dict[str, Any] | None:
         """Return how the last round is; None if there was none. A job that no longer runs has failed."""
         numbers = rounds(self._base)
         if not numbers:
             return None
-        folder = round_folder(self._base, numbers[-1])
-        if self._child is not None:
-            self._child.poll()
+        state = self._state(round_folder(self._base, numbers[-1]))
+        return {**state, "round": numbers[-1], "current": current(self._base)}
+
+    def classifying(self) -> dict[str, Any] | None:
+        """Return how the last classification is; None if there was none."""
+        folder = classify_folder(self._base)
+        return self._state(folder) if folder.is_dir() else None
+
+    def _state(self, folder: Path) -> dict[str, Any]:
         state = read_json(folder / JOB) or {"state": "running", "step": "starting", "pid": self._pid}
         if state.get("state") == "running" and not _lives(state.get("pid"), folder):
             again = read_json(folder / JOB)  # it may have ended just now
             ended = again if again.get("state") not in ("running", None) else {}
             state = ended or {**state, "state": "failed", "error": f"the job was ended; see {folder / LOG}"}
-        return {**state, "round": numbers[-1], "current": current(self._base)}
-
-    @property
-    def _pid(self) -> int | None:
-        return self._child.pid if self._child is not None else None
+        return state
 
     def do(self, what: str) -> bool:
-        """Start ``learn`` or ``pick``, ``cancel``, ``accept`` or go ``back``; return whether other picks are shown."""
+        """Start ``learn``, ``pick`` or ``classify``, ``cancel``, ``accept`` or go ``back``.
+
+        Return whether other picks are shown then.
+        """
         state = self.state()
-        running = state is not None and state["state"] == "running"
-        if what in ("learn", "pick"):
-            if running:
+        running = next((job for job in (state, self.classifying()) if job and job["state"] == "running"), None)
+        if what in ("learn", "pick", "classify"):
+            if running is not None:
                 raise InputError("a job is running; cancel it first")
             self._start(what)
-        elif what == "cancel" and running and state is not None:
-            os.kill(state["pid"], signal.SIGTERM)
+        elif what == "cancel" and running is not None:
+            os.kill(running["pid"], signal.SIGTERM)
         elif what == "accept" and state is not None and state["state"] == "done" and state["kind"] == "learn":
             carry_over(self._project, round_folder(self._base, state["round"]) / PICKS)
             make_current(self._base, state["round"])
@@ -71,14 +88,16 @@ class Jobs:
         return False
 
     def _start(self, kind: str) -> None:
-        numbers = rounds(self._base)
-        folder = make_folder(round_folder(self._base, (numbers[-1] if numbers else 0) + 1))
+        number = max(rounds(self._base), default=0) + 1
+        folder = classify_folder(self._base) if kind == "classify" else round_folder(self._base, number)
+        make_folder(folder)
+        (folder / JOB).unlink(missing_ok=True)
         atomic_write(folder / TASK, task_of(self._project.wanted, kind))
         with (folder / LOG).open("wb") as log:
-            command = [sys.executable, "-m", "deeppicker.gui.learn", str(folder)]
-            self._child = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+            command = [sys.executable, "-m", "deeppicker.gui.job", str(folder)]
+            child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        self._pid = child.pid
+        threading.Thread(target=child.wait, daemon=True).start()  # so that it can end
 
     def compare(self, index: int) -> dict[str, Any]:
         """Return the picks of a micrograph before and after the last round."""

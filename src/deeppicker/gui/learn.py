@@ -1,77 +1,24 @@
-"""The job that learns from corrections and picks again, in a process of its own: it outlives page and server.
-
-``python -m deeppicker.gui.learn FOLDER`` does what ``FOLDER/task.json`` says, and writes into ``FOLDER/job.json`` how
-far it is.
-"""
+"""Learn from corrections, pick again, and measure the gain: what a job does (`deeppicker.gui.job`)."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from deeppicker.config import DEFAULT_MODEL, LearnConfig, LearnFirstConfig, RunConfig, Subject, TrainConfig
 from deeppicker.core import Picks
-from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.errors import InputError
 from deeppicker.evaluation.evaluate import evaluate_picks
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
-from deeppicker.formats import write_picks
-from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.recorded import LEARNT, RUN
 from deeppicker.gui.project import Project, Wanted
-from deeppicker.gui.rounds import JOB, MODEL, PICKS, TASK, TRAIN, read_json
-from deeppicker.runs.events import Progressed, RunEvent
-
-if TYPE_CHECKING:
-    from deeppicker.training.loop import Training
+from deeppicker.gui.rounds import MODEL, PICKS, TRAIN, read_json
+from deeppicker.gui.teller import Teller
 
 _HELD = 3  # of so many complete micrographs one is kept out, to measure what was gained
-
-
-@dataclass
-class Teller:
-    """Writes how far a job is."""
-
-    folder: Path
-    values: dict[str, Any] = field(default_factory=dict)
-    begun: float = 0.0
-
-    def tell(self, **values: Any) -> None:
-        """Change some values, and write all."""
-        self.values |= values
-        atomic_write(self.folder / JOB, json.dumps(self.values) + "\n")
-
-    def step(self, text: str, total: int) -> None:
-        """Begin a step of so many items."""
-        self.begun = time.monotonic()
-        self.tell(step=text, done=0, total=total, left=None)
-
-    def progress(self, done: int, total: int) -> None:
-        """Say how many items are done, and estimate the time that is left in seconds."""
-        left = (time.monotonic() - self.begun) / done * (total - done) if done else None
-        self.tell(done=done, total=total, left=left)
-
-    def epoch(self, training: Training) -> None:
-        """Say what an epoch of training reached."""
-        history = [{"loss": e.train_loss, "validation": e.validation_loss} for e in training.history]
-        self.values["history"] = history
-        self.progress(len(history), training.settings.epochs)
-
-    def hear(self, event: RunEvent) -> None:
-        """Follow a run."""
-        if isinstance(event, Progressed):
-            if event.done == 0:
-                self.step(event.step, event.total)
-            else:
-                self.progress(event.done, event.total)
 
 
 def learn(project: Project, teller: Teller) -> None:
@@ -85,7 +32,7 @@ def learn(project: Project, teller: Teller) -> None:
     held = [index for place, index in enumerate(known) if len(known) >= _HELD and place % _HELD == _HELD - 1]
     teller.tell(held=[project.key(index) for index in held], taught=len(known) - len(held))
     model = _train(project, [truth[index] for index in known if index not in held], teller)
-    _pick(project, model, teller)
+    pick(project, model, teller)
     teller.tell(**_gain(project, {index: truth[index] for index in held}, teller.folder / PICKS))
 
 
@@ -101,9 +48,7 @@ def _train(project: Project, taught: Sequence[Picks], teller: Teller) -> Path:
     from deeppicker.training.data import load_dataset
 
     star, output = teller.folder / TRAIN, teller.folder / MODEL
-    sizes = {picks.micrograph: project.header(project.index(picks.key)).pixel_size for picks in taught}
-    known = {name: size for name, size in sizes.items() if size is not None}
-    write_picks(star, taught, pixel_size=known if len(known) == len(sizes) else None)
+    project.write_picks(star, taught)
     dataset = load_dataset(star, diameter=project.diameter, invert=project.recorded.invert)
     teller.step("learning", 1)
     model = load_model(start_model(project))
@@ -124,7 +69,8 @@ def start_model(project: Project) -> str:
     return DEFAULT_MODEL
 
 
-def _pick(project: Project, model: Path | None, teller: Teller) -> None:
+def pick(project: Project, model: Path | None, teller: Teller) -> None:
+    """Pick all micrographs: with a model into the folder of a round, else in the folder of the run."""
     from deeppicker.runs.run import run_picking
 
     names = [entry.name if Path(entry.name).is_file() else str(entry.path) for entry in project.entries]
@@ -167,52 +113,3 @@ def _rates(source: Project, truth: Mapping[int, Picks], project: Project) -> dic
     config = EvaluateConfig(particle_diameter=project.diameter, resamples=1, chance_repeats=0)
     rates = evaluate_picks(picks, list(truth.values()), config, info).pooled
     return {"precision": rates.precision, "recall": rates.recall, "f1": rates.f1}
-
-
-def main(folder: Path) -> int:
-    """Do the job of a folder, and return the exit status."""
-    task = read_json(folder / TASK)
-    project = Project(_wanted(task["wanted"]))
-    teller = Teller(folder, {"kind": task["kind"], "state": "running", "pid": os.getpid(), "step": "starting"})
-    teller.tell()
-    try:
-        if task["kind"] == "pick":
-            _pick(project, None, teller)
-        else:
-            learn(project, teller)
-    except DeepPickerError as error:
-        teller.tell(state="failed", error=str(error))
-        return 2
-    except KeyboardInterrupt:
-        teller.tell(state="cancelled")
-        return 1
-    teller.tell(state="done", left=0)
-    return 0
-
-
-def _wanted(values: Mapping[str, Any]) -> Wanted:
-    """Return what `task_of` wrote down."""
-    return Wanted(
-        inputs=tuple(values["inputs"]),
-        output=Path(values["output"]),
-        picks=Path(values["picks"]) if values["picks"] else None,
-        reference=Path(values["reference"]) if values["reference"] else None,
-        micrographs=values["micrographs"],
-        diameter=values["diameter"],
-        pixel_size=values["pixel_size"],
-    )
-
-
-def task_of(wanted: Wanted, kind: str) -> str:
-    """Return the file that tells a job what to do: ``learn``, or ``pick`` what has no picks yet."""
-    return json.dumps({"kind": kind, "wanted": asdict(wanted)}, default=str, indent=1) + "\n"
-
-
-def _stop(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # see docs/architecture.md; read when PyTorch is loaded
-    signal.signal(signal.SIGTERM, _stop)
-    sys.exit(main(Path(sys.argv[1])))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -24,6 +25,7 @@ _SIGMAS = 5.0  # that 256 grey levels span on either side of the mean
 _QUALITY = 90  # of JPEG: below what the eye sees in noise
 _MEMORY = 256 << 20  # bytes of micrographs that are kept
 _THUMBNAIL = 96
+_PATIENCE = 10.0  # seconds
 Item = TypeVar("Item")
 
 
@@ -57,12 +59,31 @@ class Pictures:
         self._pictures: Cache[bytes] = Cache(_MEMORY // 8, len)
         self._trends: Cache[Trend | None] = Cache(8, lambda _: 1)
         self._reading = threading.Lock()  # one at a time: two large micrographs at once are slower and larger
+        self._turn = threading.Condition()
+        self._urgent = 0  # pictures that somebody waits for
 
     def micrograph(self, path: Path, pixel_size: float | None) -> Micrograph:
         """Read a micrograph, or return it once more. A pixel size that is not known counts as 1."""
         with self._reading:
             key = (path, path.stat().st_mtime_ns if path.is_file() else 0)
             return self._micrographs.get(key, lambda: read_micrograph(path, pixel_size=pixel_size or 1.0))
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """Let what waits for its `turn` wait meanwhile."""
+        with self._turn:
+            self._urgent += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._urgent -= 1
+                self._turn.notify_all()
+
+    def turn(self) -> None:
+        """Wait until nothing urgent is under way: thumbnails give way to the micrograph on screen."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._urgent, _PATIENCE)
 
     def trend(self, key: object, make: Callable[[], Trend | None]) -> Trend | None:
         """Return what is taken away from the tiles of a micrograph, computed if it is not there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
-from deeppicker.formats import find_micrographs, read_header, read_picks
+from deeppicker.formats import find_micrographs, read_header, read_picks, write_picks
 from deeppicker.formats.atomic import make_folder
 from deeppicker.formats.images.read import ImageHeader
 from deeppicker.formats.provenance import named_micrographs
@@ -43,6 +44,8 @@ class Wanted:
         Where the micrographs of the run are, or a table that knows their pixel size and defocus.
     diameter, pixel_size : float or None
         Å, and Å per pixel.
+    classes : Path or None
+        Output folder of `deeppicker classify`, if not ``classes`` in the run folder.
     """
 
     inputs: tuple[str, ...]
@@ -52,6 +55,7 @@ class Wanted:
     micrographs: str | None = None
     diameter: float | None = None
     pixel_size: float | None = None
+    classes: Path | None = None
 
 
 class Project:
@@ -137,6 +141,11 @@ class Project:
         self.rows.append(None)
 
     @property
+    def classes(self) -> Path:
+        """Folder of the class averages, which need not be there."""
+        return self.wanted.classes if self.wanted.classes is not None else self.folder / "classes"
+
+    @property
     def recorded(self) -> Recorded:
         """What is recorded of the run now."""
         return Recorded(self.folder)
@@ -205,6 +214,12 @@ class Project:
         if marks.added or marks.removed or marks.only:
             keep &= ~marks.hides(found, self.reach(index))
         return found.where(keep), Picks.unscored(found.micrograph, marks.positions(ADDED))
+
+    def write_picks(self, star: Path, picks: Sequence[Picks]) -> None:
+        """Write picks of some micrographs as one STAR file, with their pixel sizes if these are known."""
+        sizes = {item.micrograph: self.header(self.index(item.key)).pixel_size for item in picks}
+        known = {name: size for name, size in sizes.items() if size is not None}
+        write_picks(star, picks, pixel_size=known if len(known) == len(sizes) else None)
 
     @cached_property
     def writable(self) -> Path:

@@ -1,4 +1,4 @@
-"""Rounds of learning in a run folder: where their files lie, and which of them is looked at.
+"""Rounds of learning, and other jobs, in a run folder: where their files lie, and which of them is looked at.
 
 Layout::
 
@@ -7,6 +7,7 @@ Layout::
     DIR/rounds/N/job.json         how far it is, and what came of it
     DIR/rounds/N/model.safetensors
     DIR/rounds/N/picks/           a run folder of its own
+    DIR/rounds/classify/          the files of the last classification; its result is in the run folder
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ _ROUNDS, _CURRENT = "rounds", "current.json"
 def round_folder(base: Path, number: int) -> Path:
     """Return the folder of a round."""
     return base / _ROUNDS / str(number)
+
+
+def classify_folder(base: Path) -> Path:
+    """Return the folder of the job that classifies."""
+    return base / _ROUNDS / "classify"
 
 
 def rounds(base: Path) -> list[int]:

@@ -14,6 +14,7 @@ from deeppicker.formats.recorded import JUNK, file_of
 from deeppicker.gui.project import Project
 
 _BINS = 50
+ORDERS = ("doubtful", "best", "below", "defocus")
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,21 @@ class Scores:
         return Selection(np.diff(sums), int(chosen.sum()), right, particles)
 
     def ranked(self, order: str, threshold: float) -> Int[np.ndarray, "n 2"]:
-        """Return micrograph and place of candidates: those just above a threshold first, just below, or the best."""
+        """Return micrograph and place of candidates, in one of `ORDERS`.
+
+        ``doubtful`` begins just above a threshold, ``below`` just below it, ``best`` with the highest scores, and
+        ``defocus`` with the lowest defocus, best first in each micrograph.
+        """
         with self._lock:
             flat, ends = self._flat, self._ends
         chosen = np.flatnonzero(flat < threshold if order == "below" else flat >= threshold)
-        keys = flat[chosen] if order == "doubtful" else -flat[chosen]
-        chosen = chosen[np.argsort(keys, kind="stable")]
         index = np.searchsorted(ends, chosen, side="right")
+        keys = [flat[chosen] if order == "doubtful" else -flat[chosen]]
+        if order == "defocus":
+            known = [np.inf if entry.defocus is None else entry.defocus for entry in self._project.entries]
+            keys.append(np.array([*known, np.inf])[index])
+        ranks = np.lexsort(keys)
+        chosen, index = chosen[ranks], index[ranks]
         starts = np.concatenate([[0], ends])
         return np.stack([index, chosen - starts[index]], axis=1)
 

@@ -99,7 +99,8 @@ def _open_browser(url: str) -> None:
 
 def _on_loopback(port: int | None) -> socket.socket:
     for candidate in _PORTS if port is None else [port]:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # With the protocol: only then asyncio sends at once, instead of 40 ms later.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", candidate))

@@ -5,6 +5,7 @@ import { element, on, say, state, tell } from "./state.js";
 /**
  * @typedef {{op: "put", name: string, kind: "added" | "removed", x: number, y: number} | {op: "drop", name: string}
  *   | {op: "complete", value: boolean} | {op: "diameter", value: number}} Edit
+ * @typedef {{forth: Edit, back: Edit}} Change and what undoes it
  * @typedef {{micrograph: string, edits: Edit[], by: string}} Batch
  * @typedef {{micrograph: string, back: Edit[], forth: Edit[]}} Step
  */
@@ -34,10 +35,11 @@ export function edit(edits) {
   commit(micrograph.name, edits);
 }
 
-/** Put new marks on any micrographs, by their names; each can be undone. @param {Map<string, Edit[]>} batches */
+/** Change marks of any micrographs, by their names. @param {Map<string, Change[]>} batches */
 export function editElsewhere(batches) {
-  for (const [micrograph, forth] of batches) {
-    const back = forth.map((one) => /** @type {Edit} */ ({ op: "drop", name: /** @type {any} */ (one).name }));
+  for (const [micrograph, changes] of batches) {
+    const forth = changes.map((one) => one.forth);
+    const back = changes.map((one) => one.back).reverse();
     done.push({ micrograph, back, forth });
     commit(micrograph, forth);
   }

@@ -2,11 +2,12 @@
 import { get } from "./api.js";
 import { editElsewhere, newName } from "./edits.js";
 import { go } from "./list.js";
+import { cropOf, make } from "./make.js";
 import { count, element, on, say, state } from "./state.js";
 import { show as showView } from "./views.js";
 import { moveTo, view } from "./viewer.js";
 
-/** @typedef {{index: number, x: number, y: number, score: number}} Item */
+/** @typedef {{index: number, x: number, y: number, score: number | null, name?: string}} Item a manual one has a name */
 
 let order = "doubtful";
 let start = 0;
@@ -14,24 +15,17 @@ let start = 0;
 /** @type {Set<Item>} */ const chosen = new Set();
 let last = -1;
 
-/** @param {string} kind @param {string} [text] @param {string} [look] @returns {any} */
-function make(kind, text = "", look = "") {
-  const item = document.createElement(kind);
-  item.textContent = text;
-  if (look) item.className = look;
-  if (kind === "button") item.setAttribute("type", "button");
-  return item;
-}
-
 /** Reject the chosen ones, or keep those that lie below the threshold. */
 function decide() {
-  /** @type {Map<string, import("./edits.js").Edit[]>} */ const batches = new Map();
+  /** @type {Map<string, import("./edits.js").Change[]>} */ const batches = new Map();
   const kind = order === "below" ? "added" : "removed";
-  for (const { index, x, y } of chosen) {
-    const name = state.list.names[index];
-    const edits = batches.get(name) ?? [];
-    edits.push({ op: "put", name: newName(), kind, x, y });
-    batches.set(name, edits);
+  for (const { index, x, y, name: mark } of chosen) {
+    const micrograph = state.list.names[index];
+    const changes = batches.get(micrograph) ?? [];
+    const name = mark ?? newName();
+    const put = /** @type {import("./edits.js").Edit} */ ({ op: "put", name, kind: mark ? "added" : kind, x, y });
+    changes.push(mark ? { forth: { op: "drop", name }, back: put } : { forth: put, back: { op: "drop", name } });
+    batches.set(micrograph, changes);
   }
   editElsewhere(batches);
   const number = chosen.size;
@@ -75,13 +69,21 @@ function marks() {
 }
 
 let total = 0;
+/** @type {string[][]} */ let classes = [];
+
+/** Go through the members of a class. @param {number} number */
+export function showClass(number) {
+  order = `class ${number}`;
+  start = 0;
+  showView("gallery");
+}
 
 function draw() {
   const inner = make("div", "", "inner");
   const head = make("div", "", "head");
   const select = make("select");
   select.setAttribute("aria-label", "Which particles");
-  for (const [value, text] of [["doubtful", "Picks, least certain first"], ["best", "Picks, best first"], ["below", "Just below the threshold"]])
+  for (const [value, text] of [["doubtful", "Picks, least certain first"], ["best", "Picks, best first"], ["below", "Just below the threshold"], ["defocus", "Picks by defocus"], ...classes])
     select.append(new Option(text, value, false, value === order));
   select.addEventListener("change", () => {
     order = select.value;
@@ -111,13 +113,11 @@ function draw() {
   const crops = make("div", "", "crops");
   items.forEach((item, i) => {
     const crop = make("button", "", "crop");
-    const image = document.createElement("img");
-    image.loading = "lazy";
-    image.alt = "";
-    image.src = `api/micrographs/${item.index}/crop?x=${item.x}&y=${item.y}`;
-    crop.title = state.list.names[item.index];
-    crop.setAttribute("aria-label", `Particle of ${state.list.names[item.index]}, score ${item.score.toFixed(2)}`);
-    crop.append(image, make("span", item.score.toFixed(2)));
+    const defocus = state.list.defocus[item.index];
+    const label = item.name ? "by hand" : item.score === null ? "" : item.score.toFixed(2);
+    crop.title = state.list.names[item.index] + (defocus === null ? "" : `, ${defocus.toFixed(2)} µm`);
+    crop.setAttribute("aria-label", `Particle of ${state.list.names[item.index]}, ${item.name ? "" : "score "}${label}`);
+    crop.append(cropOf(item), make("span", label));
     crop.addEventListener("click", (/** @type {MouseEvent} */ event) => press(i, event));
     crop.addEventListener("dblclick", () => visit(item));
     crops.append(crop);
@@ -140,8 +140,13 @@ function draw() {
 
 async function load() {
   const threshold = state.threshold ?? 0;
-  const answer = await get(`gallery?order=${order}&start=${start}&threshold=${threshold}`);
+  const which = order.startsWith("class ") ? `class=${order.slice(6)}` : `order=${order}`;
+  const [answer, told] = await Promise.all([get(`gallery?${which}&start=${start}&threshold=${threshold}`), get("classes")]);
   ({ items, total } = answer);
+  classes = told.classes.map((/** @type {{number: number, members: number}} */ one) => [
+    `class ${one.number}`,
+    `Class ${one.number}, ${count(one.members)} picks`,
+  ]);
   chosen.clear();
   last = -1;
   draw();

@@ -1,21 +1,13 @@
 // Learn from corrections: what is needed, how far it is, what came of it.
 import { get, post } from "./api.js";
 import { go } from "./list.js";
+import { make } from "./make.js";
 import { count, element, on, percent, say, state } from "./state.js";
 import { show } from "./views.js";
-
-/** @param {string} kind @param {string} [text] @param {string} [look] */
-function make(kind, text = "", look = "") {
-  const item = document.createElement(kind);
-  item.textContent = text;
-  if (look) item.className = look;
-  return item;
-}
 
 /** @param {string} text @param {string} what @param {string} [look] */
 function action(text, what, look = "") {
   const button = /** @type {HTMLButtonElement} */ (make("button", text, look));
-  button.type = "button";
   button.disabled = state.project.readOnly;
   button.addEventListener("click", async () => {
     button.disabled = true;

@@ -3,6 +3,7 @@ import { get, Refused } from "./api.js";
 import { refresh, resume } from "./edits.js";
 import { continueWalk } from "./keys.js";
 import { arrange } from "./list.js";
+import "./classes.js";
 import "./gallery.js";
 import "./learn.js";
 import "./panel.js";
@@ -48,6 +49,10 @@ async function open() {
 
 async function loadList() {
   state.list = await get("micrographs");
+  listed();
+}
+
+function listed() {
   seen.version = state.list.version;
   arrange();
 }
@@ -103,13 +108,13 @@ async function look() {
 }
 
 async function start() {
-  state.project = await get("project");
+  [state.project, state.list] = await Promise.all([get("project"), get("micrographs")]);
   element("folder").textContent = state.project.folder;
   document.title = `${state.project.folder} – DeepPicker`;
   element("reference-row").hidden = !state.project.reference;
   element("keep").disabled = state.project.readOnly;
   state.threshold = state.project.threshold;
-  await loadList();
+  listed();
   const named = state.list.names.indexOf(decodeURIComponent(location.hash.slice(1)));
   state.index = Math.max(0, named);
   on("go", open);

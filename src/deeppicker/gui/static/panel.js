@@ -3,7 +3,7 @@ import { get, newest, post } from "./api.js";
 import { COLOURS, counted, RAMP } from "./picks.js";
 import * as picture from "./picture.js";
 import { count, element, on, percent, say, state, tell } from "./state.js";
-import { paint } from "./viewer.js";
+import { drawScaleBar, paint } from "./viewer.js";
 
 const CHECKS = { "show-picks": "picks", "show-below": "below", "show-rejected": "rejected", "show-removed": "removed", "show-mask": "mask", "show-reference": "reference" };
 
@@ -128,6 +128,7 @@ element("picture").addEventListener("click", () => {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const middle = { x: micrograph.width / 2 - 0.5, y: micrograph.height / 2 - 0.5, scale };
   paint(context, middle, canvas.width, canvas.height, 1);
+  drawScaleBar(context, middle, canvas.width, canvas.height);
   canvas.toBlob((blob) => {
     if (!blob) return;
     const anchor = document.createElement("a");

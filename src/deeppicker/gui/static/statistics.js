@@ -1,17 +1,10 @@
 // Plots of the whole run, drawn by the service; each can be kept as SVG, the table as CSV.
 import { get } from "./api.js";
+import { blob, download } from "./make.js";
 import { element, on, say, state } from "./state.js";
 
 /** @param {string} name @param {string} kind @param {string} content */
-function link(name, kind, content) {
-  const anchor = document.createElement("a");
-  anchor.className = "button";
-  anchor.textContent = name.toUpperCase().slice(name.lastIndexOf(".") + 1);
-  anchor.download = name;
-  anchor.href = URL.createObjectURL(new Blob([content], { type: kind }));
-  anchor.setAttribute("aria-label", `Save ${name}`);
-  return anchor;
-}
+const link = (name, kind, content) => download(name, blob(kind, content));
 
 function table() {
   const { list } = state;

@@ -11,6 +11,16 @@ const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d",
 /** What a tool draws over all. @type {((context: CanvasRenderingContext2D) => void) | null} */
 let overlay = null;
 let fitted = true;
+/** What was painted last, with a margin around it: while one only moves, it is copied. */
+const scene = {
+  canvas: document.createElement("canvas"),
+  view: { x: 0, y: 0, scale: 0 },
+  margin: [0, 0], // page pixels on either side
+  fresh: false,
+};
+const MARGIN = 0.25; // of the width and height
+let last = { scale: 0, width: 0, height: 0 }; // as it was drawn
+let changed = true;
 let asked = false;
 const BAR = 62; // page pixels above and below that the tools take
 
@@ -96,6 +106,7 @@ export function redraw() {
   requestAnimationFrame(draw);
 }
 
+/** Draw what is to be seen: anew if it has changed or is zoomed, or else from a copy. */
 function draw() {
   asked = false;
   const ratio = window.devicePixelRatio || 1;
@@ -104,14 +115,45 @@ function draw() {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
   }
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  context.fillStyle = getComputedStyle(canvas.parentElement ?? canvas).backgroundColor;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  if (!state.micrograph) return;
-  paint(context, view, width, height, ratio);
+  if (!state.micrograph) return empty(context);
+  const same = !changed && last.scale === view.scale && last.width === width && last.height === height;
+  if (same) copyScene(width, height, ratio);
+  else {
+    empty(context);
+    paint(context, view, width, height, ratio);
+    scene.fresh = changed = false;
+  }
+  last = { scale: view.scale, width, height };
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  drawScaleBar(context, view, width, height);
   overlay?.(context);
   tell("drawn");
+}
+
+/** @param {CanvasRenderingContext2D} on */
+function empty(on) {
+  on.setTransform(1, 0, 0, 1, 0, 0);
+  on.fillStyle = getComputedStyle(canvas.parentElement ?? canvas).backgroundColor;
+  on.fillRect(0, 0, on.canvas.width, on.canvas.height);
+}
+
+/** Copy what was painted before, and paint it with a margin first if the view lies outside of it.
+ * @param {number} width @param {number} height @param {number} ratio */
+function copyScene(width, height, ratio) {
+  const away = () => [(scene.view.x - view.x) * view.scale, (scene.view.y - view.y) * view.scale];
+  if (!scene.fresh || away().some((by, i) => Math.abs(by) > scene.margin[i])) {
+    scene.margin = [Math.round(width * MARGIN), Math.round(height * MARGIN)];
+    const [wide, tall] = [width + 2 * scene.margin[0], height + 2 * scene.margin[1]];
+    Object.assign(scene, { view: { ...view }, fresh: true });
+    scene.canvas.width = Math.round(wide * ratio);
+    scene.canvas.height = Math.round(tall * ratio);
+    const on = /** @type {CanvasRenderingContext2D} */ (scene.canvas.getContext("2d", { alpha: false }));
+    empty(on);
+    paint(on, view, wide, tall, ratio);
+  }
+  const at = away().map((by, i) => Math.round((by - scene.margin[i]) * ratio));
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.drawImage(scene.canvas, at[0], at[1]);
 }
 
 /**
@@ -126,11 +168,10 @@ export function paint(on, at, width, height, ratio) {
   picture.draw(on, at, ratio, area);
   on.setTransform(ratio, 0, 0, ratio, 0, 0);
   drawPicks(on, at, width, height, radius() * at.scale * state.look.size);
-  drawScaleBar(on, at, width, height);
 }
 
 /** @param {CanvasRenderingContext2D} on @param {View} at @param {number} width @param {number} height */
-function drawScaleBar(on, at, width, height) {
+export function drawScaleBar(on, at, width, height) {
   const size = state.micrograph?.pixelSize;
   if (!size) return;
   const most = (Math.min(160, width / 4) / at.scale) * size;
@@ -150,4 +191,7 @@ function drawScaleBar(on, at, width, height) {
 }
 
 new ResizeObserver(() => (fitted ? fit() : redraw())).observe(canvas);
-on("draw", redraw);
+on("draw", () => {
+  changed = true;
+  redraw();
+});

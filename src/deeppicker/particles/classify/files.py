@@ -37,7 +37,7 @@ from deeppicker.particles.classify.results import Quality, Report
 from deeppicker.particles.classify.sheet import contact_sheet
 
 KEPT = "kept"
-_CLASSES, _PARTICLES, _AVERAGES, _PICTURE = "classes.csv", "particles.csv", "classes.mrcs", "classes.png"
+CLASSES, PICTURE, _PARTICLES, _AVERAGES = "classes.csv", "classes.png", "particles.csv", "classes.mrcs"
 _OF_QUALITY = {  # columns of classes.csv, and what they hold
     "quality": "quality",
     "strength": "strength",
@@ -62,7 +62,7 @@ def check(folder: Path, overwrite: bool) -> None:
     """
     if not folder.exists():
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (overwrite and (folder / _CLASSES).is_file())):
+    if not folder.is_dir() or (any(folder.iterdir()) and not (overwrite and (folder / CLASSES).is_file())):
         raise InputError(
             one_line(f"{folder} already exists; choose another --output, or set --overwrite if it holds classes")
         )
@@ -135,7 +135,7 @@ def read(folder: Path) -> Report:
     FormatError
         If a file in it was changed or damaged.
     """
-    missing = [name for name in (_CLASSES, _PARTICLES, _AVERAGES, RUN) if not (folder / name).is_file()]
+    missing = [name for name in (CLASSES, _PARTICLES, _AVERAGES, RUN) if not (folder / name).is_file()]
     if missing:
         raise InputError(one_line(f"{folder} has no {missing[0]}; give a finished folder of deeppicker classify"))
     try:
@@ -145,7 +145,7 @@ def read(folder: Path) -> Report:
 
 
 def _read(folder: Path) -> Report:
-    classes, particles = _columns(folder / _CLASSES), _columns(folder / _PARTICLES)
+    classes, particles = _columns(folder / CLASSES), _columns(folder / _PARTICLES)
     with mrcfile.open(folder / _AVERAGES, permissive=True) as file:
         averages, pixel_size = np.array(file.data, dtype=np.float32), float(file.voxel_size.x)
     quality = {field: np.array(classes[name], dtype=np.float64) for name, field in _OF_QUALITY.items()}
@@ -218,9 +218,9 @@ def _write_tables(folder: Path, report: Report) -> None:
     picture = io.BytesIO()
     sheet = contact_sheet(report.averages, report.members, report.quality.quality, report.chosen)
     Image.fromarray(sheet).save(picture, "png")
-    atomic_write(folder / _PICTURE, picture.getvalue())
+    atomic_write(folder / PICTURE, picture.getvalue())
     atomic_write(folder / _PARTICLES, _table(_PARTICLE_COLUMNS, _particles(report)))
-    atomic_write(folder / _CLASSES, _table(("class", "members", *_OF_QUALITY, "good", "kept"), _classes(report)))
+    atomic_write(folder / CLASSES, _table(("class", "members", *_OF_QUALITY, "good", "kept"), _classes(report)))
 
 
 def _classes(report: Report) -> Iterator[Sequence[object]]:

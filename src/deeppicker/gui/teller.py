@@ -1,0 +1,54 @@
+"""How far a job is, written for the page."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeppicker.formats.atomic import atomic_write
+from deeppicker.gui.rounds import JOB
+from deeppicker.runs.events import Progressed, RunEvent
+
+if TYPE_CHECKING:
+    from deeppicker.training.loop import Training
+
+
+@dataclass
+class Teller:
+    """Writes how far a job is."""
+
+    folder: Path
+    values: dict[str, Any] = field(default_factory=dict)
+    begun: float = 0.0
+
+    def tell(self, **values: Any) -> None:
+        """Change some values, and write all."""
+        self.values |= values
+        atomic_write(self.folder / JOB, json.dumps(self.values) + "\n")
+
+    def step(self, text: str, total: int) -> None:
+        """Begin a step of so many items."""
+        self.begun = time.monotonic()
+        self.tell(step=text, done=0, total=total, left=None)
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how many items are done, and estimate the time that is left in seconds."""
+        left = (time.monotonic() - self.begun) / done * (total - done) if done else None
+        self.tell(done=done, total=total, left=left)
+
+    def epoch(self, training: Training) -> None:
+        """Say what an epoch of training reached."""
+        history = [{"loss": e.train_loss, "validation": e.validation_loss} for e in training.history]
+        self.values["history"] = history
+        self.progress(len(history), training.settings.epochs)
+
+    def hear(self, event: RunEvent) -> None:
+        """Follow a run."""
+        if isinstance(event, Progressed):
+            if event.done == 0:
+                self.step(event.step, event.total)
+            else:
+                self.progress(event.done, event.total)
