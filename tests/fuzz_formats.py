@@ -1,8 +1,10 @@
 """Break files of every format at random and read them: a result or one line of error, never a traceback or a hang.
 
 ``python tests/fuzz_formats.py --files 100000 --seed 1`` prints how many files of each format were read and how many
-refused, and ends with 1 if a reader raised anything else, returned positions that are not finite, or took longer than
-the limit. The same seed makes the same files. `tests/formats/test_fuzz.py` runs a few of them in the test suite.
+refused, and ends with 1 if a reader raised anything else, returned positions that are not finite, or took more time or
+memory than the limits. Faults are random bytes, and what people would do on purpose: sizes that no image has, files
+with holes, compressed zeros, names that no file should have, brackets without end. The same seed makes the same files.
+`tests/formats/test_fuzz.py` runs a few of them in the test suite.
 """
 
 from __future__ import annotations
@@ -13,14 +15,18 @@ import gzip
 import io
 import json
 import random
+import resource
+import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +41,25 @@ from deeppicker.formats import find_micrographs, read_header, read_micrograph, r
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 
 LIMIT = 5.0  # seconds a file; the largest is a few kilobytes
+MEMORY = 1 << 28  # bytes that reading may take
+_HUGE = (1 << 16, 300_000, 44_000, 1 << 24, 0x7FFFFFF0, 0xFFFFFFFF)
+_NAMES = (
+    b"../../../etc/passwd",
+    b"/dev/zero",
+    b"\x1b[31mred",
+    b"n" * 300,
+    b"a/" * 3000,
+    b"=1+1",
+    b"-rf",
+    b".",
+    b"~",
+    b"\xe2\x80\xae",
+)
+_DEPTH = (b"[" * 100_000, b'{"a":' * 100_000, b"(" * 100_000, b"'" * 9_999)
+_ZEROS = bytes(1 << 20)
+_HEADER = (
+    bytes(8) + struct.pack("<II", 1, 2) + bytes(192) + b"MAP DD\0\0" + bytes(808)
+)  # of an MRC file, sizes left out
 _WORDS = "nan inf -inf 1e999 -1 0 99999999999999999999 1_000 <NA> loop_ data_ _rlnCoordinateX #1 ' \" ; , [ { } ] : é"
 _TOKENS = [
     *(word.encode() for word in _WORDS.split()),
@@ -96,7 +121,7 @@ def broken(content: bytes, other: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(data) + 1)
         end = min(len(data), at + rng.choice((1, 1, 2, 4, 16, 200)))
-        match rng.randrange(8):
+        match rng.randrange(11):
             case 0:
                 del data[at:]
             case 1:
@@ -112,10 +137,34 @@ def broken(content: bytes, other: bytes, rng: random.Random) -> bytes:
                 data[at : at + len(token)] = token
             case 6 if at < len(data):
                 data[at] ^= 1 << rng.randrange(8)
-            case 7:
+            case 7 if len(data) >= 4:  # a size, in a header of binary files
+                place = rng.randrange(0, min(len(data), 1024) - 3, 2)
+                data[place : place + 4] = struct.pack(rng.choice("<>") + "I", rng.choice(_HUGE))
+            case 8:
+                data = bytearray(bytes(data).replace(rng.choice((b"a b", b"a.mrc", b"a")), rng.choice(_NAMES), 3))
+            case 9:
+                data[at:at] = rng.choice(_DEPTH)
+            case 10:
                 start = rng.randrange(len(other) + 1)
                 data[at:end] = other[start : start + rng.randint(0, 100)]
     return bytes(data)
+
+
+def write_broken(path: Path, content: bytes, rng: random.Random) -> None:
+    """Write a broken file, now and then with a hole at its end, or with zeros that compression makes small."""
+    match rng.randrange(20):
+        case 0:
+            with path.open("wb") as file:
+                file.write(content)
+                file.truncate(1 << rng.randrange(20, 42))
+        case 1 if path.suffix in (".gz", ".bz2"):
+            pack = gzip.compress if path.suffix == ".gz" else bz2.compress
+            header = bytearray(_HEADER)
+            struct.pack_into("<II", header, 0, rng.choice(_HUGE), rng.choice(_HUGE))
+            struct.pack_into("<I", header, 92, rng.choice((0, 0, *_HUGE)))  # of the extended header
+            path.write_bytes(pack(bytes(header)) + pack(_ZEROS) * rng.randrange(1, 400))
+        case _:
+            path.write_bytes(content)
 
 
 def readers(path: Path) -> list[Callable[[], object]]:
@@ -137,8 +186,8 @@ def fault(path: Path) -> str | None:
                 if bad:
                     return "positions that are not finite"
         except DeepPickerError as error:
-            if len(str(error).splitlines()) != 1 or len(str(error)) > 2000:
-                return f"a message that is not one line: {error!r}"[:2000]
+            if not str(error).isprintable() or not 0 < len(str(error)) <= 2000:
+                return f"a message that is not one printable line: {error!r}"[:2000]
         except TimeoutError:
             return f"more than {LIMIT} s\n{traceback.format_exc()}"
         except BaseException:
@@ -154,6 +203,22 @@ def _refused(path: Path) -> bool:
     except DeepPickerError:
         return True
     return False
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Let the system refuse this process more memory than what it has and `MEMORY`, where there is such a limit."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        yield
+        return
+    used = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _too_long(_number: int, _frame: FrameType | None) -> None:
@@ -172,8 +237,8 @@ def run(files: int, seed: int, folder: Path, keep: Path | None = None) -> tuple[
         rng = random.Random(f"{seed} {index}")
         name = names[index % len(names)]
         path = folder / name
-        path.write_bytes(broken(whole[name], whole[rng.choice(names)], rng))
-        with warnings.catch_warnings():
+        write_broken(path, broken(whole[name], whole[rng.choice(names)], rng), rng)
+        with warnings.catch_warnings(), little_memory():
             warnings.simplefilter("ignore")
             found = fault(path)
             refused[name] += found is None and _refused(path)
@@ -181,7 +246,7 @@ def run(files: int, seed: int, folder: Path, keep: Path | None = None) -> tuple[
         if found is not None:
             faults.append(f"{name}, file {index} of seed {seed}: {found}")
             if keep is not None:
-                (keep / f"{index}_{name}").write_bytes(path.read_bytes())
+                shutil.copy(path, keep / f"{index}_{name}")
         path.write_bytes(whole[name])  # what another file leads to must be whole
     signal.signal(signal.SIGALRM, before)
     return counts, refused, faults

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from deeppicker.errors import FormatError, InputError
@@ -77,9 +78,7 @@ def refuse_large_text(path: Path, size: int) -> None:
 def _refuse(path: Path, needed: int, what: str) -> None:
     if needed < 1 << 26:  # do not ask for what is always there
         return
-    import psutil
-
-    free = psutil.virtual_memory().available * _SHARE
+    free = _free() * _SHARE
     if needed > free:
         raise FormatError(
             one_line(
@@ -87,6 +86,21 @@ def _refuse(path: Path, needed: int, what: str) -> None:
                 "can be used; check the file, use a larger computer, or fewer --workers"
             )
         )
+
+
+def _free() -> float:
+    """Return the bytes that this process may still take: of the machine, and of the limits that are set for it."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    process = psutil.Process()
+    with suppress(AttributeError):  # only Linux has these
+        used = process.memory_info()
+        for limit, taken in ((psutil.RLIMIT_AS, used.vms), (psutil.RLIMIT_DATA, used.data)):
+            most, _ = process.rlimit(limit)
+            if most != psutil.RLIM_INFINITY:
+                free = min(free, max(0, most - taken))
+    return float(free)
 
 
 def _limit() -> float:
