@@ -7,11 +7,12 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -30,12 +31,14 @@ from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
 from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
 from deeppicker.gui.project import Project
+from deeppicker.gui.report import drawing
 from deeppicker.gui.rounds import read_json
 from deeppicker.gui.scores import ORDERS, Scores
 from deeppicker.gui.security import Guard, Keys
 from deeppicker.gui.statistics import plots_of
 from deeppicker.particles.classify.files import CLASSES, PICTURE
 
+_DRAWN = 1600  # pixels of a micrograph that is saved with its picks
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
 _KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
 _OF_CLASSES = {"picture": PICTURE, "table": CLASSES}
@@ -117,7 +120,7 @@ class Service:
 
     def statistics(self, _request: Request) -> dict[str, Any]:
         """Return plots of the whole run."""
-        return {"plots": [{"title": title, "svg": plot} for title, plot in plots_of(self.project, self.scores)]}
+        return {"plots": [asdict(plot) for plot in plots_of(self.project, self.scores)]}
 
     def changes(self, request: Request) -> dict[str, Any]:
         """Return what has changed since the page last asked."""
@@ -167,6 +170,14 @@ class Service:
         return self._picture(
             ("tile", *about, factor, column, row), lambda: jpeg(tile(image, factor, column, row, away))
         )
+
+    def drawing(self, request: Request) -> Response:
+        """Return a micrograph with its picks as an SVG file."""
+        index = self._index(request)
+        threshold = _number(request, "threshold")
+        image = drawing(self.project, index, self.project.threshold if threshold is None else threshold, _DRAWN)
+        headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(self.project.key(index))}.svg"}
+        return Response(image, media_type="image/svg+xml", headers=headers)
 
     def small(self, request: Request) -> Response:
         """Return a thumbnail."""
@@ -300,6 +311,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route(f"{one}/image", service.image),
         Route(f"{one}/tile/{{factor:int}}/{{column:int}}/{{row:int}}", service.part),
         Route(f"{one}/thumbnail", service.small),
+        Route(f"{one}/drawing", service.drawing),
         Route(f"{one}/crop", service.cut),
         Route(f"{one}/mask", service.mask),
         Route("/api/selection", _values(service.selection)),

@@ -1,7 +1,7 @@
 // Learn from corrections: what is needed, how far it is, what came of it.
 import { get, post } from "./api.js";
 import { go } from "./list.js";
-import { make } from "./make.js";
+import { blob, csv, download, make, savePicture } from "./make.js";
 import { count, element, on, percent, say, state } from "./state.js";
 import { show } from "./views.js";
 
@@ -84,7 +84,10 @@ function losses(history) {
     return row;
   });
   table.append(head, ...rows);
-  return table;
+  const box = make("div");
+  const lines = [["pass", "loss", "validation"], ...history.map((epoch, i) => [i + 1, epoch.loss, epoch.validation])];
+  box.append(table, download("loss.csv", blob("text/csv", csv(lines))));
+  return box;
 }
 
 /** @param {any} job */
@@ -105,7 +108,7 @@ function result(job) {
     row.append(...line.map((text) => make(i ? "td" : "th", text)));
     table.append(row);
   });
-  tile.append(table);
+  tile.append(table, download("gain.csv", blob("text/csv", csv(lines))));
   const held = job.held?.length;
   tile.append(make("p", held ? `Measured on ${held} corrected micrographs that were kept out of learning.` : "With three complete micrographs or more, the gain is measured on every third.", "note"));
   const row = make("div", "", "head");
@@ -153,7 +156,10 @@ async function sideBySide(job) {
     }
     const figure = make("figure");
     figure.style.margin = "0";
-    figure.append(canvas, make("figcaption", `${side}: ${picks[side].length} picks`, "note"));
+    const caption = make("div", "", "head");
+    const picture = savePicture(`${state.list.names[index]}-${side}.png`, () => canvas);
+    caption.append(make("figcaption", `${side}: ${picks[side].length} picks`, "note"), make("span", "", "space"), picture);
+    figure.append(canvas, caption);
     row.append(figure);
   }
   return tile;

@@ -112,7 +112,7 @@ function rowOf(index, place) {
   if (list.precision[index] !== null) facts.push(`precision ${percent(list.precision[index])}`);
   if (list.defocus[index] !== null) facts.push(`${list.defocus[index]?.toFixed(1)} µm`);
   if ((list.ice[index] ?? 0) >= 0.05) facts.push(`ice ${percent(list.ice[index])}`);
-  const about = failed ? span("about failed", "failed") : span("about", facts.join(" · ") || "not picked yet");
+  const about = failed ? span("about failed", "failed") : span("about", facts.join(" · ") || (picksOf(index) ? "" : "not picked yet"));
   about.title = failed ?? "";
   middle.style.minWidth = "0";
   middle.append(name, about);

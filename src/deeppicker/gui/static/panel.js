@@ -1,5 +1,6 @@
 // Controls of what is shown and how, facts about the micrograph, export, picture.
 import { get, newest, post } from "./api.js";
+import { save } from "./make.js";
 import { COLOURS, counted, RAMP } from "./picks.js";
 import * as picture from "./picture.js";
 import { count, element, on, percent, say, state, tell } from "./state.js";
@@ -106,6 +107,8 @@ function facts() {
 }
 
 function link() {
+  const threshold = state.threshold === null ? "" : `?threshold=${state.threshold}`;
+  element("drawing").href = `api/micrographs/${state.index}/drawing${threshold}`;
   const [what, format] = [element("export-what").value, element("export-format").value];
   element("download").href = `api/export?what=${what}&format=${format}`;
 }
@@ -129,17 +132,11 @@ element("picture").addEventListener("click", () => {
   const middle = { x: micrograph.width / 2 - 0.5, y: micrograph.height / 2 - 0.5, scale };
   paint(context, middle, canvas.width, canvas.height, 1);
   drawScaleBar(context, middle, canvas.width, canvas.height);
-  canvas.toBlob((blob) => {
-    if (!blob) return;
-    const anchor = document.createElement("a");
-    anchor.href = URL.createObjectURL(blob);
-    anchor.download = `${micrograph.name}.png`;
-    anchor.click();
-    URL.revokeObjectURL(anchor.href);
-  });
+  save(`${micrograph.name}.png`, canvas);
 });
 
 for (const event of ["marks", "opened", "diameter", "counts"]) on(event, facts);
+for (const event of ["opened", "counts"]) on(event, link);
 for (const event of ["opened", "marks", "counts"]) on(event, () => state.show.reference && compare());
 on("opened", () => {
   state.agreement = null;
