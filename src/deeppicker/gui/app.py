@@ -33,6 +33,7 @@ from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail,
 from deeppicker.gui.project import Project
 from deeppicker.gui.report import drawing
 from deeppicker.gui.rounds import read_json
+from deeppicker.gui.score_map import score_map
 from deeppicker.gui.scores import ORDERS, Scores
 from deeppicker.gui.security import Guard, Keys
 from deeppicker.gui.statistics import plots_of
@@ -54,6 +55,7 @@ class Service:
     pictures: Pictures = field(default_factory=Pictures)
     stopped: threading.Event = field(default_factory=threading.Event)
     _thumbnails: threading.Lock = field(default_factory=threading.Lock)
+    _scoring: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._attach()
@@ -213,6 +215,17 @@ class Service:
             raise HTTPException(404)
         return FileResponse(path)
 
+    def score_map(self, request: Request) -> Response:
+        """Return the map of scores."""
+        index = self._index(request)
+
+        def make() -> bytes:
+            with self._scoring:
+                return score_map(self.project, index)
+
+        content = self.pictures.picture(("scores", index, self._changed(index), str(self.project.folder)), make)
+        return Response(content, media_type="image/png", headers=_KEPT)
+
     def mask(self, request: Request) -> Response:
         """Return the mask of contamination."""
         path = file_of(self.project.folder, JUNK, self.project.entries[self._index(request)].name)
@@ -314,6 +327,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route(f"{one}/drawing", service.drawing),
         Route(f"{one}/crop", service.cut),
         Route(f"{one}/mask", service.mask),
+        Route(f"{one}/scores", service.score_map),
         Route("/api/selection", _values(service.selection)),
         Route("/api/histogram", _values(service.histogram)),
         Route("/api/gallery", _values(service.gallery)),

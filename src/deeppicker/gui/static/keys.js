@@ -95,6 +95,7 @@ const KEYS = [
   ["h", "hide or show picks", () => turn("show-picks")],
   ["b", "candidates below the threshold", () => turn("show-below")],
   ["k", "contamination", () => turn("show-mask")],
+  ["s", "score map", () => turn("show-scores")],
   ["r", "compare with the reference", () => state.project.reference && turn("show-reference")],
   ["i", "invert", () => turn("invert")],
   ["c", "complete: every particle is picked", () => !state.project.readOnly && turn("complete")],

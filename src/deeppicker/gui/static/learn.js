@@ -39,7 +39,7 @@ function corrections() {
   tile.append(make("h3", "1. Correct a few micrographs completely"));
   tile.append(make("p", `${totals.complete} complete · ${count(totals.added)} picks added · ${count(totals.removed)} removed`, "lead"));
   tile.append(make("p", "Two or three are enough to begin with. Of three or more, every third is kept out to measure the gain.", "note"));
-  const row = make("div", "", "head");
+  const row = make("div", "", "buttons");
   for (const index of state.list.advice.slice(0, 3)) {
     const button = make("button", `Correct ${state.list.names[index]}`);
     button.addEventListener("click", () => {
@@ -111,7 +111,7 @@ function result(job) {
   tile.append(table, download("gain.csv", blob("text/csv", csv(lines))));
   const held = job.held?.length;
   tile.append(make("p", held ? `Measured on ${held} corrected micrographs that were kept out of learning.` : "With three complete micrographs or more, the gain is measured on every third.", "note"));
-  const row = make("div", "", "head");
+  const row = make("div", "", "buttons");
   if (job.current !== job.round) row.append(action("Accept the new picks", "accept", "main"));
   else row.append(make("p", "Accepted.", "lead"));
   if (job.current) row.append(action("Go back to the picks before", "back"));

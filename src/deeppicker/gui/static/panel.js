@@ -6,12 +6,12 @@ import * as picture from "./picture.js";
 import { count, element, on, percent, say, state, tell } from "./state.js";
 import { drawScaleBar, paint } from "./viewer.js";
 
-const CHECKS = { "show-picks": "picks", "show-below": "below", "show-rejected": "rejected", "show-removed": "removed", "show-mask": "mask", "show-reference": "reference" };
+const CHECKS = { "show-picks": "picks", "show-below": "below", "show-rejected": "rejected", "show-removed": "removed", "show-mask": "mask", "show-scores": "scores", "show-reference": "reference" };
 
 for (const [id, key] of Object.entries(CHECKS))
   element(id).addEventListener("change", (/** @type {any} */ event) => {
     /** @type {any} */ (state.show)[key] = event.target.checked;
-    if (key === "mask") picture.openMask();
+    picture.openLayers();
     if (key === "reference") compare();
     legend();
     tell("draw");

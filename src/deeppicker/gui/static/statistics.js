@@ -54,7 +54,7 @@ function live() {
 function tileOf({ title, svg, csv: numbers }) {
   const tile = make("section", "", "tile");
   const row = make("div", "", "head");
-  row.append(make("h3", title), make("span", "", "space"));
+  row.append(make("h3", title));
   row.append(link(`${title}.svg`, "image/svg+xml", svg), savePicture(`${title}.png`, () => canvasOf(svg)), link(`${title}.csv`, "text/csv", numbers));
   tile.append(row, document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true));
   return tile;
