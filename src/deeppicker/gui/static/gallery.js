@@ -90,7 +90,10 @@ async function sheet() {
 let total = 0;
 /** @type {string[][]} */ let classes = [];
 
-/** Go through the members of a class. @param {number} number */
+/**
+ * Go through the members of a class.
+ * @param {number} number
+ */
 export function showClass(number) {
   order = `class ${number}`;
   start = 0;

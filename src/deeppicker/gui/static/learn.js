@@ -119,7 +119,10 @@ function result(job) {
   return tile;
 }
 
-/** Two pictures of one micrograph, with the picks before and after. @param {any} job */
+/**
+ * Two pictures of one micrograph, with the picks before and after.
+ * @param {any} job
+ */
 async function sideBySide(job) {
   const index = compared ?? Math.max(0, state.list.names.indexOf(job.held?.[0] ?? state.list.names[state.index]));
   const tile = make("section", "", "tile");
@@ -143,7 +146,7 @@ async function sideBySide(job) {
     canvas.width = image.width;
     canvas.height = image.height;
     canvas.style.width = "100%";
-    canvas.role = "img";
+    canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${picks[side].length} picks ${side} learning`);
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.drawImage(image, 0, 0);

@@ -39,7 +39,10 @@ function greyOf(image) {
   return { grey, canvas: shown, made: -1 };
 }
 
-/** Draw the grey values through the table of contrast. @param {Grey} item */
+/**
+ * Draw the grey values through the table of contrast.
+ * @param {Grey} item
+ */
 function develop(item) {
   if (item.made === made) return item.canvas;
   const context = /** @type {CanvasRenderingContext2D} */ (item.canvas.getContext("2d"));
@@ -68,7 +71,10 @@ export function contrast() {
   tell("draw");
 }
 
-/** What the service is asked for. @param {number} step pixels of the micrograph to one of the picture */
+/**
+ * What the service is asked for.
+ * @param {number} step pixels of the micrograph to one of the picture
+ */
 function filters(step) {
   const { micrograph, project, look } = state;
   const size = micrograph?.pixelSize ?? 1;
@@ -148,7 +154,10 @@ async function tinted(address, tint) {
   return canvas;
 }
 
-/** The tiles that the view needs. @param {import("./viewer.js").View} view @param {number} ratio */
+/**
+ * The tiles that the view needs.
+ * @param {import("./viewer.js").View} view @param {number} ratio
+ */
 function level(view, ratio) {
   const micrograph = /** @type {import("./state.js").Micrograph} */ (state.micrograph);
   const wish = 1 / (view.scale * ratio);
