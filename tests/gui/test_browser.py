@@ -359,6 +359,9 @@ def test_a_page_follows_data_collection_and_warns_when_picks_fall_off(browser: A
     until(page, "document.querySelector('#list-foot').textContent.startsWith('23 of 23')")
     page.locator("#sort").select_option("newest")
     until(page, "document.querySelector('.item .name').textContent === 'new19'")
+    page.get_by_role("button", name="Statistics").click()
+    until(page, "document.querySelector('#live-tile .alarm')?.textContent.startsWith('Picks fall off: 1 in each')")
+    assert "newest micrograph\nnew19" in page.locator("#live-tile").inner_text()
     (folder / "picks" / "status.json").write_text(json.dumps(status | {"state": "stopped"}))
-    until(page, "document.querySelector('#live').hidden")
+    until(page, "document.querySelector('#live').hidden && document.querySelector('#live-tile').hidden")
     assert state(page, "state.list.names.length") == 23

@@ -7,11 +7,12 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -30,12 +31,15 @@ from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
 from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
 from deeppicker.gui.project import Project
+from deeppicker.gui.report import drawing
 from deeppicker.gui.rounds import read_json
+from deeppicker.gui.score_map import score_map
 from deeppicker.gui.scores import ORDERS, Scores
 from deeppicker.gui.security import Guard, Keys
 from deeppicker.gui.statistics import plots_of
 from deeppicker.particles.classify.files import CLASSES, PICTURE
 
+_DRAWN = 1600  # pixels of a micrograph that is saved with its picks
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
 _KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
 _OF_CLASSES = {"picture": PICTURE, "table": CLASSES}
@@ -51,6 +55,7 @@ class Service:
     pictures: Pictures = field(default_factory=Pictures)
     stopped: threading.Event = field(default_factory=threading.Event)
     _thumbnails: threading.Lock = field(default_factory=threading.Lock)
+    _scoring: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._attach()
@@ -117,7 +122,7 @@ class Service:
 
     def statistics(self, _request: Request) -> dict[str, Any]:
         """Return plots of the whole run."""
-        return {"plots": [{"title": title, "svg": plot} for title, plot in plots_of(self.project, self.scores)]}
+        return {"plots": [asdict(plot) for plot in plots_of(self.project, self.scores)]}
 
     def changes(self, request: Request) -> dict[str, Any]:
         """Return what has changed since the page last asked."""
@@ -168,6 +173,14 @@ class Service:
             ("tile", *about, factor, column, row), lambda: jpeg(tile(image, factor, column, row, away))
         )
 
+    def drawing(self, request: Request) -> Response:
+        """Return a micrograph with its picks as an SVG file."""
+        index = self._index(request)
+        threshold = _number(request, "threshold")
+        image = drawing(self.project, index, self.project.threshold if threshold is None else threshold, _DRAWN)
+        headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(self.project.key(index))}.svg"}
+        return Response(image, media_type="image/svg+xml", headers=headers)
+
     def small(self, request: Request) -> Response:
         """Return a thumbnail."""
         index = self._index(request)
@@ -201,6 +214,17 @@ class Service:
         if not path.is_file():
             raise HTTPException(404)
         return FileResponse(path)
+
+    def score_map(self, request: Request) -> Response:
+        """Return the map of scores."""
+        index = self._index(request)
+
+        def make() -> bytes:
+            with self._scoring:
+                return score_map(self.project, index)
+
+        content = self.pictures.picture(("scores", index, self._changed(index), str(self.project.folder)), make)
+        return Response(content, media_type="image/png", headers=_KEPT)
 
     def mask(self, request: Request) -> Response:
         """Return the mask of contamination."""
@@ -300,8 +324,10 @@ def application(service: Service, keys: Keys) -> Guard:
         Route(f"{one}/image", service.image),
         Route(f"{one}/tile/{{factor:int}}/{{column:int}}/{{row:int}}", service.part),
         Route(f"{one}/thumbnail", service.small),
+        Route(f"{one}/drawing", service.drawing),
         Route(f"{one}/crop", service.cut),
         Route(f"{one}/mask", service.mask),
+        Route(f"{one}/scores", service.score_map),
         Route("/api/selection", _values(service.selection)),
         Route("/api/histogram", _values(service.histogram)),
         Route("/api/gallery", _values(service.gallery)),

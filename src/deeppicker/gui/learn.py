@@ -51,22 +51,24 @@ def _train(project: Project, taught: Sequence[Picks], teller: Teller) -> Path:
     project.write_picks(star, taught)
     dataset = load_dataset(star, diameter=project.diameter, invert=project.recorded.invert)
     teller.step("learning", 1)
-    model = load_model(start_model(project))
+    model = load_model(made_by(project.folder) or DEFAULT_MODEL)
     config = LearnConfig(train=TrainConfig(epochs=model.network.adapt_epochs))
     adapt_model(model, dataset, config, output, teller.epoch)
     return output
 
 
-def start_model(project: Project) -> str:
-    """Return the model that made the picks, by its checksum; the default one if it cannot be found."""
+def made_by(folder: Path) -> str | None:
+    """Return the model that made the picks of a run, by its checksum; None if it cannot be found."""
+    made = read_json(folder / RUN).get("weights")
+    if made is None:
+        return None
     from deeppicker.networks.model import load_model, shipped_models, weights_digest
 
-    made = read_json(project.folder / RUN).get("weights")
-    beside = [project.folder / LEARNT, project.folder.parent / MODEL]
+    beside = [folder / LEARNT, folder.parent / MODEL]
     for name in (*(str(path) for path in beside if path.is_file()), *shipped_models()):
         if weights_digest(load_model(name)) == made:
             return name
-    return DEFAULT_MODEL
+    return None
 
 
 def pick(project: Project, model: Path | None, teller: Teller) -> None:

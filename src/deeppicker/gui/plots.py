@@ -5,15 +5,39 @@ Matplotlib's SVG carries styles in its elements, which the security policy of th
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 _WIDTH, _HEIGHT = 480, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 12, 40
 _MOST = 3000  # points that are drawn
 _COLOUR = "#1b8a78"
+_WINDOW = 10  # points that a running mean covers at least
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot, and what it shows as a table.
+
+    Parameters
+    ----------
+    title : str
+        What is plotted.
+    svg : str
+        The picture.
+    csv : str
+        The numbers, with a header.
+    """
+
+    title: str
+    svg: str
+    csv: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ def axis_of(label: str, values: Sequence[float], *, low: float | None = None, hi
     return Axis(label, float(least), float(most if most > least else least + 1))
 
 
-def histogram(title: str, counts: Sequence[int], x: Axis) -> str:
+def histogram(title: str, counts: Sequence[int], x: Axis) -> Plot:
     """Return bars over equal ranges of ``x``; their heights are logarithms, so that few are seen beside many."""
     tall = [math.log10(1 + count) for count in counts]
     y = axis_of("Number", tall, low=0.0)
@@ -64,23 +88,48 @@ def histogram(title: str, counts: Sequence[int], x: Axis) -> str:
     )
     powers = range(math.floor(y.high) + 1)
     labels = [(y.part(math.log10(1 + 10**power) if power else 0.301), f"{10**power:,}") for power in powers]
-    return _plot(title, x, y, bars, labels)
+    edges = [x.low + i * (x.high - x.low) / max(1, len(counts)) for i in range(len(counts))]
+    return Plot(
+        title, _svg(title, x, y, bars, labels), _csv([f"{x.label} from", "Number"], zip(edges, counts, strict=True))
+    )
 
 
-def scatter(title: str, points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
-    """Return points."""
+def scatter(title: str, points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> Plot:
+    """Return points, and their running mean if there are enough."""
     stride = max(1, math.ceil(len(points) / _MOST))
     dots = "".join(
         f'<circle cx="{_x(x.part(a)):.1f}" cy="{_y(y.part(b)):.1f}" r="2.8" fill="{_COLOUR}" fill-opacity="0.65"/>'
         for a, b in points[::stride]
     )
-    return _plot(title, x, y, dots)
+    course = _path(_running_mean(points), x, y, "currentColor") if len(points) >= 2 * _WINDOW else ""
+    return Plot(title, _svg(title, x, y, dots + course), _csv([x.label, y.label], points))
 
 
-def line(title: str, points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
+def line(title: str, points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> Plot:
     """Return points joined by a line."""
+    return Plot(title, _svg(title, x, y, _path(points, x, y, _COLOUR)), _csv([x.label, y.label], points))
+
+
+def _path(points: Sequence[tuple[float, float]], x: Axis, y: Axis, colour: str) -> str:
     path = " ".join(f"{_x(x.part(a)):.1f},{_y(y.part(b)):.1f}" for a, b in points)
-    return _plot(title, x, y, f'<polyline points="{path}" fill="none" stroke="{_COLOUR}" stroke-width="2"/>')
+    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+
+
+def _running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return means over neighbours in the order of x, at most as many as there is room for."""
+    wide = max(_WINDOW, len(points) // 20)
+    ordered = np.array(sorted(points))
+    sums = np.cumsum(np.concatenate([[[0.0, 0.0]], ordered]), axis=0)
+    means = (sums[wide:] - sums[:-wide]) / wide
+    return [(float(a), float(b)) for a, b in means[:: max(1, len(means) // 200)]]
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[float | int]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{value:.6g}" for value in row] for row in rows)
+    return text.getvalue()
 
 
 def _x(part: float | int) -> float:
@@ -91,7 +140,7 @@ def _y(part: float | int) -> float:
     return _HEIGHT - _BOTTOM - part * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _plot(title: str, x: Axis, y: Axis, content: str, labels: Sequence[tuple[float, str]] | None = None) -> str:
+def _svg(title: str, x: Axis, y: Axis, content: str, labels: Sequence[tuple[float, str]] | None = None) -> str:
     labels = labels if labels is not None else [(y.part(tick), f"{tick:,g}") for tick in y.ticks()]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
+import io
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -32,7 +34,7 @@ def report(project: Project, pictures: int) -> str:
     scores = Scores(project)
     scores.read()
     title = f"{project.folder.resolve().name}: particle picking"
-    plots = "".join(_figure(plot, name) for name, plot in plots_of(project, scores))
+    plots = "".join(_figure(plot.svg, plot.title) for plot in plots_of(project, scores))
     sections = [
         ("", f'<div class="facts">{"".join(_facts(project, scores))}</div>'),
         ("Statistics", f'<div class="plots">{plots}</div>'),
@@ -84,6 +86,10 @@ def _percent(part: float, whole: float | int) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "–"
 
 
+def _share(part: float, whole: float | int) -> str:
+    return f"{part / whole:.3f}" if whole else ""
+
+
 def _good(project: Project) -> list[Row]:
     return [row for row in project.rows if row is not None and not row.error]
 
@@ -115,24 +121,31 @@ def _precision(row: Row | None) -> float:
 
 
 def _picture(project: Project, index: int) -> str:
-    entry, header, row = project.entries[index], project.header(index), project.rows[index]
+    kept, manual = project.final(index, project.threshold)
+    by_hand = f", {len(manual)} of them by hand" if len(manual) else ""
+    rate = f"expected precision {100 * _precision(project.rows[index]):.0f} %"
+    caption = f"{project.key(index)}: {len(kept) + len(manual)} picks{by_hand}, {rate}"
+    return _figure(drawing(project, index, project.threshold, _SIDE), caption)
+
+
+def drawing(project: Project, index: int, threshold: float | None, side: int) -> str:
+    """Return a micrograph, reduced to about ``side`` pixels, with its picks at a threshold as SVG."""
+    entry, header = project.entries[index], project.header(index)
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=header.pixel_size or 1.0)
     height, width = micrograph.image.shape
     image = -micrograph.image if project.recorded.invert else micrograph.image
-    factor = max(1, round(max(height, width) / _SIDE))
-    picture = base64.b64encode(jpeg(first_look(image, factor, flat=_SIDE / 10, smooth=0.7), _QUALITY)).decode()
-    kept, manual = project.final(index, project.threshold)
+    factor = max(1, round(max(height, width) / side))
+    picture = base64.b64encode(jpeg(first_look(image, factor, flat=side / 10, smooth=0.7), _QUALITY)).decode()
+    kept, manual = project.final(index, threshold)
     radius = 0.5 * project.diameter / micrograph.pixel_size if project.diameter else max(height, width) / 60
     circles = _circles(kept.positions, radius, "#ffd23f") + _circles(manual.positions, radius, "#35d0ff")
     key, rows, columns = project.key(index), height // factor * factor, width // factor * factor
-    svg = (
-        f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img"><title>{html.escape(key)} with its picks</title>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-0.5 -0.5 {width} {height}" role="img">'
+        f"<title>{html.escape(key)} with its picks</title>"
         f'<image href="data:image/jpeg;base64,{picture}" x="-0.5" y="-0.5" width="{columns}" height="{rows}"/>'
         f'<g fill="none" stroke-width="{max(width, height) / 300:.1f}">{circles}</g></svg>'
     )
-    by_hand = f", {len(manual)} of them by hand" if len(manual) else ""
-    rate = f"expected precision {100 * _precision(row):.0f} %"
-    return _figure(svg, f"{key}: {len(kept) + len(manual)} picks{by_hand}, {rate}")
 
 
 def _circles(positions: np.ndarray, radius: float, colour: str) -> str:
@@ -142,8 +155,13 @@ def _circles(positions: np.ndarray, radius: float, colour: str) -> str:
 
 def _table(project: Project) -> str:
     names = ("micrograph", "picks", "candidates", "precision", "recall", "defocus (µm)", "seconds", "added", "removed")
-    rows = "".join(f"<tr>{_cells(line)}</tr>" for line in _lines(project))
+    lines = list(_lines(project))
+    rows = "".join(f"<tr>{_cells(line)}</tr>" for line in lines)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([names, *lines])
+    content = base64.b64encode(text.getvalue().encode(errors="surrogateescape")).decode()
     return (
+        f'<p><a download="micrographs.csv" href="data:text/csv;base64,{content}">Save as CSV</a></p>'
         f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in names)}</tr></thead><tbody>{rows}</tbody></table>"
     )
 
@@ -160,7 +178,7 @@ def _lines(project: Project) -> Iterator[list[str]]:
             continue
         defocus = project.entries[index].defocus
         yield [
-            key, f"{row.picks:,}", f"{row.candidates:,}", _percent(row.right, row.picks),
-            _percent(row.right, row.particles), "" if defocus is None else f"{defocus:.2f}", f"{row.seconds:.1f}",
+            key, str(row.picks), str(row.candidates), _share(row.right, row.picks),
+            _share(row.right, row.particles), "" if defocus is None else f"{defocus:.2f}", f"{row.seconds:.1f}",
             str(len(marks.added) or ""), str(len(marks.removed) or ""),
         ]  # fmt: skip

@@ -54,6 +54,7 @@ class Scores:
         self._rows: list[object] = []
         self.doubt: list[float] = []  # expected number of candidates that a threshold of 0.5 gets wrong
         self.ice: list[float | None] = []  # part of a micrograph that is contaminated
+        self.times: list[float | None] = []  # when a micrograph was written, in seconds
         self._flat: Float[np.ndarray, " n"] = np.zeros(0)
         self._ends: Int[np.ndarray, " n"] = np.zeros(0, dtype=np.int64)
         self._lock = threading.Lock()
@@ -74,6 +75,7 @@ class Scores:
             self._parts[index : index + 1] = [scores]
             self.doubt[index : index + 1] = [float(np.minimum(scores, 1 - scores).clip(0).sum())]
             self.ice[index : index + 1] = [self._ice(index)]
+            self.times[index : index + 1] = [self._time(index)]
             self._rows[index : index + 1] = [row]
             self.done, changed = index + 1, True
         if changed:
@@ -87,6 +89,12 @@ class Scores:
         try:
             return float((raster.read(mask) > 0).mean()) if mask.is_file() else None
         except DeepPickerError:
+            return None
+
+    def _time(self, index: int) -> float | None:
+        try:
+            return self._project.entries[index].path.stat().st_mtime
+        except OSError:
             return None
 
     def select(self, threshold: float) -> Selection:

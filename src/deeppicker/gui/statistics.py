@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from deeppicker.evaluation.evaluate import evaluate_picks
 from deeppicker.evaluation.results import EvaluateConfig, Evaluation, MicrographInfo
-from deeppicker.gui.plots import Axis, axis_of, histogram, line, scatter
+from deeppicker.gui.plots import Axis, Plot, axis_of, histogram, line, scatter
 from deeppicker.gui.project import Project
 from deeppicker.gui.scores import Scores
 
+_LEAST = 120.0  # seconds that a data collection takes at least
 
-def plots_of(project: Project, scores: Scores) -> list[tuple[str, str]]:
-    """Return the plots that there are data for, each with its title."""
+
+def plots_of(project: Project, scores: Scores) -> list[Plot]:
+    """Return the plots that there are data for."""
     rows = [(i, row) for i, row in enumerate(project.rows) if row is not None and not row.error]
-    order = axis_of("Micrograph, in order", [float(i + 1) for i, _ in rows], low=1.0)
-    part = Axis("Precision", 0.0, 1.0)
+    picks = {i: float(row.picks) for i, row in rows}
+    precision = {i: row.right / row.picks for i, row in rows if row.picks}
+    ice = {i: share for i, share in enumerate(scores.ice) if share is not None}
+    order = {i: float(i + 1) for i in range(len(project.entries))}
+    defocus = {i: entry.defocus for i, entry in enumerate(project.entries) if entry.defocus is not None}
     plots = [histogram("Scores of all candidates", scores.histogram(), Axis("Score", 0.0, 1.0))]
-    picks = [(float(i + 1), float(row.picks)) for i, row in rows]
-    plots.append(scatter("Picks of each micrograph", picks, order, _numbers(picks)))
-    rates = [(float(i + 1), row.right / row.picks) for i, row in rows if row.picks]
-    plots.append(scatter("Expected precision", rates, order, part))
-    defocus = [(focus, float(row.picks)) for i, row in rows if (focus := project.entries[i].defocus) is not None]
-    if defocus:
-        x = axis_of("Defocus (µm)", [x for x, _ in defocus])
-        plots.append(scatter("Picks against defocus", defocus, x, _numbers(defocus)))
-    ice = [(float(i + 1), share) for i, share in enumerate(scores.ice) if share is not None]
-    if any(share for _, share in ice):
-        plots.append(scatter("Contaminated part of the area", ice, order, Axis("Part", 0.0, 1.0)))
+    plots += _against(order, "Micrograph, in order", picks, "Picks", "Picks of each micrograph")
+    plots += _against(order, "Micrograph, in order", precision, "Precision", "Expected precision")
+    if len(hours := _hours(scores)) > 1:
+        plots += _against(hours, "Hours", picks, "Picks", "Picks over time")
+        plots += _against(hours, "Hours", precision, "Precision", "Expected precision over time")
+    plots += _against(defocus, "Defocus (µm)", picks, "Picks", "Picks against defocus")
+    plots += _against(defocus, "Defocus (µm)", precision, "Precision", "Expected precision against defocus")
+    if any(ice.values()):
+        plots += _against(order, "Micrograph, in order", ice, "Part", "Contaminated part of the area")
     found = evaluated(project)
     if found is not None and found.curve is not None:
         points = list(zip(found.curve.recall, found.curve.precision, strict=True))
+        part = Axis("Precision", 0.0, 1.0)
         plots.append(line("Precision against recall", points, Axis("Recall", 0.0, 1.0), part))
-    return [(_title(plot), plot) for plot in plots]
+    return plots
 
 
-def _numbers(points: Sequence[tuple[float, float]]) -> Axis:
-    return axis_of("Picks", [y for _, y in points], low=0.0)
+def _against(x: Mapping[int, float], along: str, y: Mapping[int, float], up: str, title: str) -> list[Plot]:
+    """Return a plot of one property of micrographs against another; none if nothing is known."""
+    points = [(x[i], value) for i, value in y.items() if i in x]
+    if not points:
+        return []
+    tall = axis_of(up, [b for _, b in points], low=0.0) if up == "Picks" else Axis(up, 0.0, 1.0)
+    return [scatter(title, points, axis_of(along, [a for a, _ in points]), tall)]
 
 
-def _title(plot: str) -> str:
-    return plot.partition("<title>")[2].partition("</title>")[0]
+def _hours(scores: Scores) -> dict[int, float]:
+    """Return when micrographs were written, in hours after the first; nothing if all were copied at once."""
+    times = {i: time for i, time in enumerate(scores.times) if time is not None}
+    first, last = min(times.values(), default=0.0), max(times.values(), default=0.0)
+    return {i: (time - first) / 3600 for i, time in times.items()} if last - first > _LEAST else {}
 
 
 def evaluated(project: Project) -> Evaluation | None:
@@ -51,8 +63,10 @@ def evaluated(project: Project) -> Evaluation | None:
     picks, reference, info = [], [], {}
     for index, entry in enumerate(project.entries):
         key = project.key(index)
+        if key not in project.reference or not entry.path.is_file():
+            continue
         header = project.header(index)
-        if key not in project.reference or header.pixel_size is None:
+        if header.pixel_size is None:
             continue
         picks.append(project.automatic(index))
         reference.append(project.reference[key])

@@ -21,7 +21,10 @@ export const newName = () => `${by}-${Math.random().toString(36).slice(2, 10)}`;
 export const idle = () => queue.length === 0 && !sending;
 const store = () => `deeppicker ${state.project.path}`;
 
-/** Do edits of the micrograph on screen, so that they can be undone. @param {Edit[]} edits */
+/**
+ * Do edits of the micrograph on screen, so that they can be undone.
+ * @param {Edit[]} edits
+ */
 export function edit(edits) {
   const micrograph = state.micrograph;
   if (!micrograph || edits.length === 0) return;
@@ -35,7 +38,10 @@ export function edit(edits) {
   commit(micrograph.name, edits);
 }
 
-/** Change marks of any micrographs, by their names. @param {Map<string, Change[]>} batches */
+/**
+ * Change marks of any micrographs, by their names.
+ * @param {Map<string, Change[]>} batches
+ */
 export function editElsewhere(batches) {
   for (const [micrograph, changes] of batches) {
     const forth = changes.map((one) => one.forth);

@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { editElsewhere, newName } from "./edits.js";
 import { go } from "./list.js";
-import { cropOf, make } from "./make.js";
+import { cropOf, make, savePicture } from "./make.js";
 import { count, element, on, say, state } from "./state.js";
 import { show as showView } from "./views.js";
 import { moveTo, view } from "./viewer.js";
@@ -68,10 +68,32 @@ function marks() {
   element("gallery-visit").disabled = chosen.size !== 1;
 }
 
+/** All crops of this page as one picture. */
+async function sheet() {
+  const images = /** @type {HTMLImageElement[]} */ ([...document.querySelectorAll("#gallery .crop img")]);
+  for (const image of images) image.loading = "eager";
+  await Promise.allSettled(images.map((image) => image.decode()));
+  const [side, gap] = [96, 4];
+  const columns = Math.min(12, images.length || 1);
+  const canvas = make("canvas");
+  canvas.width = columns * (side + gap) + gap;
+  canvas.height = Math.ceil(images.length / columns) * (side + gap) + gap;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  images.forEach((image, i) => {
+    if (image.naturalWidth) context.drawImage(image, gap + (i % columns) * (side + gap), gap + Math.floor(i / columns) * (side + gap), side, side);
+  });
+  return canvas;
+}
+
 let total = 0;
 /** @type {string[][]} */ let classes = [];
 
-/** Go through the members of a class. @param {number} number */
+/**
+ * Go through the members of a class.
+ * @param {number} number
+ */
 export function showClass(number) {
   order = `class ${number}`;
   start = 0;
@@ -106,7 +128,8 @@ function draw() {
   const main = make("button", "", "main");
   main.id = "gallery-decide";
   main.addEventListener("click", decide);
-  head.append(make("h2", "Particles"), select, all, none, go, main);
+  const picture = savePicture(`${state.project.folder}-particles.png`, sheet);
+  head.append(make("h2", "Particles"), select, all, none, picture, go, main);
   const note = make("p", "Click selects, Shift+click selects a range.", "note");
   note.id = "gallery-note";
   note.setAttribute("role", "status");

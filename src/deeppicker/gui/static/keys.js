@@ -9,7 +9,10 @@ import { fit, moveTo, pan, toMicrograph, canvas, setOverlay, view, walk, walkFro
 
 const PAN = 80;
 
-/** Turn a check box as a click would. @param {string} id */
+/**
+ * Turn a check box as a click would.
+ * @param {string} id
+ */
 function turn(id) {
   element(id).click();
 }
@@ -27,7 +30,10 @@ export function continueWalk() {
   walkAgain = false;
 }
 
-/** Go to the next pick in reading order, so that a keyboard reaches each. @param {number} by */
+/**
+ * Go to the next pick in reading order, so that a keyboard reaches each.
+ * @param {number} by
+ */
 function nextPick(by) {
   const all = [...spots()].filter((spot) => spot.kind === "automatic" || spot.kind === "manual");
   if (!all.length) return;
@@ -40,7 +46,10 @@ function nextPick(by) {
 
 /** @type {{x: number, y: number} | null} */ let aim = null;
 
-/** Show the cross at which Enter adds or removes. @param {{x: number, y: number}} place */
+/**
+ * Show the cross at which Enter adds or removes.
+ * @param {{x: number, y: number}} place
+ */
 function target(place) {
   aim = place;
   setOverlay((context) => {
@@ -95,6 +104,7 @@ const KEYS = [
   ["h", "hide or show picks", () => turn("show-picks")],
   ["b", "candidates below the threshold", () => turn("show-below")],
   ["k", "contamination", () => turn("show-mask")],
+  ["s", "score map", () => turn("show-scores")],
   ["r", "compare with the reference", () => state.project.reference && turn("show-reference")],
   ["i", "invert", () => turn("invert")],
   ["c", "complete: every particle is picked", () => !state.project.readOnly && turn("complete")],

@@ -1,7 +1,7 @@
 // Learn from corrections: what is needed, how far it is, what came of it.
 import { get, post } from "./api.js";
 import { go } from "./list.js";
-import { make } from "./make.js";
+import { blob, csv, download, make, savePicture } from "./make.js";
 import { count, element, on, percent, say, state } from "./state.js";
 import { show } from "./views.js";
 
@@ -39,7 +39,7 @@ function corrections() {
   tile.append(make("h3", "1. Correct a few micrographs completely"));
   tile.append(make("p", `${totals.complete} complete · ${count(totals.added)} picks added · ${count(totals.removed)} removed`, "lead"));
   tile.append(make("p", "Two or three are enough to begin with. Of three or more, every third is kept out to measure the gain.", "note"));
-  const row = make("div", "", "head");
+  const row = make("div", "", "buttons");
   for (const index of state.list.advice.slice(0, 3)) {
     const button = make("button", `Correct ${state.list.names[index]}`);
     button.addEventListener("click", () => {
@@ -84,7 +84,10 @@ function losses(history) {
     return row;
   });
   table.append(head, ...rows);
-  return table;
+  const box = make("div");
+  const lines = [["pass", "loss", "validation"], ...history.map((epoch, i) => [i + 1, epoch.loss, epoch.validation])];
+  box.append(table, download("loss.csv", blob("text/csv", csv(lines))));
+  return box;
 }
 
 /** @param {any} job */
@@ -105,10 +108,10 @@ function result(job) {
     row.append(...line.map((text) => make(i ? "td" : "th", text)));
     table.append(row);
   });
-  tile.append(table);
+  tile.append(table, download("gain.csv", blob("text/csv", csv(lines))));
   const held = job.held?.length;
   tile.append(make("p", held ? `Measured on ${held} corrected micrographs that were kept out of learning.` : "With three complete micrographs or more, the gain is measured on every third.", "note"));
-  const row = make("div", "", "head");
+  const row = make("div", "", "buttons");
   if (job.current !== job.round) row.append(action("Accept the new picks", "accept", "main"));
   else row.append(make("p", "Accepted.", "lead"));
   if (job.current) row.append(action("Go back to the picks before", "back"));
@@ -116,7 +119,10 @@ function result(job) {
   return tile;
 }
 
-/** Two pictures of one micrograph, with the picks before and after. @param {any} job */
+/**
+ * Two pictures of one micrograph, with the picks before and after.
+ * @param {any} job
+ */
 async function sideBySide(job) {
   const index = compared ?? Math.max(0, state.list.names.indexOf(job.held?.[0] ?? state.list.names[state.index]));
   const tile = make("section", "", "tile");
@@ -140,7 +146,7 @@ async function sideBySide(job) {
     canvas.width = image.width;
     canvas.height = image.height;
     canvas.style.width = "100%";
-    canvas.role = "img";
+    canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", `${picks[side].length} picks ${side} learning`);
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.drawImage(image, 0, 0);
@@ -153,7 +159,10 @@ async function sideBySide(job) {
     }
     const figure = make("figure");
     figure.style.margin = "0";
-    figure.append(canvas, make("figcaption", `${side}: ${picks[side].length} picks`, "note"));
+    const caption = make("div", "", "head");
+    const picture = savePicture(`${state.list.names[index]}-${side}.png`, () => canvas);
+    caption.append(make("figcaption", `${side}: ${picks[side].length} picks`, "note"), make("span", "", "space"), picture);
+    figure.append(canvas, caption);
     row.append(figure);
   }
   return tile;

@@ -58,7 +58,10 @@ export function arrange() {
   fill(true);
 }
 
-/** Draw the rows that are seen. @param {boolean} [anew] */
+/**
+ * Draw the rows that are seen.
+ * @param {boolean} [anew]
+ */
 function fill(anew = false) {
   const first = Math.max(0, Math.floor(rows.scrollTop / HEIGHT) - 3);
   const last = Math.min(order.length, Math.ceil((rows.scrollTop + rows.clientHeight) / HEIGHT) + 3);
@@ -92,7 +95,7 @@ function rowOf(index, place) {
   const row = document.createElement("div");
   row.className = "item";
   row.id = `m${index}`;
-  row.role = "option";
+  row.setAttribute("role", "option");
   row.style.top = `${place * HEIGHT}px`;
   row.dataset.index = String(index);
   row.setAttribute("aria-selected", String(index === state.index));
@@ -112,7 +115,7 @@ function rowOf(index, place) {
   if (list.precision[index] !== null) facts.push(`precision ${percent(list.precision[index])}`);
   if (list.defocus[index] !== null) facts.push(`${list.defocus[index]?.toFixed(1)} µm`);
   if ((list.ice[index] ?? 0) >= 0.05) facts.push(`ice ${percent(list.ice[index])}`);
-  const about = failed ? span("about failed", "failed") : span("about", facts.join(" · ") || "not picked yet");
+  const about = failed ? span("about failed", "failed") : span("about", facts.join(" · ") || (picksOf(index) ? "" : "not picked yet"));
   about.title = failed ?? "";
   middle.style.minWidth = "0";
   middle.append(name, about);

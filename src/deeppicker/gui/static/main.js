@@ -38,7 +38,7 @@ async function open() {
     tell("opened");
     tell("marks");
     tell("draw");
-    await Promise.all([picture.open(), picture.openMask()]);
+    await Promise.all([picture.open(), picture.openLayers()]);
     performance.mark("pictured");
   } catch (error) {
     if (state.index !== index) return;

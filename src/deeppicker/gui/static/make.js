@@ -16,7 +16,10 @@ export function button(text, then, look = "") {
   return item;
 }
 
-/** A link that saves something. @param {string} name of the file @param {string} address @returns {HTMLAnchorElement} */
+/**
+ * A link that saves something.
+ * @param {string} name of the file @param {string} address @returns {HTMLAnchorElement}
+ */
 export function download(name, address) {
   const anchor = make("a", name.toUpperCase().slice(name.lastIndexOf(".") + 1), "button");
   anchor.download = name;
@@ -28,7 +31,55 @@ export function download(name, address) {
 /** @param {string} kind @param {string} content */
 export const blob = (kind, content) => URL.createObjectURL(new Blob([content], { type: kind }));
 
-/** The picture of one particle. @param {{index: number, x: number, y: number}} item @returns {HTMLImageElement} */
+/**
+ * A button that saves what is drawn.
+ * @param {string} name of the file @param {() => HTMLCanvasElement | Promise<HTMLCanvasElement>} draw
+ */
+export function savePicture(name, draw) {
+  const item = button("PNG", async () => save(name, await draw()));
+  item.setAttribute("aria-label", `Save ${name}`);
+  return item;
+}
+
+/** @param {string} name @param {HTMLCanvasElement} canvas */
+export function save(name, canvas) {
+  canvas.toBlob((content) => {
+    if (!content) return;
+    const anchor = document.createElement("a");
+    anchor.href = URL.createObjectURL(content);
+    anchor.download = name;
+    anchor.click();
+    URL.revokeObjectURL(anchor.href);
+  });
+}
+
+/**
+ * Draw an SVG text twice as large as it says, on white.
+ * @param {string} svg @returns {Promise<HTMLCanvasElement>}
+ */
+export async function canvasOf(svg) {
+  const image = new Image();
+  const [width, height] = (svg.match(/viewBox="0 0 (\d+) (\d+)"/) ?? []).slice(1).map((side) => 2 * Number(side));
+  image.src = blob("image/svg+xml", svg.replace("<svg ", `<svg width="${width}" height="${height}" `));
+  await image.decode();
+  const canvas = make("canvas");
+  Object.assign(canvas, { width, height });
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(image, 0, 0, width, height);
+  URL.revokeObjectURL(image.src);
+  return canvas;
+}
+
+/** @param {unknown[][]} lines a table, as CSV text */
+export const csv = (lines) =>
+  lines.map((line) => line.map((value) => (/[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : value)).join(",") + "\n").join("");
+
+/**
+ * The picture of one particle.
+ * @param {{index: number, x: number, y: number}} item @returns {HTMLImageElement}
+ */
 export function cropOf(item) {
   const image = make("img");
   image.loading = "lazy";

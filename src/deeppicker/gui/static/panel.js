@@ -1,16 +1,17 @@
 // Controls of what is shown and how, facts about the micrograph, export, picture.
 import { get, newest, post } from "./api.js";
+import { save } from "./make.js";
 import { COLOURS, counted, RAMP } from "./picks.js";
 import * as picture from "./picture.js";
 import { count, element, on, percent, say, state, tell } from "./state.js";
 import { drawScaleBar, paint } from "./viewer.js";
 
-const CHECKS = { "show-picks": "picks", "show-below": "below", "show-rejected": "rejected", "show-removed": "removed", "show-mask": "mask", "show-reference": "reference" };
+const CHECKS = { "show-picks": "picks", "show-below": "below", "show-rejected": "rejected", "show-removed": "removed", "show-mask": "mask", "show-scores": "scores", "show-reference": "reference" };
 
 for (const [id, key] of Object.entries(CHECKS))
   element(id).addEventListener("change", (/** @type {any} */ event) => {
     /** @type {any} */ (state.show)[key] = event.target.checked;
-    if (key === "mask") picture.openMask();
+    picture.openLayers();
     if (key === "reference") compare();
     legend();
     tell("draw");
@@ -106,6 +107,8 @@ function facts() {
 }
 
 function link() {
+  const threshold = state.threshold === null ? "" : `?threshold=${state.threshold}`;
+  element("drawing").href = `api/micrographs/${state.index}/drawing${threshold}`;
   const [what, format] = [element("export-what").value, element("export-format").value];
   element("download").href = `api/export?what=${what}&format=${format}`;
 }
@@ -129,17 +132,11 @@ element("picture").addEventListener("click", () => {
   const middle = { x: micrograph.width / 2 - 0.5, y: micrograph.height / 2 - 0.5, scale };
   paint(context, middle, canvas.width, canvas.height, 1);
   drawScaleBar(context, middle, canvas.width, canvas.height);
-  canvas.toBlob((blob) => {
-    if (!blob) return;
-    const anchor = document.createElement("a");
-    anchor.href = URL.createObjectURL(blob);
-    anchor.download = `${micrograph.name}.png`;
-    anchor.click();
-    URL.revokeObjectURL(anchor.href);
-  });
+  save(`${micrograph.name}.png`, canvas);
 });
 
 for (const event of ["marks", "opened", "diameter", "counts"]) on(event, facts);
+for (const event of ["opened", "counts"]) on(event, link);
 for (const event of ["opened", "marks", "counts"]) on(event, () => state.show.reference && compare());
 on("opened", () => {
   state.agreement = null;

@@ -25,7 +25,10 @@ export function hidden() {
 /** @param {number | null} score */
 export const reaches = (score) => state.threshold === null || score === null || score >= state.threshold;
 
-/** All that is shown now. @returns {Generator<Spot>} */
+/**
+ * All that is shown now.
+ * @returns {Generator<Spot>}
+ */
 export function* spots() {
   const { micrograph, show } = state;
   if (!micrograph) return;
@@ -55,7 +58,10 @@ export function counted() {
   return { automatic, manual: Object.keys(micrograph.added).length };
 }
 
-/** The spot nearest to a place, if the place lies in it. @param {number} x @param {number} y @param {number} least */
+/**
+ * The spot nearest to a place, if the place lies in it.
+ * @param {number} x @param {number} y @param {number} least
+ */
 export function spotAt(x, y, least) {
   const reach = Math.max(least, 0.75 * radius() * state.look.size);
   /** @type {Spot | null} */ let best = null;
@@ -104,8 +110,11 @@ export function drawPicks(context, view, width, height, size) {
 const RATIO = window.devicePixelRatio || 1;
 /** @type {Map<string, HTMLCanvasElement>} */ const stamps = new Map();
 
-/** A circle that is drawn once and copied to each place: thousands are as quick as that. @param {string} kind
- * @param {string} stroke @param {number} size */
+/**
+ * A circle that is drawn once and copied to each place: thousands are as quick as that.
+ * @param {string} kind
+ * @param {string} stroke @param {number} size
+ */
 function stampOf(kind, stroke, size) {
   const ring = Math.round(2 * size) / 2;
   const key = `${kind} ${stroke} ${ring}`;

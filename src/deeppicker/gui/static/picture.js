@@ -1,5 +1,5 @@
 // The image of the micrograph on screen: reduced at first, finer tiles where one zooms in, contrast by a table.
-import { state, tell } from "./state.js";
+import { say, state, tell } from "./state.js";
 
 const TILE = 512;
 const MOST_TILES = 80;
@@ -8,7 +8,6 @@ const MOST_TILES = 80;
 
 /** @type {Grey | null} */ let base = null;
 /** @type {Map<string, Grey | null>} */ const tiles = new Map();
-/** @type {HTMLImageElement | null} */ let mask = null;
 let cumulative = new Float64Array(257);
 let table = new Uint8ClampedArray(256);
 let made = 0;
@@ -40,7 +39,10 @@ function greyOf(image) {
   return { grey, canvas: shown, made: -1 };
 }
 
-/** Draw the grey values through the table of contrast. @param {Grey} item */
+/**
+ * Draw the grey values through the table of contrast.
+ * @param {Grey} item
+ */
 function develop(item) {
   if (item.made === made) return item.canvas;
   const context = /** @type {CanvasRenderingContext2D} */ (item.canvas.getContext("2d"));
@@ -69,7 +71,10 @@ export function contrast() {
   tell("draw");
 }
 
-/** What the service is asked for. @param {number} step pixels of the micrograph to one of the picture */
+/**
+ * What the service is asked for.
+ * @param {number} step pixels of the micrograph to one of the picture
+ */
 function filters(step) {
   const { micrograph, project, look } = state;
   const size = micrograph?.pixelSize ?? 1;
@@ -92,7 +97,6 @@ export async function open() {
   tiles.clear();
   if (other) {
     base = null;
-    mask = null;
     tell("draw");
   }
   const image = await load(address);
@@ -106,17 +110,54 @@ export async function open() {
   tell("pictured");
 }
 
-/** Fetch the mask of contamination if it is to be shown. */
-export async function openMask() {
+/** What can be laid over the image, each a picture of its own: its address, and colour and opacity for a grey value. */
+const LAYERS = {
+  mask: { path: "mask", tint: (/** @type {number} */ grey) => [213, 94, 0, grey ? 110 : 0] },
+  scores: { path: "scores", tint: (/** @type {number} */ grey) => [53, 208, 255, Math.round(0.7 * grey)] },
+};
+/** @typedef {keyof typeof LAYERS} Layer */
+/** @type {Map<Layer, {address: string, canvas: HTMLCanvasElement | null}>} */ const layers = new Map();
+
+/** Fetch the layers that are to be shown. */
+export async function openLayers() {
   const micrograph = state.micrograph;
-  if (!state.show.mask || !micrograph || mask) return;
-  const index = micrograph.index;
-  const image = await load(`api/micrographs/${index}/mask`).catch(() => null);
-  if (image && state.micrograph?.index === index) mask = image;
-  tell("draw");
+  if (!micrograph) return;
+  await Promise.all(/** @type {Layer[]} */ (Object.keys(LAYERS)).filter((name) => state.show[name]).map(async (name) => {
+    const address = `api/micrographs/${micrograph.index}/${LAYERS[name].path}`;
+    if (layers.get(name)?.address === address) return;
+    const layer = { address, canvas: /** @type {HTMLCanvasElement | null} */ (null) };
+    layers.set(name, layer);
+    if (name === "scores") say("The score map is computed; this takes some seconds.", false, true);
+    try {
+      layer.canvas = await tinted(address, LAYERS[name].tint);
+      if (name === "scores") say("");
+    } catch (error) {
+      if (name === "scores") say(/** @type {Error} */ (error).message, true);
+    }
+    tell("draw");
+  }));
 }
 
-/** The tiles that the view needs. @param {import("./viewer.js").View} view @param {number} ratio */
+/** @param {string} address @param {(grey: number) => number[]} tint */
+async function tinted(address, tint) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  const image = await createImageBitmap(await answer.blob());
+  const canvas = document.createElement("canvas");
+  canvas.width = image.width;
+  canvas.height = image.height;
+  const paint = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  paint.drawImage(image, 0, 0);
+  const pixels = paint.getImageData(0, 0, image.width, image.height);
+  for (let i = 0; i < pixels.data.length; i += 4) pixels.data.set(tint(pixels.data[i]), i);
+  paint.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+/**
+ * The tiles that the view needs.
+ * @param {import("./viewer.js").View} view @param {number} ratio
+ */
 function level(view, ratio) {
   const micrograph = /** @type {import("./state.js").Micrograph} */ (state.micrograph);
   const wish = 1 / (view.scale * ratio);
@@ -174,26 +215,15 @@ export function draw(context, view, ratio, area) {
         context.drawImage(develop(found), column * side - 0.5, row * side - 0.5, width * factor, height * factor);
       }
   }
-  if (state.show.mask && mask) drawMask(context, micrograph);
+  for (const name of /** @type {Layer[]} */ (Object.keys(LAYERS))) drawLayer(context, micrograph, name);
 }
 
-/** @type {{from: HTMLImageElement | null, canvas: HTMLCanvasElement}} */
-const tinted = { from: null, canvas: document.createElement("canvas") };
-
-/** @param {CanvasRenderingContext2D} context @param {import("./state.js").Micrograph} micrograph */
-function drawMask(context, micrograph) {
-  const image = /** @type {HTMLImageElement} */ (mask);
-  if (tinted.from !== image) {
-    tinted.canvas.width = image.width;
-    tinted.canvas.height = image.height;
-    const paint = /** @type {CanvasRenderingContext2D} */ (tinted.canvas.getContext("2d", { willReadFrequently: true }));
-    paint.drawImage(image, 0, 0);
-    const pixels = paint.getImageData(0, 0, image.width, image.height);
-    for (let i = 0; i < pixels.data.length; i += 4) pixels.data.set([213, 94, 0, pixels.data[i] ? 110 : 0], i);
-    paint.putImageData(pixels, 0, 0);
-    tinted.from = image;
-  }
-  const factor = Math.ceil(micrograph.width / image.width);
-  context.imageSmoothingEnabled = false;
-  context.drawImage(tinted.canvas, -0.5, -0.5, image.width * factor, image.height * factor);
+/** @param {CanvasRenderingContext2D} context @param {import("./state.js").Micrograph} micrograph @param {Layer} name */
+function drawLayer(context, micrograph, name) {
+  const layer = layers.get(name);
+  if (!state.show[name] || !layer?.canvas || !layer.address.startsWith(`api/micrographs/${micrograph.index}/`)) return;
+  const { width, height } = layer.canvas;
+  const factor = Math.ceil(micrograph.width / width);
+  context.imageSmoothingEnabled = name === "scores";
+  context.drawImage(layer.canvas, -0.5, -0.5, width * factor, height * factor);
 }

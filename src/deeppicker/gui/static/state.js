@@ -23,7 +23,7 @@ export const state = {
   index: 0,
   /** @type {number | null} */ threshold: null,
   tool: "look",
-  show: { picks: true, below: false, rejected: false, removed: false, mask: false, reference: false },
+  show: { picks: true, below: false, rejected: false, removed: false, mask: false, scores: false, reference: false },
   look: { size: 1, opacity: 0.9, low: 0.5, high: 99.5, smooth: "0", flat: true, invert: false },
 };
 
@@ -38,14 +38,14 @@ export const tell = (what) => bus.dispatchEvent(new Event(what));
 /** @param {string} id @returns {any} */
 export const element = (id) => document.getElementById(id);
 
-/** @param {string} text @param {boolean} [bad] */
-export function say(text, bad = false) {
+/** @param {string} text @param {boolean} [bad] @param {boolean} [stays] until something else is said */
+export function say(text, bad = false, stays = bad) {
   const message = element("message");
   message.textContent = text;
   message.classList.toggle("bad", bad);
   message.hidden = !text;
   clearTimeout(say.timer);
-  if (text && !bad) say.timer = setTimeout(() => (message.hidden = true), 4000);
+  if (text && !stays) say.timer = setTimeout(() => (message.hidden = true), 4000);
 }
 /** @type {number | undefined} */
 say.timer = undefined;

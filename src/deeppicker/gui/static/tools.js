@@ -44,13 +44,19 @@ function ring(context) {
   }
 }
 
-/** The edits that remove a spot. @param {import("./picks.js").Spot} spot @returns {import("./edits.js").Edit[]} */
+/**
+ * The edits that remove a spot.
+ * @param {import("./picks.js").Spot} spot @returns {import("./edits.js").Edit[]}
+ */
 function removal(spot) {
   if (spot.kind === "manual" || spot.kind === "removed") return [{ op: "drop", name: /** @type {string} */ (spot.name) }];
   return [{ op: "put", name: newName(), kind: "removed", x: spot.x, y: spot.y }];
 }
 
-/** Add at a place, or remove what is there. @param {Point} place in pixels of the micrograph */
+/**
+ * Add at a place, or remove what is there.
+ * @param {Point} place in pixels of the micrograph
+ */
 export function toggle(place) {
   const micrograph = state.micrograph;
   if (!micrograph) return;

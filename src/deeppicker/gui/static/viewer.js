@@ -8,7 +8,10 @@ import { drawPicks } from "./picks.js";
 /** @type {HTMLCanvasElement} */ export const canvas = element("canvas");
 const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
 /** @type {View} */ export const view = { x: 0, y: 0, scale: 1 };
-/** What a tool draws over all. @type {((context: CanvasRenderingContext2D) => void) | null} */
+/**
+ * What a tool draws over all.
+ * @type {((context: CanvasRenderingContext2D) => void) | null}
+ */
 let overlay = null;
 let fitted = true;
 /** What was painted last, with a margin around it: while one only moves, it is copied. */
@@ -183,7 +186,7 @@ export function drawScaleBar(on, at, width, height) {
   on.font = "600 12px system-ui, sans-serif";
   on.fillStyle = "rgb(0 0 0 / 60%)";
   on.beginPath();
-  on.roundRect(x - 8, y - 20, Math.max(pixels, on.measureText(label).width) + 16, 30, 6);
+  /** @type {any} */ (on).roundRect(x - 8, y - 20, Math.max(pixels, on.measureText(label).width) + 16, 30, 6);
   on.fill();
   on.fillStyle = "#fff";
   on.fillRect(x, y, pixels, 3);
