@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+
+import scenes
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +64,24 @@ def test_a_command_that_fails_ends_the_benchmark() -> None:
 
     with pytest.raises(SystemExit, match="no such thing"):
         run([sys.executable, "-c", "raise OSError('no such thing')"])
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_card_runs_to_its_end_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import gpu
+    from timing.bench import Bench
+
+    image = scenes.scene(0, shape=(400, 512)).micrograph.image
+    monkeypatch.setattr(Bench, "_simulated", lambda _: np.pad(image, ((0, 1648), (0, 1536))))
+    monkeypatch.setattr(gpu, "DIAMETER", 24 * 1.77)
+    gpu.main(["--device", "cpu", "--toy", "--output", str(tmp_path / "gpu.json")])
+    shown = capsys.readouterr().out
+    assert shown.startswith("computing on the processor (as asked for)")
+    assert "| scores of the same picks, largest difference | ≤ 0.001 | 0 | hit |" in shown
+    assert "| micrographs of 4096² a second, longest run | ≥ 20 /s |" in shown
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["agreement"]["picks"] > 5
+    assert found["learning"]["refusal"] == ""
+    assert [row["number"] for row in found["runs"]] == [1, 3]

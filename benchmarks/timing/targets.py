@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Target:
     limit : float
         The target.
     unit : str
-        ``s``, ``MB``, ``×`` or ``%``.
+        ``s``, ``MB``, ``×``, ``%`` or another.
     measured : callable
         Takes the number from the result; KeyError if it was not measured.
     least : bool
@@ -50,8 +50,13 @@ class Target:
 
 def table(result: Result) -> str:
     """Return all targets as Markdown."""
+    return rows_of(TARGETS, result)
+
+
+def rows_of(targets: Sequence[Target], result: Result) -> str:
+    """Return some targets as Markdown."""
     head = "| what | target | measured | |\n|---|---|---|---|\n"
-    return head + "\n".join(target.row(result) for target in TARGETS)
+    return head + "\n".join(target.row(result) for target in targets)
 
 
 def run_of(result: Result, size: str, workers: int, number: int) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def _number(value: float, unit: str) -> str:
     if unit == "%":
         return f"{100 * value:.0f} %"
     text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{text}{'' if unit == '×' else ' '}{unit}"
+    return f"{text}{'' if unit in ('×', '') else ' '}{unit}"
 
 
 def _growth(name: str, size: str, workers: int, few: int, many: int) -> Callable[[Result], float]:

@@ -133,7 +133,7 @@ def slurm(folder: Path) -> dict[str, object]:
         (folder / name).write_text("#!/bin/sh\necho Submitted batch job 17\n")
         (folder / name).chmod(0o755)
     os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
-    config = ClusterConfig(cluster="slurm", partition="cpu", interface="lo", job_option=("--qos=normal",))
+    config = ClusterConfig(cluster="slurm", partition="cpu", interface="lo", job_option=("--qos=normal",), job_gpus=2)
     started = slurm_jobs.slurm_cluster(config, folder, Security.temporary())
     script = started.job_script()
     interrupt = getattr(signal.getsignal(signal.SIGINT), "__name__", None)

@@ -68,6 +68,7 @@ def test_slurm_jobs_get_keys_that_only_this_user_can_read():
     found = strangers("slurm")
     assert found["address"].startswith("tls://")
     assert "--no-dashboard" in found["script"]
+    assert "#SBATCH --gpus=2" in found["script"]
     assert found["modes"] == [0o600] * 3
     assert found["interrupt"] == "default_int_handler"  # dask_jobqueue would end the program with status 0 at Ctrl-C
 

@@ -11,6 +11,7 @@ from deeppicker.cli._shared.types import Length, SettingsFile, Where
 from deeppicker.config import (
     DEFAULT_MODEL,
     CropConfig,
+    DeviceConfig,
     ExampleConfig,
     LearnConfig,
     PickConfig,
@@ -36,6 +37,7 @@ EVERYDAY = (
     "threshold",
     "epochs",
     "seed",
+    "device",
 )
 
 
@@ -72,6 +74,7 @@ class Options:
     crops: CropConfig = CropConfig()
     train: TrainConfig = TrainConfig()
     steps: PickConfig = PickConfig()
+    device: DeviceConfig = DeviceConfig()
     threshold: float = 0.5
     """Least score, 0-1, of the picks at the start of a further round."""
 
@@ -80,17 +83,18 @@ def run(options: Options) -> int:
     """Refine the model, showing each epoch, on one's own or with the processes that `torchrun` started."""
     from deeppicker.training.ranks import joined
 
-    with joined():
+    with joined(options.device.device):
         return _adapt(options)
 
 
 def _adapt(options: Options) -> int:
-    from deeppicker.cli._shared.training import TrainingLog
+    from deeppicker.cli._shared.training import TrainingLog, told_device
     from deeppicker.networks.model import load_model
     from deeppicker.training.adapt import adapt_model, judge, pick_again
     from deeppicker.training.data import load_dataset
 
     refuse_unwritable_folder(options.output.absolute().parent)
+    device = told_device(options.device)
     dataset = load_dataset(
         options.picks,
         diameter=options.diameter,
@@ -101,7 +105,7 @@ def _adapt(options: Options) -> int:
     SelectConfig(threshold=options.threshold)  # checks it
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
-    manual, start = dataset, load_model(options.model)
+    manual, start = dataset, load_model(options.model).on(device)
     model = start
     epochs = options.train.epochs or model.network.adapt_epochs
     config = LearnConfig(examples=options.examples, crops=options.crops, train=replace(options.train, epochs=epochs))

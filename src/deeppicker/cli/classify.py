@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deeppicker.cli._shared.progress import steps, track
 from deeppicker.cli._shared.types import Length, Numbers, OptionalFile, OptionalPath, Where
-from deeppicker.config import ClassifyConfig
+from deeppicker.config import ClassifyConfig, DeviceConfig
 from deeppicker.errors import InputError
 from deeppicker.formats.writable import refuse_unwritable_folder
 
@@ -63,6 +63,7 @@ class Options:
     """Replace an output folder of this command."""
 
     classify: ClassifyConfig = ClassifyConfig()
+    device: DeviceConfig = DeviceConfig()
 
 
 def run(options: Options) -> int:
@@ -135,9 +136,12 @@ def _classify(options: Options, source: Path) -> int:
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
     else:
+        from deeppicker.device import settle, torch_device
         from deeppicker.particles.classify.em import State, classify
         from deeppicker.particles.classify.unfinished import Unfinished
 
+        place = settle(options.device.device, one=True)
+        print(f"computing {place}", flush=True)
         unfinished = Unfinished(options.output, windows, config)
         with steps("classifying", config.iterations) as shown:
 
@@ -145,7 +149,7 @@ def _classify(options: Options, source: Path) -> int:
                 unfinished.keep(state)
                 shown.at(state.done)
 
-            start, found = classify(windows, config, after, unfinished.state())
+            start, found = classify(windows, config, after, unfinished.state(), torch_device(place.device))
     report = report_of(windows, picks, start, found, dataset.diameter, config)
     recorded = Recorded(source)
     bright = options.invert or recorded.invert

@@ -82,24 +82,19 @@ def _disk(folder: Path) -> list[str]:
 def _device() -> list[str]:
     import torch
 
+    from deeppicker.device import choose, offered
+
     build = torch.version.cuda or torch.version.hip
-    cards = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists()
     print(f"PyTorch    {torch.__version__}, {'built for CUDA ' + build if build else 'built for the processor only'}")
-    problems = []
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        print(f"graphics   {', '.join(names)}; not needed: picking uses the processor, which keeps up with the disk")
-        try:
-            torch.ones(8, device="cuda").sum().item()
-        except RuntimeError as error:
-            problems.append(f"the graphics card cannot be used ({str(error).splitlines()[0]}); update its driver")
-    elif build and cards:
-        problems.append(
-            f"PyTorch is built for CUDA {build} but finds no card, although a driver is installed; install "
-            "the PyTorch that fits the driver (picking runs on the processor and works anyway)"
-        )
-    print("device     processor")
-    return problems
+    offer = offered()
+    for number, card in enumerate(offer.cards):
+        memory = f"{card.free / 1e9:.1f} of {card.total / 1e9:.1f} GB are free"
+        print(f"graphics   cuda:{number}, {card.name}; {card.fault or memory}")
+    if offer.apple:
+        print("graphics   mps, Apple's; used only with --device mps, since nobody has measured it")
+    print(f"device     computing {choose('auto', offer)}")
+    problems = [f"{card.problem}; update its driver, or PyTorch" for card in offer.cards if card.fault]
+    return [*problems, f"{offer.lack}; install the PyTorch that fits it"] if offer.misfit else problems
 
 
 def _speed(model_name: str) -> None:

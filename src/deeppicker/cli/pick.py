@@ -16,6 +16,7 @@ from deeppicker.cli._shared.show import Show, ShowConfig, showing
 from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import (
     ClusterConfig,
+    DeviceConfig,
     DiameterConfig,
     LearnFirstConfig,
     PickConfig,
@@ -46,6 +47,7 @@ EVERYDAY = (
     "threshold",
     "num_particles",
     "workers",
+    "device",
     "quiet",
     "log_file",
 )
@@ -76,6 +78,7 @@ class Options:
     learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
+    device: DeviceConfig = DeviceConfig()
     cluster: ClusterConfig = ClusterConfig()
     show: ShowConfig = ShowConfig()
     size: DiameterConfig = DiameterConfig()
@@ -109,6 +112,7 @@ def _config(options: Options) -> RunConfig:
         learning=options.learning,
         select=options.select,
         work=options.work,
+        device=options.device,
         cluster=options.cluster,
         size=options.size,
         steps=options.steps,

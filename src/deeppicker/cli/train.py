@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from deeppicker.cli._shared.types import Length, NetworkKind, SettingsFile, Where
-from deeppicker.config import CropConfig, ExampleConfig, LearnConfig, TrainConfig
+from deeppicker.config import CropConfig, DeviceConfig, ExampleConfig, LearnConfig, TrainConfig
 from deeppicker.errors import InputError
 from deeppicker.formats.writable import refuse_unwritable_folder
 
@@ -27,6 +27,7 @@ EVERYDAY = (
     "epochs",
     "batch_size",
     "seed",
+    "device",
 )
 
 
@@ -66,19 +67,20 @@ class Options:
     examples: ExampleConfig = ExampleConfig()
     crops: CropConfig = CropConfig()
     train: TrainConfig = TrainConfig()
+    device: DeviceConfig = DeviceConfig()
 
 
 def run(options: Options) -> int:
     """Train, showing each epoch, on one's own or with the processes that `torchrun` started."""
     from deeppicker.training.ranks import joined
 
-    with joined():
+    with joined(options.device.device):
         return _train(options)
 
 
 def _train(options: Options) -> int:
     """Train; the best model is kept whatever ends the run."""
-    from deeppicker.cli._shared.training import TrainingLog
+    from deeppicker.cli._shared.training import TrainingLog, told_device
     from deeppicker.networks.batches import CropBatch
     from deeppicker.networks.model import load_model, new_model
     from deeppicker.training.data import load_background, load_dataset
@@ -87,6 +89,7 @@ def _train(options: Options) -> int:
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
     refuse_unwritable_folder(options.output.absolute().parent)
+    device = told_device(options.device)
     datasets = [
         load_dataset(
             path,
@@ -105,7 +108,7 @@ def _train(options: Options) -> int:
     log = TrainingLog(options.output, options.train.resolved(start.network.defaults).epochs)
     datasets = log.begin(datasets)
     config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
-    log.end(train_model(start, datasets, config, options.output, log.epoch))
+    log.end(train_model(start.on(device), datasets, config, options.output, log.epoch))
     return 0
 
 

@@ -22,6 +22,7 @@ from deeppicker.cli._shared.types import SettingsFile
 from deeppicker.config import (
     ArrivalConfig,
     ClusterConfig,
+    DeviceConfig,
     DiameterConfig,
     LearnFirstConfig,
     PickConfig,
@@ -54,6 +55,7 @@ EVERYDAY = (
     "threshold",
     "num_particles",
     "workers",
+    "device",
     "quiet",
     "log_file",
 )
@@ -75,6 +77,7 @@ class Options:
     learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
+    device: DeviceConfig = DeviceConfig()
     cluster: ClusterConfig = ClusterConfig()
     show: ShowConfig = ShowConfig()
     size: DiameterConfig = DiameterConfig()
@@ -103,6 +106,7 @@ def _config(options: Options) -> RunConfig:
         learning=options.learning,
         select=options.select,
         work=options.work,
+        device=options.device,
         cluster=options.cluster,
         size=options.size,
         steps=options.steps,

@@ -5,6 +5,7 @@ cryo-EM". A *box* is the square window that holds one particle; a *working pixel
 which is scaled so that one box spans ``PrepareConfig.window`` of them.
 """
 
+from deeppicker.config.device import DeviceConfig
 from deeppicker.config.learning import LearnFirstConfig, SelfTrainConfig
 from deeppicker.config.particles import (
     ClassifyConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "ClusterConfig",
     "CropConfig",
     "CtfConfig",
+    "DeviceConfig",
     "DiameterConfig",
     "ExampleConfig",
     "ExtractConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from deeppicker.config.device import DeviceConfig
 from deeppicker.config.learning import LearnFirstConfig
 from deeppicker.config.limits import positive
 from deeppicker.config.picking import DEFAULT_MODEL, DiameterConfig, PickConfig, SelectConfig
@@ -61,6 +62,7 @@ class RunConfig:
     cluster: ClusterConfig = ClusterConfig()
     size: DiameterConfig = DiameterConfig()
     steps: PickConfig = PickConfig()
+    device: DeviceConfig = DeviceConfig()
     arrivals: ArrivalConfig = ArrivalConfig()
 
     recursive: bool = False

@@ -43,6 +43,9 @@ class ClusterConfig:
     job_cores: int = 4
     """Cores of a SLURM job; it runs one worker on each."""
 
+    job_gpus: int = 0
+    """Graphics cards of a SLURM job (``--gpus``), which its workers share."""
+
     job_memory: str = "8GB"
     """Memory of a SLURM job; 2 GB per core are enough for all cameras."""
 
@@ -65,7 +68,7 @@ class ClusterConfig:
     """Network interface by which the jobs reach this machine, such as ``ib0``; default: the usual one."""
 
     def __post_init__(self) -> None:
-        within(self, jobs=(1, 100_000), job_cores=(1, 4096))
+        within(self, jobs=(1, 100_000), job_cores=(1, 4096), job_gpus=(0, 64))
         for name in ("partition", "account", "interface", "job_memory", "job_time"):
             value = getattr(self, name)
             if value is not None and not re.fullmatch(r"[\w@%+=:,./-]+", value, re.ASCII):

@@ -166,7 +166,7 @@ class DenseNetwork(Network, TellsDiameter):
     ) -> tuple[Float[torch.Tensor, "rows columns"], Float[torch.Tensor, "bins rows columns"]]:
         """Return where particles are and no contamination, and how large; in half the time of all maps."""
         rows, columns = (side // self.coarse for side in image.shape)
-        coarse = self.size(self._encode(self.extended(image)[None])[-1])[0, :, :rows, :columns].double()
+        coarse = self.size(self._encode(self.extended(image)[None])[-1])[0, :, :rows, :columns].cpu().double()
         present = torch.sigmoid(coarse[0]) * (1 - torch.sigmoid(coarse[1]))
         return present, torch.log_softmax(coarse[2:], dim=0)
 
@@ -175,8 +175,9 @@ class DenseNetwork(Network, TellsDiameter):
         assert isinstance(batch, CropBatch)
         centre, presence, junk, size = losses(outputs, batch)
         value = CENTRE_WEIGHT * centre + PRESENCE_WEIGHT * presence + JUNK_WEIGHT * junk + SIZE_WEIGHT * size
-        right = ((outputs[1][:, 0] > 0) == (batch.presence > 0.5))[~batch.presence.isnan()]
-        return Loss(value, right.float().mean())
+        known = ~batch.presence.isnan()
+        right = ((outputs[1][:, 0] > 0) == (batch.presence > 0.5)) & known
+        return Loss(value, right.float().sum() / known.float().sum())
 
     def optimizer(self, settings: TrainSettings) -> torch.optim.Optimizer:
         """Return AdamW (Loshchilov & Hutter 2019)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from deeppicker.config import DEFAULT_MODEL, PrepareConfig
+from deeppicker.device import torch_device
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.sealed import parse_json
@@ -35,7 +36,7 @@ class Model:
     Parameters
     ----------
     network : Network
-        The network, in evaluation mode.
+        The network, in evaluation mode, on the processor.
     prepare : PrepareConfig
         The preparation with which it was trained.
     diameter : float or None
@@ -44,6 +45,8 @@ class Model:
         Where the model comes from: data sets, settings, seed, version. JSON values only.
     calibration : Calibration
         What turns the scores of the network into probabilities.
+    device : str
+        Where it is used, as `deeppicker.device` writes it; not part of what is saved.
     """
 
     network: Network
@@ -51,11 +54,31 @@ class Model:
     diameter: float | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration = Calibration()
+    device: str = "cpu"
+
+    def on(self, device: str) -> Model:
+        """Return the model, used elsewhere: ``cpu``, ``auto``, ``cuda``, ``cuda:1`` or ``mps``."""
+        return replace(self, device=device)
+
+    @property
+    def place(self) -> torch.device:
+        """Where it is used in this process.
+
+        Raises
+        ------
+        InputError
+            If that is not there.
+        """
+        return torch_device(self.device)
 
     @cached_property
     def for_picking(self) -> Network:
-        """The network as picking uses it; see `Network.fused`."""
-        return self.network.fused()
+        """The network as picking uses it, where it is used; see `Network.fused`."""
+        return self.network.fused().to(self.place)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what another process makes by itself, where it computes."""
+        return {name: value for name, value in self.__dict__.items() if name != "for_picking"}
 
 
 def new_network(seed: int, kind: str = "paper", arguments: Mapping[str, Any] | None = None) -> Network:

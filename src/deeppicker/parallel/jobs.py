@@ -31,6 +31,8 @@ def attempt(job: Job, item: Any) -> Any:
     except MemoryError:
         return TransientError("not enough memory; check --diameter and --pixel-size, or set a smaller --tile")
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # of PyTorch, which this module does not load
+            return TransientError("the graphics card has not enough memory; set fewer --workers, or --device cpu")
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
         return DeepPickerError(one_line(f"unexpected {type(error).__name__} at {place} ({error}); please report this"))

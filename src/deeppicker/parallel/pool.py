@@ -43,11 +43,18 @@ class Pool:
 
 @contextmanager
 def open_pool(
-    work: WorkConfig, cluster: ClusterConfig, items: int, output: Path, say: Callable[[str], None]
+    work: WorkConfig,
+    cluster: ClusterConfig,
+    items: int,
+    output: Path,
+    say: Callable[[str], None],
+    *,
+    most: int | None = None,
 ) -> Iterator[Pool]:
     """Provide workers for a number of items, as long as the context lasts.
 
-    Logs of SLURM jobs go to the output folder; ``say`` tells people what is waited for.
+    Logs of SLURM jobs go to the output folder; ``say`` tells people what is waited for. There are not more workers on
+    this machine than ``most``, unless their number is set.
 
     Raises
     ------
@@ -58,7 +65,7 @@ def open_pool(
         with dask_workers(cluster, work, output, say) as mapper:
             yield Pool(mapper, 0, 1, local=False)
         return
-    number = work.workers if work.workers is not None else sensible_workers(items)
+    number = work.workers if work.workers is not None else min(sensible_workers(items), most or items)
     if work.workers is None and items <= 1:
         number = 0  # to start another process takes longer than a micrograph
     if number == 0:

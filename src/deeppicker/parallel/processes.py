@@ -28,6 +28,8 @@ from deeppicker.parallel.jobs import Item, Job, Mapper, attempt
 
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
 _POLL = 60.0  # seconds after which the state of the processes is looked at, though nothing was heard of them
+WORKER = "DEEPPICKER_WORKER"
+"""Environment variable with the number of a worker process, by which graphics cards are dealt."""
 _PRELOADED = "deeppicker.runs.pick_job"  # a name, since imports run downward only
 
 
@@ -55,7 +57,7 @@ def processes(number: int, time_limit: float) -> Iterator[Callable[[Job], Mapper
     time_limit : float
         Seconds after which a process is ended and its item given back with a TransientError.
     """
-    workers = [_Worker() for _ in range(number)]
+    workers = [_Worker(index) for index in range(number)]
 
     def mapper(job: Job) -> Mapper[Any]:
         pickled = pickle.dumps(job)  # sent once to each process
@@ -77,7 +79,8 @@ class _Assignment:
 class _Worker:
     """A process with this end of its pipe, and what it is doing; started when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self._index = index
         self._job: bytes | None = None
         self._process: BaseProcess | None = None
         self._pipe: Connection[Any, Any] | None = None
@@ -89,7 +92,7 @@ class _Worker:
             self.stop()
             context = _context()
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]
+            self._process = context.Process(target=_serve, args=(theirs, self._index), daemon=True)  # type: ignore[attr-defined]
             self._process.start()
             theirs.close()
             self._job = None
@@ -191,10 +194,11 @@ def _context() -> BaseContext:
     return context
 
 
-def _serve(pipe: Connection[Any, Any]) -> None:
+def _serve(pipe: Connection[Any, Any], index: int) -> None:
     """Do what comes through the pipe, until its other end is closed: items, before the first one of a job that too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ[WORKER] = str(index)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job: Job | None = None
     while True:

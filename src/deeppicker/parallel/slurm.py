@@ -51,13 +51,14 @@ def slurm_cluster(config: ClusterConfig, output: Path, security: Any) -> Any:
             )
         )
     given = {"queue": config.partition, "account": config.account, "interface": config.interface}
+    cards = [f"--gpus={config.job_gpus}"] if config.job_gpus else []
     try:
         cluster = SLURMCluster(
             cores=config.job_cores,
             processes=config.job_cores,
             memory=config.job_memory,
             walltime=config.job_time,
-            job_extra_directives=list(config.job_option),
+            job_extra_directives=[*cards, *config.job_option],
             job_script_prologue=[_NO_PAGES, *config.job_setup],
             log_directory=str(make_folder(logs)),
             security=security,

@@ -6,15 +6,22 @@ import torch
 
 from deeppicker.config import ScoreConfig
 from deeppicker.core import Prepared, ScoreMap
+from deeppicker.device import in_parts
 from deeppicker.networks.model import Model
+
+_LEAST_TILE = 256  # working pixels; smaller tiles are mostly halo
 
 
 def score(model: Model, prepared: Prepared, config: ScoreConfig) -> ScoreMap:
     """Return the log-odds of a particle at every ``config.step``-th working pixel.
 
     The scores do not depend on the tile size. Those of the paper's network equal what it says of each window by
-    itself.
+    itself. A card whose memory is short gets smaller tiles.
     """
     network = model.for_picking
+
+    def scored(tile: int) -> ScoreMap:
+        return network.score_map(prepared, config.step or network.stride, tile)
+
     with torch.inference_mode():
-        return network.score_map(prepared, config.step or network.stride, config.tile or network.tile)
+        return in_parts(scored, config.tile or network.tile, _LEAST_TILE)

@@ -225,7 +225,7 @@ def _known(folder: Path, start: dict[str, Any], model: Model) -> Model | None:
             return None
         if report["refusal"]:
             return model
-        learnt = load_model(folder / LEARNT)
+        learnt = load_model(folder / LEARNT).on(model.device)
         if weights_digest(learnt) != report["learnt"]:
             raise FormatError(one_line(f"{folder / LEARNT} is damaged"))
     except (OSError, KeyError, FormatError, InputError) as error:

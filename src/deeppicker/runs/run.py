@@ -14,7 +14,6 @@ from deeppicker.formats import find_micrographs
 from deeppicker.formats.inputs import doubtful_pixel_sizes
 from deeppicker.formats.provenance import outside_project, record_inputs
 from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX
-from deeppicker.networks.model import load_model
 from deeppicker.runs.diameter import settle_diameter
 from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
 from deeppicker.runs.folder import RunFolder
@@ -119,7 +118,7 @@ def run_picking(
             )
         )
     with open_session(Path(output), config, len(mine), listener) as session:
-        model = load_model(config.subject.model)
+        model = session.load_model()
         size = settle_diameter(session, model, entries)
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
         picking = begin_learnt(session, model, size, entries, select)

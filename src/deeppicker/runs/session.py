@@ -9,10 +9,11 @@ from pathlib import Path
 
 from deeppicker.config import RunConfig, SelectConfig
 from deeppicker.core import MicrographEntry
+from deeppicker.device import Place, settle
 from deeppicker.errors import FormatError
 from deeppicker.formats.names import unusable
 from deeppicker.formats.recorded import Recorded
-from deeppicker.networks.model import Model
+from deeppicker.networks.model import Model, load_model
 from deeppicker.parallel.jobs import Mapper
 from deeppicker.parallel.pool import Pool, open_pool
 from deeppicker.runs.events import Listener, Message, Picked, Warned
@@ -23,17 +24,22 @@ from deeppicker.runs.results import Row
 
 @dataclass(frozen=True)
 class Session:
-    """Where a run writes, its settings, its workers, and who is told what happens."""
+    """Where a run writes, its settings, its workers, who is told what happens, and where networks compute."""
 
     output: Path
     config: RunConfig
     pool: Pool
     listener: Listener
+    device: str = "cpu"
 
     @property
     def source(self) -> Source:
         """How the micrographs are read."""
         return Source(self.config.subject.pixel_size, self.config.subject.invert)
+
+    def load_model(self) -> Model:
+        """Return the model that is asked for, used where this run computes."""
+        return load_model(self.config.subject.model).on(self.device)
 
     def earlier_diameter(self) -> float | None:
         """Return the diameter in Å of the picks that the folder holds, if they are to be kept."""
@@ -113,7 +119,20 @@ def open_session(output: Path, config: RunConfig, items: int, listener: Listener
     Raises
     ------
     InputError
-        If a cluster cannot be reached or used.
+        If a cluster or the device that is asked for cannot be reached or used.
     """
-    with open_pool(config.work, config.cluster, items, output, lambda text: listener(Message(text))) as pool:
-        yield Session(output, config, pool, listener)
+
+    def say(text: str) -> None:
+        listener(Message(text))
+
+    place = _place(config)
+    with open_pool(config.work, config.cluster, items, output, say, most=place.workers) as pool:
+        workers = f", {pool.number} workers" if pool.number > 1 else ""
+        say(f"computing {place}{workers}")
+        yield Session(output, config, pool, listener, place.device)
+
+
+def _place(config: RunConfig) -> Place:
+    """Return where this run computes; on a cluster, each worker finds out for itself."""
+    wanted = config.device.device
+    return settle(wanted) if config.cluster.cluster is None else Place(wanted, "the workers of the cluster")

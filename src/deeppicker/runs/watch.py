@@ -16,7 +16,7 @@ from deeppicker.errors import InputError, OutputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import STATUS
-from deeppicker.networks.model import Model, load_model
+from deeppicker.networks.model import Model
 from deeppicker.parallel.processes import usable_cores
 from deeppicker.runs.diameter import Size, micrographs_needed, settle_diameter
 from deeppicker.runs.events import Listener, Totals, ignore
@@ -83,11 +83,9 @@ def watch_picking(
     if not inputs:
         raise InputError("no folder is given; give the folder in which micrographs will arrive")
     folder = make_folder(Path(output))
-    workers = config.work.workers if config.work.workers is not None else usable_cores()
-    config = replace(config, work=replace(config.work, workers=workers))
     arrivals = replace(config.arrivals, stop_file=config.arrivals.stop_file or folder / "STOP")
-    with open_session(folder, config, workers, listener) as session:
-        model = load_model(config.subject.model)
+    with open_session(folder, config, max(2, usable_cores()), listener) as session:
+        model = session.load_model()
         feed = Feed(inputs, arrivals, stop or Event(), listener)
         first = feed.first(micrographs_needed(session, model))
         if not first:

@@ -62,7 +62,7 @@ def train_model(
     Parameters
     ----------
     start : Model
-        The model to start from: its network (trained or new) and its preparation.
+        The model to start from: its network (trained or new) and its preparation; and where it is trained.
     datasets : sequence of Dataset
         Micrographs and particles of one molecule each.
     config : LearnConfig
@@ -82,7 +82,7 @@ def train_model(
         If nothing was learnt; then there is no model.
     """
     make_folder(output.parent)  # now, not after the first epoch
-    ranks, material = current(), _MATERIALS[start.network.learns_from]
+    ranks, material = current(start.place), _MATERIALS[start.network.learns_from]
     checkpoint, cache = (output.with_name(f"{output.name}.{kind}") for kind in ("checkpoint", "cache"))
     lesson = Lesson(start, halves(datasets, config), config)
     training = Training(copy.deepcopy(start.network), config.train, _fingerprint(start, datasets, config), ranks)
@@ -111,7 +111,7 @@ def train_model(
             discard(cache)
         raise
     ranks.once(complete)
-    return load_model(output)
+    return load_model(output).on(start.device)
 
 
 def halves(datasets: Sequence[Dataset], config: LearnConfig) -> list[tuple[Dataset, Dataset]]:

@@ -19,7 +19,6 @@ from deeppicker.training.feed import Feed
 from deeppicker.training.ranks import Ranks
 
 _ALONE = Ranks()
-_CPU = torch.device("cpu")  # where a network is once it is trained
 _NOTHING = 1e-4  # part by which the loss must be lower than that of a network that does not look
 
 
@@ -106,7 +105,7 @@ def train(training: Training, feed: Feed, after_epoch: Callable[[Training], None
         checked = measure(training.network, feed.held(), ranks)
         training.record(Epoch(len(training.history) + 1, rate, *fitted, *checked))
         after_epoch(training)
-    training.move(torch.device("cpu"))
+    training.move(torch.device("cpu"))  # where a network is once it is trained
     training.network.load_state_dict(training.best)
     training.network.train(False)
     return training
@@ -149,7 +148,7 @@ def _epoch(training: Training, shared: nn.Module, feed: Feed, schedule: LambdaLR
 
 def measure(network: Network, batches: Iterable[Batch], ranks: Ranks = _ALONE) -> tuple[float, float]:
     """Return the mean loss and accuracy on batches, of which each process has others."""
-    fused, totals = network.fused(), _Totals(ranks)
+    fused, totals = network.fused().to(ranks.device), _Totals(ranks)
     with torch.inference_mode():
         for part in batches:
             batch = part.to(ranks.device)
@@ -166,8 +165,7 @@ def refuse_ignorance(training: Training, feed: Feed) -> None:
         If it is as right about images of other places: it has learnt nothing.
     """
     right = training.best_epoch
-    network, ranks = training.network, training.ranks
-    elsewhere, _ = measure(network, (_misplaced(batch) for batch in feed.held()), replace(ranks, device=_CPU))
+    elsewhere, _ = measure(training.network, (_misplaced(batch) for batch in feed.held()), training.ranks)
     if not elsewhere - right.validation_loss > _NOTHING * abs(right.validation_loss):
         raise DeepPickerError(
             f"training learnt nothing: the network gives the same answers whatever it is shown (validation accuracy "
@@ -187,11 +185,13 @@ class _Totals:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
-        self._sums = torch.zeros(3, dtype=torch.float64, device=ranks.device)
+        exact = torch.float32 if ranks.device.type == "mps" else torch.float64  # which Apple's graphics lacks
+        self._sums = torch.zeros(3, dtype=exact, device=ranks.device)
 
     def add(self, loss: Loss, number: int) -> None:
         one = torch.ones((), device=self._sums.device)
-        self._sums += torch.stack([loss.value.detach().double(), loss.accuracy.double(), one.double()]) * number
+        parts = [part.detach().to(self._sums.dtype) for part in (loss.value, loss.accuracy, one)]
+        self._sums += torch.stack(parts) * number
 
     def means(self) -> tuple[float, float]:
         loss, right, number = self._ranks.sum(self._sums).tolist()

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deeppicker.errors import DeepPickerError
 
+_CPU = torch.device("cpu")
 _PATIENCE = timedelta(days=2)  # the others wait while the first process reads the micrographs
 
 
@@ -35,7 +36,7 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
 
     def share(self, number: int) -> slice:
         """Return which of ``number`` things are for this process: a run, as long as any other's give or take one."""
@@ -70,25 +71,30 @@ class Ranks:
                 raise DeepPickerError("another process of this training has ended; its message says why") from error
 
 
-def current() -> Ranks:
-    """Return the place of this process among those that `joined` has brought together."""
+def current(alone: torch.device = _CPU) -> Ranks:
+    """Return the place of this process among those that `joined` has brought together.
+
+    If it is by itself, it computes on the device given.
+    """
     if not (dist.is_available() and dist.is_initialized()):
-        return Ranks()
+        return Ranks(device=alone)
     cuda = dist.get_backend() == "nccl"
     device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
     return Ranks(dist.get_rank(), dist.get_world_size(), device)
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
+def joined(device: str = "auto") -> Iterator[None]:
     """Join the other processes that `torchrun` started, if it started this one; only the first of them prints.
 
-    They compute on a GPU each (with NCCL) if there are as many on this machine, otherwise on the CPU (with Gloo).
+    They compute on a card each (with NCCL) if there are as many on this machine and ``device`` is not the processor,
+    otherwise on the processor (with Gloo).
     """
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
         yield
         return
-    cuda = torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    cuda = device != "cpu" and torch.cuda.device_count() >= wanted
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)

@@ -256,7 +256,7 @@ def learn_rounds(
 
     def state() -> State:
         mean = mean_of((network_copy(model), *networks), config.start_share)
-        return State(replace(result, network=mean), found, Rounds(networks, rounds))
+        return State(replace(result, network=mean.cpu()), found, Rounds(networks, rounds))
 
     scores = np.concatenate([item.scores for item in _picked(found, model.calibration.caution)])
     if rounds:

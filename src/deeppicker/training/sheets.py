@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ _FAR = 1e6
 
 @dataclass(frozen=True)
 class Sheet:
-    """A micrograph at the network's scale.
+    """A micrograph at the network's scale, where the network learns.
 
     Parameters
     ----------
@@ -61,10 +62,10 @@ class Crops:
 
 def load_sheet(micrograph: Micrograph, model: Model, diameter: float) -> Sheet:
     """Return a micrograph as the model sees it at a particle diameter in Å."""
-    network = model.network
+    network = model.network if model.place.type == "cpu" else copy.deepcopy(model.network).to(model.place)
     assert isinstance(network, DenseNetwork)
     prepared, grid = prepare_image(micrograph, diameter, model.prepare)
-    image = network.extended(torch.from_numpy(prepared))
+    image = network.extended(torch.from_numpy(prepared)).to(model.place)
     with torch.inference_mode():
         sizes = network(image[None])[1][0]
     return Sheet(image, grid, sizes.clone())
@@ -89,7 +90,7 @@ def target(
     centres = np.exp(-0.5 * (near / (_SIGMA * diameter)) ** 2).astype(np.float32)
     masked = (_distances(sheet.grid.indices(unknown), shape) <= _MASKED * diameter) & (centres < 0.1)
     centres[masked] = np.nan
-    return torch.from_numpy(centres)
+    return torch.from_numpy(centres).to(sheet.image.device)
 
 
 def _distances(points: Float[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Float[np.ndarray, "rows columns"]:

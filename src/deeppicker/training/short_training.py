@@ -23,8 +23,8 @@ _WEIGHT_DECAY = 0.01
 
 
 def network_copy(model: Model) -> DenseNetwork:
-    """Return a copy of the network of a model."""
-    network = copy.deepcopy(model.network)
+    """Return a copy of the network of a model, where it is used."""
+    network = copy.deepcopy(model.network).to(model.place)
     assert isinstance(network, DenseNetwork)
     return network
 

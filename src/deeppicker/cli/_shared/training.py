@@ -8,14 +8,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from deeppicker.config import DeviceConfig
 from deeppicker.core import Micrograph
+from deeppicker.device import settle
 from deeppicker.evaluation.curves import training_curves
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.networks.model import Model
 from deeppicker.training.data import Dataset, Labelled
 from deeppicker.training.loop import Training
+from deeppicker.training.ranks import current
 
 _EVERY = 10.0  # seconds between two lines
+
+
+def told_device(config: DeviceConfig) -> str:
+    """Say where a model is trained, and return it; of the processes that `torchrun` started, each has its place.
+
+    Raises
+    ------
+    InputError
+        If what is asked for cannot be used.
+    """
+    ranks = current()
+    if ranks.size > 1:
+        print(f"computing in {ranks.size} processes, on {'a card' if ranks.device.type == 'cuda' else 'a core'} each")
+        return str(ranks.device)
+    place = settle(config.device, one=True)
+    print(f"computing {place}", flush=True)
+    return place.device
 
 
 class _Reading:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from deeppicker.config import ClassifyConfig
 from deeppicker.particles.classify.windows import BOX, MASK, Windows, disc, spectrum_rings
 
+_CPU = torch.device("cpu")
 _SCORES = 12_000_000  # scores held at a time: 50 MB
 _FIRST_RINGS = 5  # frequencies of the first iteration, in 1/window
 _GROWING = 0.6  # part of the iterations in which the frequencies grow
@@ -100,6 +101,7 @@ def classify(
     config: ClassifyConfig,
     after: Callable[[State], None] = lambda _: None,
     start: State | None = None,
+    device: torch.device = _CPU,
 ) -> tuple[Float[Tensor, "classes side side"], Alignment]:
     """Return class averages of low resolution, and how the particles lie in them.
 
@@ -113,6 +115,8 @@ def classify(
         Called with the state after each iteration.
     start : State, optional
         Of an earlier call with the same windows and settings that was interrupted.
+    device : torch.device
+        Where particles and averages are compared, which is nearly all of the time. All else is on the processor.
     """
     generator = torch.Generator().manual_seed(config.seed)
     side = windows.images.shape[-1]
@@ -135,7 +139,7 @@ def classify(
         most = number if iteration >= config.iterations - _WHOLE else most
         rows = torch.randperm(number, generator=generator)[:most].sort().values
         step = _Step(averages, noise, chosen, mask, handicap, config)
-        averages, share, alignment, noise = step.run(spectra[rows], transfer, group[rows])
+        averages, share, alignment, noise = step.run(spectra[rows], transfer, group[rows], device)
         fair = len(rows) / config.classes
         if iteration < config.iterations - _SETTLED:
             # A class with more than its fair share gets a handicap, and a starved one is made anew.
@@ -173,36 +177,12 @@ class _Step:
         self.handicap = handicap.repeat_interleave(config.rotations)
 
     def run(
-        self, spectra: Tensor, transfer: Float[Tensor, "groups rings"], group: Int[Tensor, " n"]
+        self, spectra: Tensor, transfer: Float[Tensor, "groups rings"], group: Int[Tensor, " n"], device: torch.device
     ) -> tuple[Tensor, Tensor, Alignment, Tensor]:
         """Return new averages, the particles of each, their alignment, and the power of the noise."""
-        ring = self.chosen.ring
-        count, rotations = len(self.shifts), len(self.angles)
-        phases = torch.exp(
-            2j * math.pi / self.side * (self.shifts[:, :1] * self.chosen.x + self.shifts[:, 1:] * self.chosen.y)
-        ).to(torch.complex64)
-        # A complex product becomes a real one of twice the length, so one matrix product compares everything.
-        references = torch.view_as_real(self.references).flatten(1)
-        power = self.references.abs().square() @ transfer.square()[:, ring].T  # (classes * rotations, groups)
-        total = torch.zeros_like(references)
-        member = torch.zeros(len(spectra), self.classes)
-        best = torch.zeros(len(spectra), dtype=torch.int64)
-        chunk = max(1, _SCORES // (count * len(references)))
-        for start in range(0, len(spectra), chunk):
-            rows = slice(start, start + chunk)
-            data = spectra[rows].flatten(1)[:, self.chosen.index] * self.scale * transfer[group[rows]][:, ring]
-            shifted = torch.view_as_real(data[:, None] * phases).reshape(-1, references.shape[1])
-            # Log-likelihood: -|data - reference|², without |data|², which is the same for all references.
-            scores = (shifted @ references.T).reshape(len(data), count, -1)
-            scores.mul_(2).sub_(power[:, group[rows]].T[:, None]).mul_(self.temper)
-            scores.add_(self.prior[:, None]).sub_(self.handicap)
-            flat = scores.flatten(1)
-            best[rows] = flat.argmax(dim=1)
-            probability = torch.softmax(flat, dim=1)
-            member[rows] = probability.reshape(len(data), count, self.classes, rotations).sum(dim=(1, 3))
-            total += probability.reshape(-1, len(references)).T @ shifted
+        total, member, best = self._compare(spectra, transfer, group, device)
         # A flat index counts rotations fastest, then classes, then shifts.
-        label = best // rotations % self.classes
+        rotations, label = len(self.angles), best // len(self.angles) % self.classes
         alignment = Alignment(
             label,
             self.angles[best % rotations],
@@ -211,6 +191,42 @@ class _Step:
         )
         averages, noise = self._average(total, member, spectra, transfer, group)
         return averages, member.sum(dim=0), alignment, noise
+
+    def _compare(
+        self, spectra: Tensor, transfer: Float[Tensor, "groups rings"], group: Int[Tensor, " n"], device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return sums of the particles for each reference, how much each belongs to each class, and where it is best.
+
+        The results are on the processor.
+        """
+        ring = self.chosen.ring
+        count, rotations = len(self.shifts), len(self.angles)
+        phases = torch.exp(
+            2j * math.pi / self.side * (self.shifts[:, :1] * self.chosen.x + self.shifts[:, 1:] * self.chosen.y)
+        ).to(torch.complex64)
+        power = (self.references.abs().square() @ transfer.square()[:, ring].T).to(device)  # (references, groups)
+        # A complex product becomes a real one of twice the length, so one matrix product compares everything.
+        references = torch.view_as_real(self.references).flatten(1).to(device)
+        phases, prior, handicap = phases.to(device), self.prior.to(device), self.handicap.to(device)
+        total = torch.zeros_like(references)
+        member = torch.zeros(len(spectra), self.classes)
+        best = torch.zeros(len(spectra), dtype=torch.int64)
+        chunk = max(1, _SCORES // (count * len(references)))
+        for start in range(0, len(spectra), chunk):
+            rows = slice(start, start + chunk)
+            data = spectra[rows].flatten(1)[:, self.chosen.index] * self.scale * transfer[group[rows]][:, ring]
+            data = data.to(device)
+            shifted = torch.view_as_real(data[:, None] * phases).reshape(-1, references.shape[1])
+            # Log-likelihood: -|data - reference|², without |data|², which is the same for all references.
+            scores = (shifted @ references.T).reshape(len(data), count, -1)
+            scores.mul_(2).sub_(power[:, group[rows].to(device)].T[:, None]).mul_(self.temper)
+            scores.add_(prior[:, None]).sub_(handicap)
+            flat = scores.flatten(1)
+            best[rows] = flat.argmax(dim=1).cpu()
+            probability = torch.softmax(flat, dim=1)
+            member[rows] = probability.reshape(len(data), count, self.classes, rotations).sum(dim=(1, 3)).cpu()
+            total += probability.reshape(-1, len(references)).T @ shifted
+        return total.cpu(), member, best
 
     def _average(
         self, total: Tensor, member: Tensor, spectra: Tensor, transfer: Tensor, group: Tensor
