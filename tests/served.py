@@ -64,7 +64,7 @@ def classified(folder: Path) -> Report:
     report = Report(
         averages=np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32),
         members=np.bincount(label),
-        quality=Quality(ones * 2, ones, ones, ones, ones * 20, np.array([0.9, 0.2, 0.6])),
+        quality=Quality(*[ones] * 7, ones * 20, np.array([0.9, 0.2, 0.6]), ones > 1),
         good=np.array([True, False, True]),
         chosen=np.array([True, False, True]),
         pixel_size=PIXEL_SIZE,

@@ -28,7 +28,7 @@ def report_of_five() -> Report:
     strength = rng.uniform(2.0, 2.4, 40).round(4)
     strength[4 * OUTLIER] = 9.0
     good = np.array([True, True, False, False, False])
-    values = [np.array([0.98, 0.71, 0.31, 0.02, 0.0]) for _ in range(6)]
+    values = [np.array([0.98, 0.71, 0.31, 0.02, 0.0]) for _ in range(9)]
     picks = [
         Picks("Micrographs/a.mrc", rng.uniform(0, 900, (25, 2)), rng.uniform(0, 1, 25)),
         Picks.unscored("Micrographs/b, of two.mrc", rng.uniform(0, 900, (15, 2))),
@@ -36,7 +36,7 @@ def report_of_five() -> Report:
     return Report(
         averages=rng.normal(size=(5, 32, 32)).astype(np.float32),
         members=np.array([10, 10, 10, 10, 0]),
-        quality=Quality(*values),
+        quality=Quality(*values, limited=np.array([True, False, False, False, True])),
         good=good,
         chosen=good,
         pixel_size=3.5,

@@ -14,7 +14,7 @@ from views import agreement, micrograph
 
 from deeppicker.cli.main import main
 from deeppicker.config import ClassifyConfig
-from deeppicker.core import Ctf, Picks
+from deeppicker.core import Ctf, Micrograph, Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks
 from deeppicker.formats.relion import defocus
@@ -28,8 +28,11 @@ from deeppicker.particles.classify.em import (
     shift_grid,
     transformed,
 )
+from deeppicker.particles.classify.others import Sampled, cut_with_others, sample
+from deeppicker.particles.classify.quality import compared, judge
 from deeppicker.particles.classify.refine import refine
 from deeppicker.particles.classify.report import report_of
+from deeppicker.particles.classify.search import number_of_classes, search_for
 from deeppicker.particles.classify.windows import Windows, cut, disc, join, radii
 from deeppicker.simulate.volumes import Volume, from_density
 from deeppicker.training.data import load_dataset
@@ -61,7 +64,7 @@ def volumes() -> list[Volume]:
 
 
 @cache
-def sample(number: int, seed: int = 0) -> tuple[Windows, tuple[Picks, ...], np.ndarray]:
+def mixture(number: int, seed: int = 0) -> tuple[Windows, tuple[Picks, ...], np.ndarray]:
     """Return windows of particles with SNR 0.1 and three tenths of junk, and which are particles."""
     parts, picks, kinds = [], [], []
     while sum(map(len, picks)) < number:
@@ -121,15 +124,92 @@ def test_shifts_are_a_grid_around_no_shift():
 
 def test_windows_are_centred_bright_and_normalised():
     item = scene(1)
-    images, transfer = cut(item.micrograph, item.positions, DISC, 64)
-    outside = radii(64) > 31
+    images, transfer = cut(item.micrograph, item.positions, DISC, 64, neighbours=item.positions[:0])
+    outside = radii(64) > 0.5 * 64 / 1.5
     assert images.shape == (len(item.positions), 64, 64)
     assert np.allclose(images[:, outside].mean(axis=1), 0, atol=1e-3)
     average = images.mean(axis=0)
     assert average[24:41, 24:41].mean() > 1
     centre = ndimage.center_of_mass(np.maximum(_smooth(average), 0) * ~outside)
     assert np.hypot(*(np.array(centre) - 32)) < 1.5
-    assert (transfer == 1).all()
+    coarsest = 0.5 * 1.5 * DISC / item.micrograph.pixel_size  # the micrograph holds no finer rings
+    assert (transfer == (np.arange(33) <= round(coarsest))).all()
+
+
+def test_neighbours_are_masked_but_not_the_particle_itself():
+    rng = np.random.default_rng(6)
+    y, x = np.indices((200, 240))
+    image = rng.normal(size=(200, 240)).astype(np.float32)
+    for centre in ((100, 90), (136, 90)):
+        image[np.hypot(x - centre[0], y - centre[1]) < 16] -= 6
+    pair = np.array([[100.0, 90.0], [136.0, 90.0]])
+    alone, _ = cut(Micrograph("pair", image, 3.0), pair[:1], 120.0, 60)
+    masked, _ = cut(Micrograph("pair", image, 3.0), pair[:1], 120.0, 60, neighbours=pair)
+    neighbour = np.hypot(*(np.indices((60, 60)) - np.array([30, 66])[:, None, None])) < 12
+    assert alone[0][neighbour].mean() > 2
+    assert (masked[0][neighbour] == 0).all()
+    own = radii(60) < 15
+    assert np.corrcoef(alone[0][own], masked[0][own])[0, 1] > 0.99
+
+
+def test_places_for_comparison_lie_away_from_picks():
+    item = scene(1)
+    picks = Picks.unscored(item.micrograph.name, item.positions)
+    found = cut_with_others(item.micrograph, Sampled(picks, picks), DISC, 48, np.random.default_rng(0))
+    again = cut_with_others(item.micrograph, Sampled(picks, picks), DISC, 48, np.random.default_rng(0))
+    middle = radii(48) < 6
+    assert len(found.picks) == len(picks)
+    assert len(found.others) == pytest.approx(0.2 * len(picks), abs=1)
+    assert found.others[:, middle].mean() < 0.5 * found.picks[:, middle].mean()
+    assert np.array_equal(found.others, again.others)
+
+
+def test_a_sample_comes_from_enough_micrographs():
+    picks = [Picks.unscored(f"{k}.mrc", np.full((10 + k, 2), float(k))) for k in range(100)]
+    drawn = sample(picks, 300, np.random.default_rng(0))
+    assert sum(map(len, drawn)) == 300
+    assert 30 <= sum(len(item) > 0 for item in drawn) <= 40
+    assert [item.micrograph for item in drawn] == [item.micrograph for item in picks]
+    assert sample(picks, 0, np.random.default_rng(0)) == picks
+
+
+def test_fewer_picks_are_compared_more_finely_in_fewer_classes():
+    few, many = search_for(ClassifyConfig(), 500), search_for(ClassifyConfig(), 20_000)
+    assert few.rings > many.rings == 12
+    assert few.rotations > many.rotations
+    assert few.shift_step < many.shift_step
+    assert number_of_classes(ClassifyConfig(), 500) < number_of_classes(ClassifyConfig(), 20_000) == 50
+    assert search_for(ClassifyConfig(rings=7), 500).rings == 7
+
+
+def test_gaps_and_debris_fail_by_comparison_with_the_data_set():
+    members = np.full(5, 50.0)
+    places = np.array([40.0, 55.0, 1.2, 30.0, 35.0])  # the third is as frequent where nothing was picked
+    mass = np.array([1.0, 1.1, 0.4, 0.1, 1.3])  # the fourth is too small
+    brightness = np.array([2.0, 2.2, 1.9, 1.5, 7.0])  # the last one is far too dense
+    assert (compared(members, places, mass, brightness) >= 0.5).tolist() == [True, True, False, False, False]
+    unknown = compared(members, np.full(5, np.nan), mass, brightness)
+    assert (unknown >= 0.5).tolist() == [True, True, True, False, False]
+
+
+def test_halves_of_noise_do_not_agree_and_those_of_a_fine_pattern_do():
+    generator = torch.Generator().manual_seed(2)
+    noise = torch.randn(200, 48, 48, generator=generator)
+    pattern = torch.randn(48, 48, generator=generator)
+    config = ClassifyConfig(classes=1)
+    still = Alignment(torch.zeros(200, dtype=torch.int64), torch.zeros(200), torch.zeros(200, 2), torch.ones(200))
+
+    def quality(images):
+        transfer = np.ones((1, 25), np.float32)
+        transfer[:, 19:] = 0  # the micrographs are coarser than the windows
+        windows = Windows(images.numpy(), np.zeros(200, dtype=np.int64), transfer)
+        return judge(refine(windows, images.mean(dim=0)[None], still, config), 2.0, 200)
+
+    assert quality(noise).detail[0] < 1.5
+    assert not quality(noise).limited[0]
+    fine = quality(noise + pattern)
+    assert fine.limited[0]
+    assert fine.resolution[0] == pytest.approx(96 / 18)
 
 
 def _smooth(image):
@@ -169,7 +249,7 @@ def test_refinement_finds_how_particles_lie_in_an_average():
 
 @pytest.mark.slow
 def test_classes_show_the_known_projections_and_junk_is_rejected():
-    windows, picks, particle = sample(900)
+    windows, picks, particle = mixture(900)
     config = ClassifyConfig(classes=12, iterations=12)
     report = report_of(windows, picks, *classify(windows, config), DIAMETER, config)
     good = report.quality.quality >= config.least
@@ -184,7 +264,7 @@ def test_classes_show_the_known_projections_and_junk_is_rejected():
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_classes():
-    windows, _, _ = sample(200)
+    windows, _, _ = mixture(200)
     config = ClassifyConfig(classes=4, iterations=3, seed=5)
     first, second = (classify(windows, config) for _ in range(2))
     assert torch.equal(first[0], second[0])
@@ -241,7 +321,8 @@ def test_a_defocus_that_ctf_warned_about_is_not_used(tmp_path, capsys):
 
 def test_too_few_picks_for_the_classes_are_refused(tmp_path, capsys):
     star = write_project(tmp_path / "project", [scene(1)])
-    assert main(["classify", "--picks", str(star), "--output", str(tmp_path / "classes")]) == 2
+    words = ["classify", "--picks", str(star), "--output", str(tmp_path / "classes"), "--classes", "50"]
+    assert main(words) == 2
     assert "too few for 50 classes" in capsys.readouterr().err
     assert not (tmp_path / "classes").exists()
 
@@ -257,7 +338,7 @@ def test_relion_that_is_not_installed_is_told(monkeypatch):
 @pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed")
 def test_relion_aligns_as_we_read_it(monkeypatch):
     monkeypatch.setattr(relion, "_ITERATIONS", 8)
-    windows, _, particle = sample(200)
+    windows, _, particle = mixture(200)
     chosen = np.flatnonzero(particle)
     windows = Windows(windows.images[chosen], windows.group[chosen], windows.transfer)
     start, found = relion.classify(windows, DIAMETER, ClassifyConfig(classes=2))

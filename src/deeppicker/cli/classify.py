@@ -15,9 +15,10 @@ from deeppicker.errors import InputError
 from deeppicker.formats.writable import refuse_unwritable_folder
 
 if TYPE_CHECKING:
-    from deeppicker.core import Ctf, Picks
+    from deeppicker.core import Ctf
+    from deeppicker.particles.classify.others import Sampled
     from deeppicker.particles.classify.windows import Windows
-    from deeppicker.training.data import Dataset
+    from deeppicker.training.data import Dataset, Labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,7 @@ def _classify(options: Options, source: Path) -> int:
     from deeppicker.particles.classify import files
     from deeppicker.particles.classify.relion import classify as classify_by_relion
     from deeppicker.particles.classify.report import report_of
+    from deeppicker.particles.classify.search import number_of_classes
     from deeppicker.particles.classify.unfinished import forget
     from deeppicker.training.data import load_dataset
 
@@ -126,13 +128,15 @@ def _classify(options: Options, source: Path) -> int:
         invert=options.invert,
     )
     config = options.classify
-    if len(dataset) < 2 * config.classes:
+    items = _sampled(dataset, source, 0 if options.reject else config.sample, config.seed)
+    number = sum(len(item.picks) for _, item in items)
+    classes = number_of_classes(config, number)
+    if number < 2 * classes:
         raise InputError(
-            f"{source} holds {len(dataset)} picks, too few for {config.classes} classes; "
-            f"set --classes to {max(1, len(dataset) // 50)}"
+            f"{source} holds {number} picks, too few for {classes} classes; set --classes to {max(1, number // 50)}"
         )
     known = _defocus(options, source)
-    windows, picks = _windows(dataset, config.side, known)
+    windows, picks = _windows(dataset, items, config, known), [item.picks for _, item in items]
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
     else:
@@ -161,6 +165,8 @@ def _classify(options: Options, source: Path) -> int:
         f"{int((report.members > 0).sum())} classes, {int(report.good.sum())} of them good; "
         f"{int(report.kept.sum()):,} of {len(report.kept):,} picks kept -> {options.output / 'classes.png'}"
     )
+    if report.good.any():
+        print(f"resolution of the good classes: {report.resolution} (where the halves of their members agree by half)")
     if options.reject:
         print(f"next: deeppicker adapt --picks {options.output / files.KEPT} --output adapted.safetensors")
     return 0
@@ -180,11 +186,37 @@ def _defocus(options: Options, picks: Path) -> dict[str, Ctf]:
     return known
 
 
-def _windows(dataset: Dataset, side: int, known: dict[str, Ctf]) -> tuple[Windows, Sequence[Picks]]:
-    from deeppicker.particles.classify.windows import cut, join
+def _sampled(dataset: Dataset, source: Path, most: int, seed: int) -> list[tuple[Labelled, Sampled]]:
+    """Return what is classified of each micrograph, and say so if it is not everything."""
+    import numpy as np
 
+    from deeppicker.formats.recorded import Recorded
+    from deeppicker.particles.classify.others import Sampled, candidates_of, sample
+
+    folder = Recorded(source).folder
     items = [item for item in dataset.micrographs if len(item.picks)]
-    doubtful = [key for item in items if (key := item.picks.key) in known and not known[key].reliable]
+    drawn = sample([item.picks for item in items], most, np.random.default_rng([seed, 1]))
+    taken = []
+    for item, picks in zip(items, drawn, strict=True):
+        if len(picks):
+            taken.append((item, Sampled(picks, item.picks, candidates_of(folder, item.picks.micrograph))))
+    if (number := sum(map(len, drawn))) < len(dataset):
+        print(
+            f"a sample is classified: {number:,} of {len(dataset):,} picks, of {len(taken):,} of {len(items):,} "
+            "micrographs; --sample 0 takes all"
+        )
+    return taken
+
+
+def _windows(
+    dataset: Dataset, items: Sequence[tuple[Labelled, Sampled]], config: ClassifyConfig, known: dict[str, Ctf]
+) -> Windows:
+    import numpy as np
+
+    from deeppicker.particles.classify.others import cut_with_others, together
+
+    keys = [item.picks.key for item, _ in items]
+    doubtful = [key for key in keys if key in known and not known[key].reliable]
     if doubtful:
         warnings.warn(
             f"the defocus of {len(doubtful):,} micrographs is not used, because its fit is poor: "
@@ -192,14 +224,17 @@ def _windows(dataset: Dataset, side: int, known: dict[str, Ctf]) -> tuple[Window
             stacklevel=2,
         )
         known = {key: ctf for key, ctf in known.items() if ctf.reliable}
-    flipped = sum(item.picks.key in known for item in items)
+    flipped = sum(key in known for key in keys)
+    number = sum(len(sampled.picks) for _, sampled in items)
     print(
-        f"{dataset.name}: {len(dataset):,} picks of {dataset.diameter:g} Å in {len(items):,} micrographs; "
+        f"{dataset.name}: {number:,} picks of {dataset.diameter:g} Å in {len(items):,} micrographs; "
         f"defocus known for {flipped:,}",
         flush=True,
     )
-    parts = [
-        cut(item.load(), item.picks.positions, dataset.diameter, side, known.get(item.picks.key))
-        for item in track(items, "cutting")
-    ]
-    return join(parts), [item.picks for item in items]
+    rng = np.random.default_rng([config.seed, 2])
+    return together(
+        [
+            cut_with_others(item.load(), sampled, dataset.diameter, config.side, rng, known.get(key))
+            for key, (item, sampled) in track(list(zip(keys, items, strict=True)), "cutting")
+        ]
+    )

@@ -83,8 +83,11 @@ class CtfConfig:
 class ClassifyConfig:
     """Alignment and averaging of particles in classes."""
 
-    classes: int = 50
-    """Number of classes."""
+    classes: int | None = None
+    """Number of classes; default: one for each 40 picks, from 2 to 50."""
+
+    sample: int = 5000
+    """Most picks to classify, from some of the micrographs, drawn at random; 0 takes all, and so does --reject."""
 
     side: int = 64
     """Side of a window in pixels; it spans 1.5 particle diameters."""
@@ -92,17 +95,18 @@ class ClassifyConfig:
     iterations: int = 20
     """Iterations of expectation-maximisation."""
 
-    rotations: int = 36
-    """Number of rotations to compare."""
+    rotations: int | None = None
+    """Number of rotations to compare; default: three for each ring."""
 
     shift: float = 0.1
     """Largest shift to compare, in particle diameters."""
 
-    shift_step: float = 0.047
-    """Step between shifts, in particle diameters; two pixels of a window of 64."""
+    shift_step: float | None = None
+    """Step between shifts, in particle diameters; default: 0.56, divided by the number of rings."""
 
-    rings: int = 12
-    """Highest frequency of the expectation-maximisation, in 1/window: 12 is an eighth of the diameter."""
+    rings: int | None = None
+    """Highest frequency of the expectation-maximisation, in 1/window; default: 12, an eighth of the diameter, for 5,000
+    picks, up to 18 for fewer."""
 
     learn_from: int = 10_000
     """Particles per iteration, drawn anew each time; the last two iterations use all."""
@@ -123,6 +127,7 @@ class ClassifyConfig:
             shift=(0, 0.5),
             shift_step=(0.005, 0.5),
             least=(0, 1),
+            sample=(0, 10_000_000),
             learn_from=(1, 10_000_000),
             seed=(0, 2**31),
         )

@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from deeppicker.config import ClassifyConfig
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
-from deeppicker.gui.classify import classes_for
 from deeppicker.gui.edits import ADDED, REMOVED
 from deeppicker.gui.pictures import eight_bit, png
 from deeppicker.gui.project import Project
 from deeppicker.particles.classify.files import CLASSES, choose_classes, read
 from deeppicker.particles.classify.results import Report
+from deeppicker.particles.classify.search import number_of_classes
 
 
 class Classes:
@@ -50,19 +51,21 @@ class Classes:
         report, folder = self.report, str(self._project.classes)
         if report is None:
             picks = sum(row.picks for row in self._project.rows if row is not None)
-            return {"version": 0, "folder": folder, "classes": [], "picks": picks, "number": classes_for(picks)}
+            number = number_of_classes(ClassifyConfig(), picks)
+            return {"version": 0, "folder": folder, "classes": [], "picks": picks, "number": number}
         quality = report.quality
-        columns = (report.members, quality.quality, quality.resolution, report.good, report.chosen)
+        columns = (report.members, quality.quality, quality.resolution, quality.limited, report.good, report.chosen)
         classes = [
             {
                 "number": number,
                 "members": int(members),
                 "quality": round(float(value), 3),
                 "resolution": round(float(resolution), 1),
+                "limited": bool(limited),
                 "good": bool(good),
                 "kept": bool(kept),
             }
-            for number, (members, value, resolution, good, kept) in enumerate(zip(*columns, strict=True), 1)
+            for number, (members, value, resolution, limited, good, kept) in enumerate(zip(*columns, strict=True), 1)
             if members
         ]
         total, kept = len(report.label), int(report.kept.sum())

@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from deeppicker.config import ClassifyConfig
+from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats.provenance import tables_of_run
 from deeppicker.formats.relion import defocus
@@ -15,17 +18,11 @@ from deeppicker.gui.project import Project
 from deeppicker.gui.rounds import TRAIN
 from deeppicker.gui.teller import Teller
 from deeppicker.particles.classify import files
+from deeppicker.particles.classify.search import number_of_classes
 
 if TYPE_CHECKING:
     from deeppicker.core import Ctf
     from deeppicker.training.data import Dataset
-
-_MEMBERS = 50  # picks for each class, if there are few
-
-
-def classes_for(picks: int) -> int:
-    """Return the number of classes for so many picks."""
-    return max(2, min(ClassifyConfig().classes, picks // _MEMBERS))
 
 
 def classify(project: Project, teller: Teller) -> None:
@@ -38,24 +35,27 @@ def classify(project: Project, teller: Teller) -> None:
     """
     from deeppicker.particles.classify.em import State
     from deeppicker.particles.classify.em import classify as align
+    from deeppicker.particles.classify.others import Sampled, candidates_of, cut_with_others
+    from deeppicker.particles.classify.others import together as windows_of
     from deeppicker.particles.classify.report import report_of
     from deeppicker.particles.classify.unfinished import Unfinished, forget
-    from deeppicker.particles.classify.windows import cut, join
 
     files.check(project.classes, overwrite=True)
     dataset = _dataset(project, teller.folder / TRAIN)
-    config = ClassifyConfig(classes=classes_for(len(dataset)))
-    if len(dataset) < 2 * config.classes:
+    config = ClassifyConfig()
+    if len(dataset) < 2 * number_of_classes(config, len(dataset)):
         raise InputError(f"{len(dataset)} picks are too few for classes; pick more, or lower the threshold")
     known = _defocus(project)
-    parts, picks = [], []
+    cuts, picks = [], list[Picks]()
+    rng = np.random.default_rng([config.seed, 2])
     teller.step("cutting", len(dataset.micrographs))
     for done, item in enumerate(dataset.micrographs, 1):
         ctf = known.get(item.picks.key)
-        parts.append(cut(item.load(), item.picks.positions, dataset.diameter, config.side, ctf))
+        sampled = Sampled(item.picks, item.picks, candidates_of(project.folder, item.picks.micrograph))
+        cuts.append(cut_with_others(item.load(), sampled, dataset.diameter, config.side, rng, ctf))
         picks.append(item.picks)
         teller.progress(done, len(dataset.micrographs))
-    windows = join(parts)
+    windows = windows_of(cuts)
     unfinished = Unfinished(project.classes, windows, config)
     teller.step("classifying", config.iterations)
 

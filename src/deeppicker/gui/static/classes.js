@@ -4,7 +4,7 @@ import { showClass } from "./gallery.js";
 import { button, cropOf, download, make } from "./make.js";
 import { count, element, on, say, state } from "./state.js";
 
-/** @typedef {{number: number, members: number, quality: number, resolution: number, good: boolean, kept: boolean}} Class
+/** @typedef {{number: number, members: number, quality: number, resolution: number, limited: boolean, good: boolean, kept: boolean}} Class
  * @typedef {{version: number, folder: string, classes: Class[], picks: number, kept?: number, number?: number}} Told */
 
 const SHOWN = 24; // particles of a class beside the averages
@@ -86,7 +86,7 @@ function showMembers(number, answer) {
   const judged = one.good ? "judged good" : "judged junk";
   box.replaceChildren(
     make("h3", `Class ${number}`),
-    make("p", `${count(one.members)} picks · quality ${one.quality.toFixed(2)}, ${judged} · ${one.resolution.toFixed(0)} Å`, "note"),
+    make("p", `${count(one.members)} picks · quality ${one.quality.toFixed(2)}, ${judged} · ${one.limited ? "better than " : ""}${one.resolution.toFixed(0)} Å`, "note"),
     crops,
     button("Go through all of them", () => showClass(number)),
   );

@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from deeppicker.config import ClassifyConfig
+from deeppicker.particles.classify.search import Search, number_of_classes, search_for
 from deeppicker.particles.classify.windows import BOX, MASK, Windows, disc, spectrum_rings
 
 _CPU = torch.device("cpu")
 _SCORES = 12_000_000  # scores held at a time: 50 MB
 _FIRST_RINGS = 5  # frequencies of the first iteration, in 1/window
-_GROWING = 0.6  # part of the iterations in which the frequencies grow
+_GROWING = 0.8  # part of the iterations in which the frequencies grow
 _SAMPLED = 0.4  # part of the iterations that look at a random part of the particles only
 _SAMPLE = 40  # particles for each class in these
 _STARVED = 0.2  # a class with less than this part of its share is renewed
@@ -123,24 +124,25 @@ def classify(
     mask = torch.from_numpy(disc(side, MASK))
     spectra = _spectra(windows, mask)
     transfer, group = torch.from_numpy(windows.transfer), torch.from_numpy(windows.group)
+    number = len(windows)
     if start is None:
-        averages = _first(windows, config.classes, generator) * mask
+        averages = _first(windows, number_of_classes(config, number), generator) * mask
         noise = ring_means(spectra.abs().square().mean(dim=0), side)
-        start = State(0, averages, noise, torch.zeros(config.classes), generator.get_state())
+        start = State(0, averages, noise, torch.zeros(len(averages)), generator.get_state())
     generator.set_state(start.random)
     averages, noise, handicap, alignment = start.averages, start.noise, start.handicap, start.alignment
-    number = len(windows)
+    finest, classes = search_for(config, number), len(averages)
     last = max(1, round(_GROWING * config.iterations))
     for iteration in range(start.done, config.iterations):
         # The resolution grows with the iterations, and so does the number of particles.
         part = min(1.0, iteration / last)
-        chosen = coefficients(side, round(_FIRST_RINGS + part * (config.rings - _FIRST_RINGS)))
-        most = _SAMPLE * config.classes if iteration < _SAMPLED * config.iterations else config.learn_from
+        search = finest.coarser(round(_FIRST_RINGS + part * (finest.rings - _FIRST_RINGS)))
+        most = _SAMPLE * classes if iteration < _SAMPLED * config.iterations else config.learn_from
         most = number if iteration >= config.iterations - _WHOLE else most
         rows = torch.randperm(number, generator=generator)[:most].sort().values
-        step = _Step(averages, noise, chosen, mask, handicap, config)
+        step = _Step(averages, noise, mask, handicap, search)
         averages, share, alignment, noise = step.run(spectra[rows], transfer, group[rows], device)
-        fair = len(rows) / config.classes
+        fair = len(rows) / classes
         if iteration < config.iterations - _SETTLED:
             # A class with more than its fair share gets a handicap, and a starved one is made anew.
             handicap = (handicap + _BALANCE * torch.log(share / fair + 0.1)).clamp(-_HANDICAP, _HANDICAP)
@@ -157,24 +159,24 @@ class _Step:
         self,
         averages: Float[Tensor, "classes side side"],
         noise: Float[Tensor, " rings"],
-        chosen: Coefficients,
         mask: Float[Tensor, "side side"],
         handicap: Float[Tensor, " classes"],
-        config: ClassifyConfig,
+        search: Search,
     ) -> None:
         self.side, self.classes = averages.shape[-1], len(averages)
-        self.noise, self.chosen, self.mask = noise, chosen, mask
-        self.angles = torch.arange(config.rotations) * (360.0 / config.rotations)
-        self.shifts = shift_grid(config.shift * self.side / BOX, config.shift_step * self.side / BOX)
+        self.noise, self.chosen, self.mask = noise, coefficients(self.side, search.rings), mask
+        chosen, unit = self.chosen, self.side / BOX
+        self.angles = torch.arange(search.rotations) * (360.0 / search.rotations)
+        self.shifts = shift_grid(search.shift * unit, search.shift_step * unit)
         # Log-prior of the shifts: a Gaussian about the picked centre.
-        self.prior = -self.shifts.square().sum(dim=1) / (2 * (0.7 * config.shift * self.side / BOX + 0.5) ** 2)
+        self.prior = -self.shifts.square().sum(dim=1) / (2 * (0.7 * search.shift * unit + 0.5) ** 2)
         self.scale = noise[chosen.ring].rsqrt()  # coefficients in units of the noise
         turned = torch.stack([rotate(averages, float(angle)) for angle in self.angles], dim=1)
         flat = torch.fft.rfft2(torch.fft.ifftshift(turned, dim=(-2, -1))).flatten(-2)[..., chosen.index]
         self.references = (flat * self.scale).reshape(-1, len(chosen.index))
         # Coefficients of masked images are not independent: there are as many as the mask has pixels.
         self.temper = float(mask.square().mean())
-        self.handicap = handicap.repeat_interleave(config.rotations)
+        self.handicap = handicap.repeat_interleave(search.rotations)
 
     def run(
         self, spectra: Tensor, transfer: Float[Tensor, "groups rings"], group: Int[Tensor, " n"], device: torch.device

@@ -44,8 +44,12 @@ _OF_QUALITY = {  # columns of classes.csv, and what they hold
     "detail": "detail",
     "offset": "offset",
     "outside": "outside",
-    "resolution_angstrom": "resolution",
+    "places": "places",
+    "mass": "mass",
+    "brightness": "brightness",
 }
+_RESOLUTION = "resolution_angstrom"  # with a mark where only the pixels set the limit
+_LIMITED = "<"
 _PARTICLE_COLUMNS = (
     *("micrograph", "x", "y", "score", "class", "rotation", "shift_x_angstrom", "shift_y_angstrom"),
     *("probability", "strength", "kept"),
@@ -149,6 +153,8 @@ def _read(folder: Path) -> Report:
     with mrcfile.open(folder / _AVERAGES, permissive=True) as file:
         averages, pixel_size = np.array(file.data, dtype=np.float32), float(file.voxel_size.x)
     quality = {field: np.array(classes[name], dtype=np.float64) for name, field in _OF_QUALITY.items()}
+    quality["resolution"] = np.array([text.removeprefix(_LIMITED) for text in classes[_RESOLUTION]], dtype=np.float64)
+    quality["limited"] = np.array([text.startswith(_LIMITED) for text in classes[_RESOLUTION]], dtype=bool)
     found = {name: np.array(particles[name], dtype=np.float64) for name in _PARTICLE_COLUMNS[4:10]}
     return Report(
         averages=averages.reshape(-1, *averages.shape[-2:]),
@@ -220,14 +226,19 @@ def _write_tables(folder: Path, report: Report) -> None:
     Image.fromarray(sheet).save(picture, "png")
     atomic_write(folder / PICTURE, picture.getvalue())
     atomic_write(folder / _PARTICLES, _table(_PARTICLE_COLUMNS, _particles(report)))
-    atomic_write(folder / CLASSES, _table(("class", "members", *_OF_QUALITY, "good", "kept"), _classes(report)))
+    columns = ("class", "members", *_OF_QUALITY, _RESOLUTION, "good", "kept")
+    atomic_write(folder / CLASSES, _table(columns, _classes(report)))
 
 
 def _classes(report: Report) -> Iterator[Sequence[object]]:
     values = np.column_stack([getattr(report.quality, field) for field in _OF_QUALITY.values()])
     for k, row in enumerate(values.tolist()):
         marks = ("yes" if mark[k] else "no" for mark in (report.good, report.chosen))
-        yield (k + 1, report.members[k], *(f"{value:.3f}" for value in row), *marks)
+        yield (k + 1, report.members[k], *(f"{value:.3f}" for value in row), _resolution(report.quality, k), *marks)
+
+
+def _resolution(quality: Quality, k: int) -> str:
+    return f"{_LIMITED if quality.limited[k] else ''}{quality.resolution[k]:.2f}"
 
 
 def _particles(report: Report) -> Iterator[Sequence[object]]:

@@ -1,16 +1,20 @@
-"""Which classes show particles. Nothing is learnt: four properties of a class, with limits found on simulated junk.
+"""Which classes show particles: by what they are, and by how they compare with the rest of the data set.
 
-*Strength*: how far its members agree with the average of the others, in standard deviations of the noise. Members of
-a class of noise agree with its average only as far as they were aligned to it. *Detail*: how many rings of
-frequencies the members share. Ice, edges and what was picked off the centre share the coarse ones only. *Offset*: how
-far from the middle the bright part of the average lies, in particle diameters. *Outside*: the contrast around the
-particle, in relation to its own. The quality is the product of the four, each on a scale from 0 to 1.
+Some properties speak for themselves. *Strength*: how far the members agree with the average of the others, in standard
+deviations of the noise. Members of a class of noise agree with its average only as far as they were aligned to it.
+*Detail*: how many rings of frequencies both halves of the members share. *Offset*: how far from the middle the bright
+part of the average lies, in particle diameters. *Outside*: the contrast around the particle, in relation to its own.
+
+Others need the data set. *Places*: places without a pick and candidates of the lowest scores are classified with the
+picks; a class that is as frequent among them shows gaps, rims, noise. *Mass*: all views of a particle have the same
+total density, and a second species has a third of it or more. *Brightness*: debris is far denser. The quality is the
+product, each on a scale from 0 to 1.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from deeppicker.particles.classify.em import as_numpy
 from deeppicker.particles.classify.refine import Classes
@@ -18,15 +22,22 @@ from deeppicker.particles.classify.results import Quality
 from deeppicker.particles.classify.windows import BOX, MASK, radii
 
 # (middle, width) of each scale; docs/classification.md tells where they come from
-_STRENGTH = (1.9, 0.15)
-_DETAIL = (5.0, 0.3)
+_STRENGTH = (1.2, 0.12)
+_DETAIL = (2.5, 0.25)
 _OFFSET = (0.14, 0.015)
 _OUTSIDE = (0.75, 0.05)
-_SHARED = 0.5  # correlation above which a ring counts
+_PLACES = (0.43, 0.05)
+_MISFIT = (1.05, 0.08)
+_SHARED = 0.5  # correlation of the halves above which a ring counts
 _INNER, _RIM = 0.5, (0.55, 0.72)  # diameters from the centre: the particle, and what should be empty
+_BRIGHT = 0.05  # part of the particle that is its brightest
+_BEST = 0.75  # quantile of the picks whose class tells how rare particles are at the places for comparison
+_LEAST_RATIO = 2.5  # how rare they are at least
+_MASS = (0.3, 1.0)  # difference of two logarithms of the mass that means nothing, and what more of it means a misfit
+_BRIGHTNESS = (0.34, 0.5)  # likewise of brightness
 
 
-def judge(classes: Classes, pixel_size: float) -> Quality:
+def judge(classes: Classes, pixel_size: float, picks: int) -> Quality:
     """Return the quality of each class; empty ones have none.
 
     Parameters
@@ -34,27 +45,87 @@ def judge(classes: Classes, pixel_size: float) -> Quality:
     classes : Classes
         The class averages.
     pixel_size : float
-        Å per pixel of their windows; gives the resolution in Å, where the correlation falls to one half.
+        Å per pixel of their windows; gives the resolution in Å, where the correlation of the halves falls to one half.
+    picks : int
+        Number of picks; what follows them are places for comparison.
     """
-    averages, members = as_numpy(classes.averages), as_numpy(classes.members)
-    side = averages.shape[-1]
-    label = as_numpy(classes.alignment.label)
-    sums = np.bincount(label, as_numpy(classes.strength), minlength=len(members))
-    strength = sums / np.maximum(members, 1)
-    consistency = as_numpy(classes.consistency)[:, 1:]
-    shared = np.clip((consistency - _SHARED) / (1 - _SHARED), 0, 1)
-    detail = shared.sum(axis=1)
-    offset, outside = _places(averages)
-    first = np.argmax(np.pad(consistency, ((0, 0), (0, 1))) < _SHARED, axis=1)
-    resolution = side * pixel_size / np.maximum(first, 1)
+    averages, held = as_numpy(classes.averages), as_numpy(classes.held)
+    label, strength = as_numpy(classes.alignment.label), as_numpy(classes.strength)[:picks]
+    members = np.bincount(label[:picks], minlength=len(averages))
+    strength = np.bincount(label[:picks], strength, minlength=len(averages)) / np.maximum(members, 1)
+    halves = np.where(held, as_numpy(classes.halves), 0)[:, 1:]
+    detail = np.clip((halves - _SHARED) / (1 - _SHARED), 0, 1).sum(axis=1)
+    finest = int(held[1:].sum())
+    shared = (np.pad(halves[:, :finest], ((0, 0), (0, 1))) < _SHARED).argmax(axis=1)
+    resolution = averages.shape[-1] * pixel_size / np.maximum(shared, 1)
+    offset, outside = _offset_and_outside(averages)
+    mass, brightness = _mass_and_brightness(averages)
+    places = _ratio(members, np.bincount(label[picks:], minlength=len(averages)))
     quality = _scale(strength, _STRENGTH) * _scale(detail, _DETAIL)
     quality = quality * (1 - _scale(offset, _OFFSET)) * (1 - _scale(outside, _OUTSIDE))
     quality = np.where(members > 1, quality, 0.0)
-    values = (strength, detail, offset, outside, resolution, quality)
-    return Quality(*(np.asarray(value, dtype=np.float64) for value in values))
+    quality = quality * compared(members * quality, places, mass, brightness)
+    return Quality(
+        strength=strength,
+        detail=detail.astype(np.float64),
+        offset=offset.astype(np.float64),
+        outside=outside.astype(np.float64),
+        places=places,
+        mass=mass.astype(np.float64),
+        brightness=brightness.astype(np.float64),
+        resolution=resolution,
+        quality=quality.astype(np.float64),
+        limited=shared >= finest,
+    )
 
 
-def _places(
+def compared(
+    weight: Float[np.ndarray, " classes"],
+    places: Float[np.ndarray, " classes"],
+    mass: Float[np.ndarray, " classes"],
+    brightness: Float[np.ndarray, " classes"],
+) -> Float[np.ndarray, " classes"]:
+    """Return what the comparison with the rest of the data set says of each class, from 0 to 1.
+
+    Parameters
+    ----------
+    weight : float array, (classes,)
+        How much each class counts: the number of its members, less if it is no particle anyway.
+    places : float array, (classes,)
+        How much more frequent it is among the picks than among the places for comparison; NaN if there are none.
+    mass, brightness : float array, (classes,)
+        Of its average.
+    """
+    rare = np.ones(len(weight))
+    if np.isfinite(places).all() and (places > 1).any():
+        best = _quantile(places, np.where(places > 1, weight, 0), _BEST)
+        rare = _scale(np.log(places) / np.log(max(best, _LEAST_RATIO)), _PLACES)
+    likely = weight * rare + 1e-9
+    usual_mass, usual = (_quantile(value, likely, 0.5) for value in (mass, brightness))
+    misfit = _excess(np.abs(_logarithm(mass / usual_mass)), _MASS)
+    misfit = misfit + _excess(_logarithm(brightness / usual), _BRIGHTNESS)
+    return np.asarray(rare * (1 - _scale(misfit, _MISFIT)))
+
+
+def _ratio(members: Int[np.ndarray, " classes"], others: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
+    """Return how much more frequent each class is among the members than among the others."""
+    if not others.sum():
+        return np.full(len(members), np.nan)
+    share = (others + 0.5) / (others.sum() + 0.5)
+    return np.asarray(np.maximum(members, 0.1) / members.sum() / share)
+
+
+def _mass_and_brightness(
+    averages: Float[np.ndarray, "classes side side"],
+) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"]]:
+    """Return the mean within the particle's circle, over what lies around it, and that of its brightest part."""
+    radius = radii(averages.shape[-1]) * BOX / averages.shape[-1]
+    inside = averages[:, radius < _INNER] - np.median(averages[:, radius > MASK], axis=1)[:, None]
+    bright = np.sort(inside, axis=1)[:, -max(1, round(_BRIGHT * inside.shape[1])) :]
+    return inside.mean(axis=1), bright.mean(axis=1)
+
+
+def _offset_and_outside(
     averages: Float[np.ndarray, "classes side side"],
 ) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"]]:
     """Return the offset of the bright part, and the contrast outside in relation to that inside."""
@@ -73,3 +144,18 @@ def _places(
 def _scale(value: Float[np.ndarray, " classes"], limits: tuple[float, float]) -> Float[np.ndarray, " classes"]:
     middle, width = limits
     return np.asarray(1 / (1 + np.exp(-np.clip((value - middle) / width, -50, 50))))
+
+
+def _excess(value: Float[np.ndarray, " n"], limits: tuple[float, float]) -> Float[np.ndarray, " n"]:
+    free, unit = limits
+    return np.asarray(np.maximum(value - free, 0) / unit)
+
+
+def _quantile(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"], part: float) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(total, part * total[-1])]])
+
+
+def _logarithm(ratio: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    return np.asarray(np.log(np.maximum(ratio, 1e-3)))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from deeppicker.config import ClassifyConfig
 from deeppicker.particles.classify.em import Alignment, coefficients, filtered, ring_means, transformed
+from deeppicker.particles.classify.search import search_for
 from deeppicker.particles.classify.windows import BOX, MASK, Windows, disc, spectrum_rings
 
 _ROUNDS = 3  # each with half the step of the one before
@@ -28,26 +29,28 @@ class Classes:
         Not masked; particles bright.
     alignment : Alignment
         Refined.
-    members : int tensor, (classes,)
-        Particles of each.
     strength : float tensor, (n,)
         How far each particle agrees with the average of the *others* in its class, in standard deviations of noise.
-    consistency : float tensor, (classes, rings)
-        Correlation of the average with what a single particle would show without noise, by frequency: the square root
-        of the part of its power that the members share; from each member and the average of the others.
+    halves : float tensor, (classes, rings)
+        Correlation of the averages of every other member and of the rest, by frequency, inside the mask. Both were
+        refined without each other.
+    held : bool tensor, (rings,)
+        Whether the micrographs hold these frequencies at all.
     """
 
     averages: Float[Tensor, "classes side side"]
     alignment: Alignment
-    members: Int[Tensor, " classes"]
     strength: Float[Tensor, " n"]
-    consistency: Float[Tensor, "classes rings"]
+    halves: Float[Tensor, "classes rings"]
+    held: Bool[Tensor, " rings"]
 
 
 def refine(
     windows: Windows, start: Float[Tensor, "classes side side"], found: Alignment, config: ClassifyConfig
 ) -> Classes:
     """Return class averages from a local search of rotation and shift, without changing the classes.
+
+    Every other member of a class is aligned to an average of its own, so that what both halves show is no accident.
 
     Parameters
     ----------
@@ -64,23 +67,48 @@ def refine(
     images, mask = torch.from_numpy(windows.images), torch.from_numpy(disc(side, MASK))
     transfer = torch.from_numpy(windows.transfer)[torch.from_numpy(windows.group)]
     whole = ring_means(torch.fft.rfft2(images * mask).abs().square().mean(dim=0), side)
-    noise = _noise(whole, start * mask, found.label, transfer)
-    number = len(start)
-    seen = torch.zeros(number, side // 2 + 1).index_add(0, found.label, transfer.square())
-    averages, alignment = start, found
-    reach = config.shift * side / BOX
+    number, half = 2 * len(start), _halves(found.label, len(start))
+    averages, alignment = start.repeat_interleave(2, dim=0), replace(found, label=half)
+    noise = _noise(whole, averages * mask, half, transfer)
+    seen = torch.zeros(number, side // 2 + 1).index_add(0, half, transfer.square())
+    search = search_for(config, len(windows))
+    reach = search.shift * side / BOX
     for turn in range(_ROUNDS + 1):
         summed = torch.zeros(number, side, side)
         for rows in _chunks(len(images)):
             part = _part(alignment, rows)
             if turn < _ROUNDS:
-                step = 360.0 / config.rotations / 2.0 ** (turn + 1)
+                step = 360.0 / search.rotations / 2.0 ** (turn + 1)
                 part = _search(images[rows], transfer[rows], averages * mask, part, noise, step, reach)
                 _store(alignment := _copied(alignment), rows, part)
             summed.index_add_(0, part.label, _aligned(images[rows], transfer[rows], part))
         averages, _ = filtered(summed, seen, noise)
-        noise = _noise(whole, averages * mask, found.label, transfer)
-    return _judged(images, transfer, summed, seen, averages, alignment, mask)
+        noise = _noise(whole, averages * mask, half, transfer)
+    correlation = _correlation(summed * mask)
+    summed, seen = summed[0::2] + summed[1::2], seen[0::2] + seen[1::2]
+    alignment = replace(alignment, label=found.label)
+    strength = _strength(images, transfer, (summed, seen), alignment, mask)
+    held = transfer.amax(dim=0) > 0
+    return Classes(filtered(summed, seen, noise)[0], alignment, strength, correlation, held)
+
+
+def _halves(label: Int[Tensor, " n"], classes: int) -> Int[Tensor, " n"]:
+    """Return twice the label of each particle, plus one for every other member of a class."""
+    order = torch.argsort(label, stable=True)
+    first = torch.bincount(label, minlength=classes).cumsum(0) - torch.bincount(label, minlength=classes)
+    place = torch.empty_like(label)
+    place[order] = torch.arange(len(label)) - first[label[order]]
+    return 2 * label + place % 2
+
+
+def _correlation(summed: Float[Tensor, "halves side side"]) -> Float[Tensor, "classes rings"]:
+    """Return the correlation of two images each, one after the other, by frequency."""
+    side = summed.shape[-1]
+    spectra = torch.fft.rfft2(summed)
+    first, second = spectra[0::2], spectra[1::2]
+    shared = ring_means((first * second.conj()).real, side)
+    power = ring_means(first.abs().square(), side) * ring_means(second.abs().square(), side)
+    return shared / power.sqrt().clamp_min(1e-12)
 
 
 def _peak(score: Float[Tensor, "n rows rows"]) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 2"]]:
@@ -132,40 +160,31 @@ def _search(
     return Alignment(part.label, angle % 360, shift, part.probability)
 
 
-def _judged(
-    images: Tensor, transfer: Tensor, summed: Tensor, seen: Tensor, averages: Tensor, alignment: Alignment, mask: Tensor
-) -> Classes:
-    """Compare each particle with the average of the others in its class."""
+def _strength(
+    images: Tensor, transfer: Tensor, total: tuple[Tensor, Tensor], alignment: Alignment, mask: Tensor
+) -> Float[Tensor, " n"]:
+    """Compare each particle with the average of the others in its class, of which ``total`` holds the sums."""
     side = images.shape[-1]
     chosen = coefficients(side, side // 2 - 1)
-    number, rings = seen.shape
-    members = torch.bincount(alignment.label, minlength=number)
-    inner = torch.zeros(number, rings)
-    power, single = torch.zeros(number, rings), torch.zeros(number, rings)
+    summed, seen = total
+    rings = seen.shape[1]
     strength = torch.zeros(len(images))
     totals = torch.fft.rfft2(summed * mask).flatten(-2)[:, chosen.index]
+    ring_size = torch.bincount(chosen.ring, minlength=rings)
+    low = slice(1, rings // 2)
     for rows in _chunks(len(images)):
         part = _part(alignment, rows)
         own = torch.fft.rfft2(_aligned(images[rows], transfer[rows], part) * mask).flatten(-2)[:, chosen.index]
         left = (seen[part.label] - transfer[rows].square()).clamp_min(1e-3)
         others = (totals[part.label] - own) / left[:, chosen.ring]
         product = _by_ring((own * others.conj()).real, chosen.ring, rings)
-        inner.index_add_(0, part.label, product)
         other_power = _by_ring(others.abs().square(), chosen.ring, rings)
         own_power = _by_ring(own.abs().square(), chosen.ring, rings)
-        power.index_add_(0, part.label, other_power)
-        single.index_add_(0, part.label, own_power)
-        low = slice(1, rings // 2)
-        ring_size = torch.bincount(chosen.ring, minlength=rings)
         weight = 1 / (own_power.mean(dim=0) / ring_size.clamp_min(1) + 1e-9)
         strength[rows] = (product * weight)[:, low].sum(dim=1) / (
             0.5 * (other_power * weight)[:, low].sum(dim=1) / float(mask.square().mean())
         ).clamp_min(1e-9).sqrt()
-    correlation = inner / (power * single).clamp_min(1e-9).sqrt()
-    count = members[:, None].clamp_min(2).float()
-    shared = (correlation.clamp_min(0) * count.sqrt()).square()
-    consistency = (shared / (1 + shared)).sqrt()
-    return Classes(averages, alignment, members, strength, consistency)
+    return strength
 
 
 def _chunks(number: int) -> list[Tensor]:

@@ -19,6 +19,7 @@ from deeppicker.errors import InputError
 from deeppicker.formats.relion import classes
 from deeppicker.formats.text import one_line
 from deeppicker.particles.classify.em import Alignment
+from deeppicker.particles.classify.search import number_of_classes
 from deeppicker.particles.classify.windows import BOX, MASK, Windows
 
 _PROGRAM = "relion_refine"
@@ -56,10 +57,11 @@ def classify(
             file.set_image_stack()
             file.voxel_size = pixel_size
         classes.write_windows(folder / "windows.star", len(windows), config.side, pixel_size)
+        number = number_of_classes(config, len(windows))
         arguments = (
             f"--o out/run --i windows.star --dont_combine_weights_via_disc --no_parallel_disc_io --preread_images "
             f"--pool 30 --pad 2 --iter {_ITERATIONS} --tau2_fudge {_REGULARISATION} "
-            f"--particle_diameter {2 * MASK * diameter:.1f} --K {config.classes} --flatten_solvent --zero_mask "
+            f"--particle_diameter {2 * MASK * diameter:.1f} --K {number} --flatten_solvent --zero_mask "
             f"--oversampling 1 --psi_step 12 --offset_range {reach} --offset_step 2 --norm --scale --j 2 "
             f"--random_seed {config.seed + 1}"
         )

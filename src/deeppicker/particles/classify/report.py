@@ -11,10 +11,11 @@ from torch import Tensor
 from deeppicker.config import ClassifyConfig
 from deeppicker.core import Ctf, Micrograph, Picks
 from deeppicker.particles.classify.em import Alignment, as_numpy, classify
+from deeppicker.particles.classify.others import Sampled, cut_with_others, together
 from deeppicker.particles.classify.quality import judge
 from deeppicker.particles.classify.refine import refine
 from deeppicker.particles.classify.results import Quality, Report
-from deeppicker.particles.classify.windows import BOX, Windows, cut, join
+from deeppicker.particles.classify.windows import BOX, Windows
 
 _DECIMALS = 4  # of the strength in files, from which what is kept must follow again
 
@@ -37,7 +38,7 @@ def classify_particles(
     diameter : float
         Particle diameter in Å.
     config : ClassifyConfig
-        Number of classes and the rest.
+        Number of classes and the rest; all picks are classified, whatever its sample.
     known : mapping of str to Ctf, optional
         Contrast transfer by micrograph key, where it is known.
 
@@ -47,9 +48,12 @@ def classify_particles(
         With ``averages`` (classes, side, side), the ``label`` of each pick, and which are ``kept``.
     """
     ctf = known or {}
-    both = zip(micrographs, picks, strict=True)
-    parts = [cut(one, item.positions, diameter, config.side, ctf.get(item.key)) for one, item in both]
-    windows = join(parts)
+    rng = np.random.default_rng(config.seed)
+    cuts = [
+        cut_with_others(one, Sampled(item, item), diameter, config.side, rng, ctf.get(item.key))
+        for one, item in zip(micrographs, picks, strict=True)
+    ]
+    windows = together(cuts)
     return report_of(windows, picks, *classify(windows, config), diameter, config)
 
 
@@ -66,7 +70,7 @@ def report_of(
     Parameters
     ----------
     windows : Windows
-        Of all picks.
+        Of all picks, and after them of the places for comparison, if there are any.
     picks : sequence of Picks
         In the order of the windows.
     start, found
@@ -78,8 +82,10 @@ def report_of(
     """
     classes = refine(windows, start, found, config)
     pixel_size = BOX * diameter / config.side
-    quality = judge(classes, pixel_size)
-    members = as_numpy(classes.members)
+    number = sum(map(len, picks))
+    quality = judge(classes, pixel_size, number)
+    label = as_numpy(classes.alignment.label)[:number]
+    members = np.bincount(label, minlength=len(classes.averages))
     order = np.lexsort((-members, -np.round(quality.quality, 3)))
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -93,9 +99,9 @@ def report_of(
         chosen=good,
         pixel_size=pixel_size,
         picks=picks,
-        label=rank[as_numpy(alignment.label)],
-        angle=as_numpy(alignment.angle),
-        shift=as_numpy(alignment.shift) * pixel_size,
-        probability=as_numpy(alignment.probability),
-        strength=as_numpy(classes.strength).astype(np.float64).round(_DECIMALS),
+        label=rank[label],
+        angle=as_numpy(alignment.angle)[:number],
+        shift=as_numpy(alignment.shift)[:number] * pixel_size,
+        probability=as_numpy(alignment.probability)[:number],
+        strength=as_numpy(classes.strength)[:number].astype(np.float64).round(_DECIMALS),
     )

@@ -18,14 +18,21 @@ _NOISE = 0.7  # ... which are at least this: it is itself in standard deviations
 
 @dataclass(frozen=True)
 class Quality:
-    """What is known of each class, arrays of (classes,)."""
+    """What is known of each class, arrays of (classes,); see `quality.judge`.
+
+    Where ``limited``, the halves agree up to the finest frequency that was compared, and ``resolution`` is that limit.
+    """
 
     strength: Float[np.ndarray, " classes"]
     detail: Float[np.ndarray, " classes"]
     offset: Float[np.ndarray, " classes"]
     outside: Float[np.ndarray, " classes"]
+    places: Float[np.ndarray, " classes"]
+    mass: Float[np.ndarray, " classes"]
+    brightness: Float[np.ndarray, " classes"]
     resolution: Float[np.ndarray, " classes"]
     quality: Float[np.ndarray, " classes"]
+    limited: Bool[np.ndarray, " classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +91,15 @@ class Report:
             spread = 1.4826 * np.median(np.abs(self.strength[mine] - middle))
             keep[mine] &= np.abs(self.strength[mine] - middle) <= _OUTLIER * max(spread, _NOISE)
         return keep
+
+    @property
+    def resolution(self) -> str:
+        """The resolution of the good classes, for the user."""
+        found = self.quality.resolution[self.good]
+        typical = f"{float(np.median(found)):.1f} Å"
+        if self.quality.limited[self.good].mean() < 0.5:
+            return typical
+        return f"better than {typical}, the limit of the pixel size used"
 
     def kept_picks(self) -> list[Picks]:
         """Return the picks that are kept, of every micrograph."""
