@@ -49,7 +49,6 @@ EVERYDAY = (
     "workers",
     "device",
     "quiet",
-    "log_file",
 )
 
 

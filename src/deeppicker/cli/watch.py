@@ -57,7 +57,6 @@ EVERYDAY = (
     "workers",
     "device",
     "quiet",
-    "log_file",
 )
 
 
