@@ -37,7 +37,7 @@ def save_rounds(rounds: Rounds, subject: Mapping[str, Any], path: Path) -> None:
         If it cannot be written.
     """
     weights = {
-        f"{half}.{name}": value.contiguous()
+        f"{half}.{name}": value.cpu().contiguous()
         for half, network in enumerate(rounds.networks)
         for name, value in network.state_dict().items()
     }
