@@ -131,6 +131,18 @@ def test_estimates_of_defocus_are_not_made_twice(tmp_path: Path, monkeypatch: py
         ["evaluate", "--picks", "nothing.star", "--reference", "nothing.star", "--plots", "file/plots"],
         ["compare", "nothing.star", "nothing.csv", "--png", "nowhere/matrix.png"],
         ["simulate", "--shapes", "1", "--output", "file/simulated"],
+        ["train", "nothing.star", "--output", "folder"],
+        ["adapt", "--picks", "nothing.star", "--output", "folder"],
+        ["extract", "nothing.star", "--output", "file/stacks"],
+        ["convert", "nothing.star", "nowhere/picks.csv"],
+        ["convert", "nothing.star", "folder.csv"],
+        ["convert", "nothing.star", "file/boxes"],
+        ["pick", "a.mrc", "--output", "file/picks"],
+        ["watch", "nothing", "--output", "file/picks"],
+        ["pick", "a.mrc", "--output", "folder/picks", "--log-file", "folder"],
+        ["view", "a.mrc", "--picks", "nothing.star", "--overlay", "nowhere/a.png"],
+        ["report", "run", "--output", "nowhere/report.html"],
+        ["compare", "nothing.star", "nothing.csv", "--consensus", "nowhere/both.star"],
     ],
 )
 def test_what_cannot_be_written_is_found_first(
@@ -138,10 +150,13 @@ def test_what_cannot_be_written_is_found_first(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
+    for name in ("folder", "folder.csv", "run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
     scenes.write_mrc(tmp_path / "a.mrc", scenes.scene(1).micrograph.image)
     assert main(words) == 2
-    assert re.search("cannot be (written|created)", capsys.readouterr().err)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mrc", "file"]
+    assert re.search("cannot be (written|created)|is a folder; choose another", capsys.readouterr().err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mrc", "file", "folder", "folder.csv", "run"]
 
 
 class Future:

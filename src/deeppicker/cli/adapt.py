@@ -19,7 +19,7 @@ from deeppicker.config import (
     TrainConfig,
 )
 from deeppicker.errors import InputError
-from deeppicker.formats.writable import refuse_unwritable_folder
+from deeppicker.formats.writable import refuse_unwritable_new_file
 
 if TYPE_CHECKING:
     from deeppicker.training.adapt import Verdict
@@ -93,7 +93,7 @@ def _adapt(options: Options) -> int:
     from deeppicker.training.adapt import adapt_model, judge, pick_again
     from deeppicker.training.data import load_dataset
 
-    refuse_unwritable_folder(options.output.absolute().parent)
+    refuse_unwritable_new_file(options.output)
     device = told_device(options.device)
     dataset = load_dataset(
         options.picks,

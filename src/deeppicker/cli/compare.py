@@ -85,7 +85,7 @@ def run(options: Options) -> int:
         For input that cannot be used, output that cannot be written, or a missing diameter or pixel size.
     """
     _check(options)
-    refuse_unwritable_file(options.json, options.csv, options.png)
+    refuse_unwritable_file(options.json, options.csv, options.png, options.consensus)
     labels = options.names or _labels(options.sets)
     sets = [_read(label, path) for label, path in zip(labels, options.sets, strict=True)]
     keys = _keys(sets, options)

@@ -28,6 +28,7 @@ from deeppicker.formats.orientation import Orientation, turned
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import is_file, one_line
+from deeppicker.formats.writable import refuse_unwritable_file, refuse_unwritable_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ def run(options: Options) -> int:
         If a file or a combination of options cannot be used.
     """
     _check(options)
+    (refuse_unwritable_file if options.output.suffix else refuse_unwritable_folder)(options.output)
     picks = read_picks(options.input, y_direction_known=options.flip_y or options.keep_y)
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
     matched = match_names(picks, entries)

@@ -31,6 +31,7 @@ from deeppicker.formats.relion.particles import (
     read_acquisitions,
     write_particles,
 )
+from deeppicker.formats.writable import refuse_unwritable_file, refuse_unwritable_folder
 from deeppicker.particles.extract import ExtractItem, ExtractJob
 
 _STACKS = "particles"  # folder of the stacks
@@ -85,11 +86,13 @@ def run(options: Options) -> int:
     from deeppicker.parallel.jobs import with_retries
     from deeppicker.parallel.pool import open_pool
 
+    refuse_unwritable_folder(options.output)
     items, acquisitions = _items(options)
     for doubt in doubtful_pixel_sizes([item.entry for item in items], options.pixel_size):
         warnings.warn(doubt, stacklevel=2)
     config = ExtractConfig(box_size=_box_size(options, items), image=options.images)
     job = ExtractJob(make_folder(options.output / _STACKS), config)
+    refuse_unwritable_file(options.output / _TABLE)
     remove_left_behind(job.folder)
     missing = [item for item in items if not job.is_done(item)]
     failed: dict[str, str] = {}

@@ -13,6 +13,7 @@ from deeppicker.errors import InputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.recorded import RUN
 from deeppicker.formats.text import one_line
+from deeppicker.formats.writable import refuse_unwritable_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,9 @@ def run(options: Options) -> int:
 
     if not (options.folder / RUN).is_file():
         raise InputError(one_line(f"{options.folder} holds no {RUN}; give an output folder of deeppicker pick"))
-    wanted = Wanted(inputs=(str(options.folder),), reference=options.reference, micrographs=options.micrographs)
     output = options.output if options.output is not None else options.folder / "report.html"
+    refuse_unwritable_file(output)
+    wanted = Wanted(inputs=(str(options.folder),), reference=options.reference, micrographs=options.micrographs)
     atomic_write(output, report(Project(wanted), options.pictures))
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -11,7 +11,7 @@ import tyro
 from deeppicker.cli._shared.types import Length, NetworkKind, SettingsFile, Where
 from deeppicker.config import CropConfig, DeviceConfig, ExampleConfig, LearnConfig, TrainConfig
 from deeppicker.errors import InputError
-from deeppicker.formats.writable import refuse_unwritable_folder
+from deeppicker.formats.writable import refuse_unwritable_new_file
 
 EVERYDAY = (
     "dataset",
@@ -88,7 +88,7 @@ def _train(options: Options) -> int:
 
     if not options.dataset:
         raise InputError("no data set is given; give the particles STAR file of each molecule")
-    refuse_unwritable_folder(options.output.absolute().parent)
+    refuse_unwritable_new_file(options.output)
     device = told_device(options.device)
     datasets = [
         load_dataset(

@@ -27,6 +27,13 @@ def refuse_unwritable_file(*paths: Path | None) -> None:
         _try(Path(os.path.realpath(path)).parent, path)
 
 
+def refuse_unwritable_new_file(path: Path) -> None:
+    """Check likewise a file whose folder is made if need be."""
+    if path.is_dir():
+        refuse_unwritable_file(path)
+    refuse_unwritable_folder(path.absolute().parent)
+
+
 def refuse_unwritable_folder(*paths: Path | None) -> None:
     """Check likewise that folders can be made and filled."""
     for path in paths:
