@@ -327,6 +327,19 @@ def test_selection_equals_a_sort_of_all_candidates(scores, threshold, number):
     assert {(i, int(j)) for i, keep in enumerate(kept.values()) for j in np.flatnonzero(keep)} == expected
 
 
+@pytest.mark.durable
+def test_what_a_run_has_written_is_on_the_disk_when_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[Path] = []
+    monkeypatch.setattr("deeppicker.formats.atomic.sync", synced.append)
+    results = run(tmp_path, names=NAMES[:2]).results
+    files = {results.file(kind, name) for kind in (PICKS, CANDIDATES) for name in NAMES[:2]}
+    assert files <= set(synced)
+    assert {path.parent for path in files} <= set(synced)
+    synced.clear()
+    run(tmp_path, names=NAMES[:2])
+    assert not files & set(synced)  # they are there already
+
+
 class Cut(BaseException):
     """The end of a run at any moment, as by a power cut."""
 

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -119,6 +121,36 @@ def test_a_pipe_in_the_place_of_a_micrograph_costs_that_one_only(project: Path, 
     assert pick("out", "--retries", "1", inputs="all.star") == 1
     assert "in/pipe.mrc is a pipe, device or socket, not a regular file" in capsys.readouterr().err
     assert {key for key, error in errors_of("out").items() if error} == {"pipe"}
+
+
+HANGS = """
+import io, multiprocessing, threading
+real = io.open
+
+def open(file, *rest, **more):
+    if str(file).endswith("hangs.mrc") and multiprocessing.parent_process() is not None:
+        threading.Event().wait()
+    return real(file, *rest, **more)
+
+io.open = open
+"""
+
+
+@pytest.mark.slow
+def test_a_file_on_a_disk_that_hangs_is_given_up_after_the_time_limit(project: Path):
+    (project / "in" / "0.mrc").rename(project / "in" / "hangs.mrc")
+    (project / "hook").mkdir()
+    (project / "hook" / "sitecustomize.py").write_text(HANGS)  # which also the worker runs when it starts
+    paths = os.pathsep.join([str(project / "hook"), os.environ.get("PYTHONPATH", "")])
+    words = ["pick", "in", "--output", "out", "--model", "model.safetensors", "--diameter", str(DIAMETER)]
+    more = ["--workers", "1", "--time-limit", "30", "--retries", "0"]
+    program = [sys.executable, "-m", "deeppicker", *words, *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert "in/hangs.mrc: not finished after 30 s, so given up" in done.stderr
+    assert {key for key, error in errors_of("out").items() if error} == {"hangs"}
+    assert len(read_picks("out/autopick.star")) == NUMBER - 1
 
 
 def test_files_are_read_ahead_but_not_too_far(tmp_path: Path):

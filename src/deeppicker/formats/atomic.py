@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -75,6 +75,26 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def secure(paths: Iterable[Path]) -> None:
+    """Have files that were written earlier, and their folders, on the disk when this returns.
+
+    Raises
+    ------
+    OutputError
+        If the disk fails.
+    """
+    there = [path for path in paths if path.exists()]
+    for path in [*there, *dict.fromkeys(path.parent for path in there)]:
+        try:
+            sync(path)
+        except FileNotFoundError:
+            continue  # somebody removed it
+        except OSError as error:
+            raise OutputError(
+                one_line(f"{path} cannot be written: {error.strerror or error}; check the disk")
+            ) from error
 
 
 def make_folder(path: str | Path) -> Path:

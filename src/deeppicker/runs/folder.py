@@ -87,6 +87,7 @@ class RunFolder:
         self._caution = float(self._settings.get("calibration", {}).get("caution", CAUTION))
         self._records: dict[str, Record] = {}
         self._refreshed = time.monotonic()
+        self._unsecured: set[str] = set()  # keys of micrographs whose files may not be on the disk yet
         self.results = Results(folder, digest_of(self._settings))
         star.autopick_text([("", str(folder))])  # else nothing could be listed at the end
         with locked(folder / LOCK, waiting=self._waiting):
@@ -240,6 +241,7 @@ class RunFolder:
         """Take up what became of a micrograph whose files are written; now and then write the tables."""
         key = micrograph_key(record.row.micrograph)
         self._records[key] = record
+        self._unsecured.add(key)
         if time.monotonic() - self._refreshed > _REFRESH:
             with suppress(OutputError), writing(self.folder, self.results.generation):  # there may be room at the end
                 self.write_tables()
@@ -280,6 +282,8 @@ class RunFolder:
                 )
             threshold = self._reselect(state.select)
             self.write_tables()
+            self.results.secure(self._unsecured)  # before anybody hears that the run is done
+            self._unsecured.clear()
             self._state = replace(state, threshold=threshold)
             if self._state != state:  # last, so that whatever stops this is repeated by the next run
                 self._state.write(self.folder)
@@ -324,6 +328,7 @@ class RunFolder:
                     star.write_coordinates(path, content)
             self.results.write_record(record)
             self._records[key] = record
+            self._unsecured.add(key)
         return threshold
 
     def write_tables(self) -> None:

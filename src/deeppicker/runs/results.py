@@ -7,7 +7,7 @@ record and no picks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from jaxtyping import Bool
 
 from deeppicker.core import Found, Picks
 from deeppicker.errors import DeepPickerError, FormatError, OutputError
-from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind
+from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind, secure
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.images import raster
 from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD, REJECTED, file_of
@@ -190,6 +190,11 @@ class Results:
         except (OSError, DeepPickerError):
             return None
         return replace(record, threshold=None, files="") if same else None
+
+    def secure(self, keys: Iterable[str]) -> None:
+        """Have the files of some micrographs on the disk, so that they survive a power cut."""
+        kinds = (CANDIDATES, REJECTED, JUNK, RECORD, PICKS)
+        secure(self.folder / kind.format(key) for key in sorted(keys) for kind in kinds)
 
     def make_folders(self) -> None:
         """Create the folders of the files, and remove what killed commands left in them."""
