@@ -72,11 +72,11 @@ def enter(browser: Any, address: str, **options: Any) -> Any:
     return page
 
 
-def until(page: Any, condition: str) -> None:
+def until(page: Any, condition: str, seconds: int = 30) -> None:
     """Wait for something; Playwright's own way evaluates text, which the page's security policy forbids."""
     page.evaluate(
-        """([text]) => new Promise((done, fail) => {
-            const end = Date.now() + 30000;
+        """([text, seconds]) => new Promise((done, fail) => {
+            const end = Date.now() + 1000 * seconds;
             const look = () => {
                 if (CONDITION) done();
                 else if (Date.now() > end) fail(new Error(text));
@@ -84,7 +84,7 @@ def until(page: Any, condition: str) -> None:
             };
             look();
         })""".replace("CONDITION", condition),
-        [condition],
+        [condition, seconds],
     )
 
 

@@ -22,7 +22,7 @@ from deeppicker.gui.edits import EDITS, EditLog
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Record, Row
 from driven import enter, needs_browser, saved, spot, start, state, stop, until, visit
-from served import SETTINGS, make_run
+from served import SETTINGS, classified, make_run
 
 pytestmark = needs_browser
 
@@ -262,10 +262,12 @@ AXE = Path(__file__).parent / "axe" / "axe.min.js"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_against_accessibility_in_any_view(browser: Any, address: str, scheme: str):
+def test_axe_finds_nothing_against_accessibility_in_any_view(browser: Any, address: str, scheme: str, folder: Path):
+    classified(folder)
+    (folder / "picks" / "status.json").write_text(json.dumps({"state": "running", "micrographs": 3}))
     page = enter(browser, address, color_scheme=scheme)
     found = {}
-    for view in ("Micrographs", "Particles", "Statistics", "Learn", "help"):
+    for view in ("Micrographs", "Particles", "Classes", "Statistics", "Learn", "help"):
         if view == "help":
             page.get_by_role("button", name="Micrographs").click()
             page.keyboard.press("?")

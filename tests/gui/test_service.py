@@ -105,6 +105,15 @@ def test_applying_a_threshold_leaves_the_files_of_a_run_with_that_threshold(
     assert client.get("project")["threshold"] == 0.7
 
 
+def test_a_number_of_picks_that_was_asked_for_is_what_is_shown(folder: Path):
+    names = [str(folder / "micrographs" / f"mic{number}.mrc") for number in range(3)]
+    RunFolder(folder / "picks", SETTINGS, SelectConfig(num_particles=9)).finish(names)
+    project = Project(Wanted(inputs=(str(folder / "picks"),)))
+    shown = [project.final(index, project.threshold)[0] for index in range(3)]
+    assert [len(item) for item in shown] == [len(item) for item in read_picks(folder / "picks")]
+    assert sum(map(len, shown)) == 9
+
+
 def test_corrections_change_what_is_exported_and_tell_hand_and_machine_apart(client: Client):
     one = client.get("micrographs/1")
     x, y = one["candidates"]["x"][0], one["candidates"]["y"][0]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deeppicker.config import SelectConfig
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import find_micrographs, read_header, read_picks, write_picks
@@ -23,7 +24,7 @@ from deeppicker.formats.relion.star import resolve
 from deeppicker.gui.edits import ADDED, EDITS, REACH, EditLog, Marks
 from deeppicker.gui.rounds import looked_at
 from deeppicker.runs.results import Results, Row, read_record
-from deeppicker.runs.state import PROVISIONAL
+from deeppicker.runs.state import PROVISIONAL, read_state
 
 _NOTHING = np.zeros((0, 2))
 
@@ -76,6 +77,7 @@ class Project:
         self._index: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._last: tuple[int, SelectConfig | None, float] = (-1, None, 0.0)
         self._other = _by_key(wanted.picks)
         self.reference = _by_key(wanted.reference)
         self._known = {micrograph_key(entry.name): entry for entry in self._named()}
@@ -232,7 +234,20 @@ class Project:
         if self.wanted.picks is not None or not self.has_run:
             return None
         value = self.recorded.threshold
-        return value if value is not None else PROVISIONAL
+        if value is not None:
+            return value
+        state = read_state(self.folder)
+        if state is None or state.select.num_particles is None or state.threshold is None:
+            return PROVISIONAL
+        return self._lowest(self.version, state.select)
+
+    def _lowest(self, version: int, select: SelectConfig) -> float:
+        """Return the lowest score of all picks, which is the threshold if a number of picks was asked for."""
+        if self._last[:2] != (version, select):
+            files = (file_of(self.folder, PICKS, entry.name) for entry in self.entries)
+            picks = [item for file in files if file.is_file() for item in read_picks(file) if len(item)]
+            self._last = (version, select, min((float(item.scores.min()) for item in picks), default=PROVISIONAL))
+        return self._last[2]
 
 
 def _by_key(source: Path | None) -> dict[str, Picks]:
