@@ -2,7 +2,7 @@
 
     python benchmarks/classify.py [--data DIR] [--only NAME ...]
 
-``simulated``: 5,000 picks of three molecules, three tenths of them junk, 50 classes. The real sets: all labelled
+``simulated``: 5,000 picks of three molecules, three tenths of them junk. The real sets: all labelled
 particles and three tenths as many random places at least 0.6 diameters from any (TRPV1: three micrographs and one
 tenth, because there is no more room). ``ctf``: twenty simulated micrographs of 0.5-3 µm underfocus.
 Writes ``benchmarks/results/classify.json`` (parts that are not run stay unchanged), ``classify.md``, and contact sheets
@@ -28,8 +28,9 @@ from deeppicker.config import ClassifyConfig
 from deeppicker.core import Micrograph, Microscope, Picks
 from deeppicker.particles.classify.em import classify
 from deeppicker.particles.classify.files import Report, contact_sheet
+from deeppicker.particles.classify.others import Sampled, cut_with_others, together
 from deeppicker.particles.classify.report import report_of
-from deeppicker.particles.classify.windows import Windows, cut, join
+from deeppicker.particles.classify.windows import Windows
 from deeppicker.particles.ctf import estimate_ctf
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import simulate_micrograph
@@ -44,7 +45,7 @@ from views import JUNK, agreement, micrograph  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 STRUCTURES = ("3cf3", "4i3h", "1gax")  # none of them was looked at when the limits of the quality were chosen
-REAL = {"ribosome-10028": (25, 0.3, 10), "apoferritin-10146": (25, 0.3, 19), "trpv1-10059": (25, 0.1, 3)}
+REAL = {"ribosome-10028": (0.3, 10), "apoferritin-10146": (0.3, 19), "trpv1-10059": (0.1, 3)}
 PIXEL_SIZES = (1.0, 1.5, 2.0, 3.0)
 SNR = 0.1
 
@@ -52,14 +53,15 @@ SNR = 0.1
 def simulated(data: Path) -> dict[str, object]:
     volumes = [read_structure(data / "structures" / "maps" / f"{name}.mrc.gz") for name in STRUCTURES]
     diameter = max(volume.diameter for volume in volumes)
-    parts, picks, kind, junk = [], [], [], []
+    cuts, picks, kind, junk = [], [], [], []
+    rng = np.random.default_rng(2)
     while sum(map(len, picks)) < 5000:
-        truth = micrograph(volumes, 1000, 28, SNR, 100 + len(parts))
-        parts.append(cut(truth.micrograph, truth.positions, diameter, 64, truth.ctf))
+        truth = micrograph(volumes, 1000, 28, SNR, 100 + len(cuts))
         picks.append(Picks.unscored(truth.micrograph.name, truth.positions))
+        cuts.append(cut_with_others(truth.micrograph, Sampled(picks[-1], picks[-1]), diameter, 64, rng, truth.ctf))
         kind.append(truth.kind)
         junk += truth.junk
-    report, measured = _classified(join(parts), picks, diameter, 50)
+    report, measured = _classified(together(cuts), picks, diameter)
     good = report.good
     correlation = agreement(report.averages[good], volumes, diameter, 200, 1)
     names = np.array(junk)
@@ -74,18 +76,18 @@ def simulated(data: Path) -> dict[str, object]:
 
 
 def real(data: Path, name: str) -> dict[str, object]:
-    classes, part, number = REAL[name]
+    part, number = REAL[name]
     dataset = load_dataset(data / "real" / name / "particles.star")
     rng = np.random.default_rng(1)
-    parts, picks, truth = [], [], []
+    cuts, picks, truth = [], [], []
     for item in dataset.micrographs[:number]:
         image, centres = item.load(), item.picks.positions
         places = _elsewhere(image, centres, dataset.diameter / image.pixel_size, round(part * len(centres)), rng)
         both = np.concatenate([centres, places])
-        parts.append(cut(image, both, dataset.diameter, 64))
         picks.append(Picks.unscored(image.name, both))
+        cuts.append(cut_with_others(image, Sampled(picks[-1], picks[-1]), dataset.diameter, 64, rng))
         truth += [True] * len(centres) + [False] * len(places)
-    report, measured = _classified(join(parts), picks, dataset.diameter, classes)
+    report, measured = _classified(together(cuts), picks, dataset.diameter)
     _save(report, f"classes-{name.split('-')[0]}")
     return {**measured, **_rejection(report, np.array(truth))}
 
@@ -128,15 +130,13 @@ def _elsewhere(image: Micrograph, centres: np.ndarray, diameter: float, number: 
     return np.array(chosen).reshape(-1, 2)
 
 
-def _classified(
-    windows: Windows, picks: list[Picks], diameter: float, classes: int
-) -> tuple[Report, dict[str, object]]:
-    config = ClassifyConfig(classes=classes)
+def _classified(windows: Windows, picks: list[Picks], diameter: float) -> tuple[Report, dict[str, object]]:
+    config = ClassifyConfig()
     start, cpu = time.perf_counter(), time.process_time()
     report = report_of(windows, picks, *classify(windows, config), diameter, config)
     return report, {
-        "picks": len(windows),
-        "classes": classes,
+        "picks": len(report.label),
+        "classes": len(report.members),
         "with_members": int((report.members > 0).sum()),
         "good": int(report.good.sum()),
         "resolution_of_good": round(float(np.median(report.quality.resolution[report.quality.quality >= 0.5])), 1),

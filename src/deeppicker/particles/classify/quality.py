@@ -23,10 +23,10 @@ from deeppicker.particles.classify.windows import BOX, MASK, radii
 
 # (middle, width) of each scale; docs/classification.md tells where they come from
 _STRENGTH = (1.2, 0.12)
-_DETAIL = (2.5, 0.25)
+_DETAIL = (1.6, 0.15)
 _OFFSET = (0.14, 0.015)
 _OUTSIDE = (0.75, 0.05)
-_PLACES = (0.43, 0.05)
+_PLACES = (0.35, 0.05)
 _MISFIT = (1.05, 0.08)
 _SHARED = 0.5  # correlation of the halves above which a ring counts
 _INNER, _RIM = 0.5, (0.55, 0.72)  # diameters from the centre: the particle, and what should be empty
@@ -34,6 +34,7 @@ _BRIGHT = 0.05  # part of the particle that is its brightest
 _BEST = 0.75  # quantile of the picks whose class tells how rare particles are at the places for comparison
 _LEAST_RATIO = 2.5  # how rare they are at least
 _MASS = (0.3, 1.0)  # difference of two logarithms of the mass that means nothing, and what more of it means a misfit
+_MASS_OF_DOUBTFUL = (0.2, 4.0)  # likewise, where the comparison with places leaves a doubt
 _BRIGHTNESS = (0.34, 0.5)  # likewise of brightness
 
 
@@ -99,12 +100,12 @@ def compared(
     rare = np.ones(len(weight))
     if np.isfinite(places).all() and (places > 1).any():
         best = _quantile(places, np.where(places > 1, weight, 0), _BEST)
-        rare = _scale(np.log(places) / np.log(max(best, _LEAST_RATIO)), _PLACES)
-    likely = weight * rare + 1e-9
-    usual_mass, usual = (_quantile(value, likely, 0.5) for value in (mass, brightness))
-    misfit = _excess(np.abs(_logarithm(mass / usual_mass)), _MASS)
-    misfit = misfit + _excess(_logarithm(brightness / usual), _BRIGHTNESS)
-    return np.asarray(rare * (1 - _scale(misfit, _MISFIT)))
+        rare = np.log(places) / np.log(max(best, _LEAST_RATIO))
+    likely = weight * _scale(rare, _PLACES) + 1e-9
+    lighter, brighter = (_logarithm(value / _quantile(value, likely, 0.5)) for value in (mass, brightness))
+    misfit = _excess(np.abs(lighter), _MASS) + _excess(brighter, _BRIGHTNESS)
+    rare = rare - _excess(np.abs(lighter), _MASS_OF_DOUBTFUL)
+    return np.asarray(_scale(rare, _PLACES) * (1 - _scale(misfit, _MISFIT)))
 
 
 def _ratio(members: Int[np.ndarray, " classes"], others: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
 
-_OUTLIER = 3.0  # robust standard deviations of the strength in a class ...
+_OUTLIER = 4.0  # robust standard deviations of the strength in a class ...
 _NOISE = 0.7  # ... which are at least this: it is itself in standard deviations of noise
 
 
