@@ -14,7 +14,7 @@ help:
 	@echo "make gui-demo            the same, and look at it in the browser"
 	@echo "make test                all checks, and the tests but the slow ones"
 	@echo "make test-slow           the slow tests: whole trainings, clusters, other programs, browsers"
-	@echo "make soak                2,000 random attacks on run folders (SEED=1)"
+	@echo "make soak                2,000 random attacks on run folders, 100 with real processes (SEED=1)"
 	@echo "make lint                the checks without the tests"
 	@echo "make docs                the documentation as a web site, in site/"
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
@@ -69,6 +69,7 @@ docs: $(READY)
 # Random sequences of what users, schedulers and disks do to a run folder (tests/runs/machine.py).
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/runs/machine.py --sequences 2000 --seed $(or $(SEED),1)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/runs/real_machine.py --sequences 100 --seed $(or $(SEED),1)
 
 release-check: $(READY)
 	.ci/release-check $(BIN)/python
