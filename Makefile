@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-learning benchmark-speed model clean
+.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-learning benchmark-speed reproduce reproduce-quick model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
@@ -24,6 +24,8 @@ help:
 	@echo "make benchmark-few-labels  what a few manual picks gain, against Topaz (after benchmark-accuracy)"
 	@echo "make benchmark-learning  learning before picking, every round on every data set (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
+	@echo "make reproduce           the paper's experiments in one report: a night (needs DEEPPICKER_DATA for real sets)"
+	@echo "make reproduce-quick     the same, small, in some minutes"
 	@echo "make model               simulate and train the shipped models again (needs DEEPPICKER_DATA)"
 	@echo "make clean               remove what these commands made"
 
@@ -92,6 +94,13 @@ benchmark-learning: $(READY)
 
 benchmark-speed: $(READY)
 	$(BIN)/python benchmarks/speed.py
+
+# Either goes on where it was stopped; the report is benchmarks/paper/report.html.
+reproduce: $(READY)
+	$(BIN)/python benchmarks/reproduce.py
+
+reproduce-quick: $(READY)
+	$(BIN)/python benchmarks/reproduce.py --quick
 
 model: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" recipes/general.sh

@@ -50,11 +50,17 @@ def deeppicker(paths: list[Path], output: Path, workers: int) -> Command:
     return [*DEEPPICKER, "pick", *paths, "--output", output, "--diameter", str(DIAMETER), "--workers", str(workers)]
 
 
-def relion(paths: list[Path], output: Path, processes: int) -> Command:
+def relion(
+    paths: list[Path],
+    output: Path,
+    processes: int,
+    diameters: tuple[float, float] = _RANGE,
+    pixel_size: float = PIXEL_SIZE,
+) -> Command:
     """Return the command; several processes where there are several micrographs for them."""
-    low, high = map(str, _RANGE)
+    low, high = (f"{diameter:g}" for diameter in diameters)
     options: Command = ["--i", f"{paths[0].parent}/*.mrc", "--odir", f"{output}/", "--pickname", "log"]
-    options += ["--LoG", "--LoG_diam_min", low, "--LoG_diam_max", high, "--angpix", str(PIXEL_SIZE)]
+    options += ["--LoG", "--LoG_diam_min", low, "--LoG_diam_max", high, "--angpix", str(pixel_size)]
     options += ["--shrink", "0", "--lowpass", "20"]
     if processes == 1 or len(paths) == 1:
         return ["relion_autopick", *options]

@@ -79,15 +79,20 @@ def install(work: Path) -> list[str | Path] | None:
 
 
 def commands(
-    program: list[str | Path], micrographs: list[Path], output: Path, scale: int, workers: int
+    program: list[str | Path],
+    micrographs: list[Path],
+    output: Path,
+    scale: int,
+    workers: int,
+    across: float = DIAMETER / PIXEL_SIZE,
 ) -> list[list[str | Path]]:
-    """Return the two commands that pick micrographs, in as many processes as help.
+    """Return the two commands that pick micrographs, whose particles are so many pixels across, in some processes.
 
     Topaz chooses its threads, except that processes which share the work get one each: with more threads than cores,
     each would wait for the others.
     """
     small = output / "small"
-    radius = round(0.5 * DIAMETER / PIXEL_SIZE / scale)
+    radius = round(0.5 * across / scale)
     parallel = ["--num-workers", str(workers)] if len(micrographs) > 1 else []
     single = ["--num-threads", "1"] if parallel else []
     preprocess = [*program, "preprocess", "-s", str(scale), *parallel, *single, "-o", f"{small}/", *micrographs]

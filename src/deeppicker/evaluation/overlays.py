@@ -91,7 +91,7 @@ def overlay_agreement(
     return picture(figure, kind)
 
 
-def _displayed(image: Float32[np.ndarray, "height width"], diameter: float) -> Float32[np.ndarray, "height_2 width_2"]:
+def displayed(image: Float32[np.ndarray, "height width"], diameter: float) -> Float32[np.ndarray, "height_2 width_2"]:
     """Return the image binned to at most the largest width, smoothed, and stretched to 0-1."""
     factor = max(1, math.ceil(image.shape[1] / _WIDTHS[1]))
     height, width = (factor * max(1, side // factor) for side in image.shape)
@@ -115,7 +115,7 @@ def _canvas(micrograph: Micrograph, particle_diameter: float) -> tuple[Figure, A
     total = shown_height + _BAR_HEIGHT
     figure = Figure(figsize=(shown_width / DPI, total / DPI), dpi=DPI, facecolor=_BAR_COLOUR)
     axes = figure.add_axes((0.0, _BAR_HEIGHT / total, 1.0, shown_height / total))
-    image = _displayed(micrograph.image, particle_diameter / micrograph.pixel_size)
+    image = displayed(micrograph.image, particle_diameter / micrograph.pixel_size)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="bilinear", aspect="auto")
     axes.set_axis_off()

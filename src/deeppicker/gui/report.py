@@ -41,12 +41,19 @@ def report(project: Project, pictures: int) -> str:
         ("Micrographs, from the lowest expected precision up", "".join(_gallery(project, pictures))),
         ("All micrographs", f'<div class="table" tabindex="0">{_table(project)}</div>'),
     ]
-    body = "".join(f"<section>{f'<h2>{name}</h2>' if name else ''}{content}</section>" for name, content in sections)
+    return page(title, _how(project), sections)
+
+
+def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:
+    """Return an HTML file of sections, each a heading (as text; may be empty) and its content (as HTML)."""
+    body = "".join(
+        f"<section>{f'<h2>{html.escape(name)}</h2>' if name else ''}{content}</section>" for name, content in sections
+    )
     head = (
         f'<meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_style()}</style>'
     )
-    header = f"<header><h1>{html.escape(title)}</h1><p>{html.escape(_how(project))}</p></header>"
+    header = f"<header><h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p></header>"
     return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{header}{body}</main></body></html>\n'
 
 

@@ -1,0 +1,181 @@
+"""Fig. 3: class averages of reference particles and of automatic picks, side by side."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deeppicker.config import ClassifyConfig
+from deeppicker.core import Picks
+from deeppicker.particles.classify import relion
+from deeppicker.particles.classify.em import classify, rotate
+from deeppicker.particles.classify.refine import refine
+from deeppicker.particles.classify.windows import Windows, cut, disc, join
+from paper.data import title_of
+from paper.figures import Canvas
+from paper.results import Picture, Section, Table, Verdict
+from paper.study import THRESHOLD, Lesson, Study
+
+COUNTERPART = 0.8
+"""Correlation after alignment from which two averages count as the same view."""
+_MOST = 0.8  # of the reference classes, for agreement
+_TURNS = 72
+_SHIFT = 0.1  # of the side of a window
+_FEWEST = 5  # particles in a class that counts
+_COLUMNS = 10
+_OURS, _RELION = "DeepPicker", "RELION"
+
+
+def lessons(study: Study) -> list[tuple[Lesson, str]]:
+    """Return the networks that this experiment needs, and what they pick."""
+    return [(study.cross(target, 2), target) for target in study.targets]
+
+
+def run(study: Study, canvas: Canvas) -> Section:
+    programs = [_OURS] + ([_RELION] if study.settings.relion_classes and shutil.which("relion_refine") else [])
+    averages = {
+        (program, target): {
+            kind: _averages(study, target, picks, program) for kind, picks in _both(study, target).items()
+        }
+        for program in programs
+        for target in study.targets
+    }
+    rows, pictures = [], []
+    for (program, target), pair in averages.items():
+        best = correlations(*pair.values())
+        foreign = [other["reference"] for (by, name), other in averages.items() if by == program and name != target]
+        control = [float((correlations(pair["reference"], other) >= COUNTERPART).mean()) for other in foreign]
+        rows.append((program, target, best, float(np.mean(control)) if control else None))
+        stem = f"{program.lower()}-{target}"
+        _draw(canvas, stem, pair, best)
+        caption = f"{title_of(target)} by {program}: averages of reference particles, and of picks."
+        pictures.append(Picture(canvas.stem(stem), caption, image=True, wide=True))
+    relion_note = () if _RELION in programs else ("RELION averages in the full study, where it is installed.",)
+    return Section(
+        "Fig. 3: class averages",
+        f"Reference particles and picks of score {THRESHOLD} or more, after training on two other molecules, as in the "
+        f"paper; {study.settings.classes} classes of each, at most {study.settings.classified:,} particles. A "
+        f"reference class has a counterpart if one of the picks' averages correlates with it by {COUNTERPART} or more "
+        "after "
+        "rotation and shift. The control compares with the averages of the other targets.",
+        (_verdict(rows),),
+        (_table(rows),),
+        tuple(pictures),
+        relion_note,
+    )
+
+
+def correlations(ones: Float[Tensor, "a side side"], others: Float[Tensor, "b side side"]) -> Float[np.ndarray, " a"]:
+    """Return how well the best of the others correlates with each, after rotation and shift."""
+    side = ones.shape[-1]
+    mask = torch.from_numpy(disc(side, 0.6))
+    fixed = torch.fft.rfft2(_unit(others, mask))
+    reach = max(1, round(_SHIFT * side))
+    best = torch.full((len(ones),), -1.0)
+    for turn in range(_TURNS):
+        turned = torch.fft.rfft2(_unit(rotate(ones, turn * 360 / _TURNS), mask))
+        product = torch.fft.irfft2(turned[:, None] * fixed[None].conj(), s=(side, side))
+        near = torch.cat([product[..., : reach + 1, :], product[..., -reach:, :]], dim=-2)
+        near = torch.cat([near[..., : reach + 1], near[..., -reach:]], dim=-1)
+        best = torch.maximum(best, near.amax(dim=(1, 2, 3)))
+    return np.asarray(best.numpy(), dtype=np.float64)
+
+
+def _unit(images: Float[Tensor, "n side side"], mask: Float[Tensor, "side side"]) -> Float[Tensor, "n side side"]:
+    inside = (images - (images * mask).sum(dim=(1, 2), keepdim=True) / mask.sum()) * mask
+    unit: Tensor = inside / inside.square().sum(dim=(1, 2), keepdim=True).sqrt().clamp_min(1e-9)
+    return unit
+
+
+def _both(study: Study, target: str) -> dict[str, list[Picks]]:
+    """Return reference particles and picks, each thinned to as many as are averaged."""
+    reference = [item.picks for item in study.test(target).dataset.micrographs]
+    found = study.picks(study.network(study.cross(target, 2)), target)
+    found = [one.where(one.scores >= THRESHOLD) for one in found]
+    return {
+        kind: _thinned(some, study.settings.classified) for kind, some in (("reference", reference), ("picks", found))
+    }
+
+
+def _thinned(picks: Sequence[Picks], most: int) -> list[Picks]:
+    rng, number = np.random.default_rng(0), sum(map(len, picks))
+    keep = np.zeros(number, dtype=bool)
+    keep[rng.permutation(number)[:most]] = True
+    parts = np.split(keep, np.cumsum([len(one) for one in picks])[:-1])
+    return [one.where(part) for one, part in zip(picks, parts, strict=True)]
+
+
+def _averages(study: Study, target: str, picks: Sequence[Picks], program: str) -> Float[Tensor, "classes side side"]:
+    """Return the averages with enough members, the largest class first."""
+    part = study.test(target)
+    config = ClassifyConfig(classes=study.settings.classes, side=study.settings.class_side)
+    windows: Windows = join(
+        [
+            cut(item.load(), one.positions, part.dataset.diameter, config.side, part.ctf.get(one.key))
+            for item, one in zip(part.dataset.micrographs, picks, strict=True)
+        ]
+    )
+    if program == _RELION:
+        averages, alignment = relion.classify(windows, part.dataset.diameter, config)
+        members = torch.bincount(alignment.label, minlength=len(averages))
+    else:
+        classes = refine(windows, *classify(windows, config), config)
+        averages, members = classes.averages, classes.members
+    order = torch.argsort(members, descending=True)
+    kept: Tensor = averages[order[members[order] >= _FEWEST]]
+    return kept
+
+
+def _draw(canvas: Canvas, stem: str, pair: dict[str, Tensor], best: np.ndarray) -> None:
+    """Draw the averages as two sheets; a reference class without counterpart is crossed out."""
+    most = max(map(len, pair.values()))
+    columns = min(_COLUMNS, most)
+    rows = -(-most // columns)
+    with canvas.panels(stem, 2, size=(0.45 * columns + 0.2, 0.45 * rows + 0.4), axis=False) as axes:
+        for panel, (kind, averages) in zip(axes, pair.items(), strict=True):
+            side = averages.shape[-1]
+            sheet = np.full((rows * side, columns * side), np.nan)
+            for index, average in enumerate(averages.numpy()):
+                y, x = side * (index // columns), side * (index % columns)
+                low, high = np.percentile(average, (1, 99.8))
+                sheet[y : y + side, x : x + side] = np.clip((average - low) / max(high - low, 1e-9), 0, 1)
+                if kind == "reference" and best[index] < COUNTERPART:
+                    panel.plot([x + 1, x + side - 2], [y + 1, y + side - 2], color="#D55E00", linewidth=1)
+            panel.imshow(sheet, cmap="gray", vmin=0, vmax=1)
+            panel.set_title(kind)
+
+
+def _verdict(rows: Sequence[tuple[str, str, np.ndarray, float | None]]) -> Verdict:
+    shares = [float((best >= COUNTERPART).mean()) for _, _, best, _ in rows]
+    program, target, best, _ = rows[int(np.argmin(shares))]
+    controls = [row[3] for row in rows if row[3] is not None]
+    control = f" Of another molecule's classes {np.mean(controls):.0%} would count." if controls else ""
+    return Verdict(
+        "The class averages of automatic picks are comparable to those of reference particles.",
+        f"{min(shares):.0%} to {max(shares):.0%} of the reference classes have a counterpart",
+        min(shares) >= _MOST,
+        f"Comparable means {_MOST:.0%} or more. Fewest have one for {title_of(target)} by {program}: their median "
+        f"correlation is {np.median(best):.2f}, the least {best.min():.2f}.{control}",
+    )
+
+
+def _table(rows: Sequence[tuple[str, str, np.ndarray, float | None]]) -> Table:
+    head = ("target", "classes by", "reference classes", "with counterpart", "median correlation", "least", "control")
+    cells = tuple(
+        (
+            title_of(target),
+            program,
+            str(len(best)),
+            str(int((best >= COUNTERPART).sum())),
+            f"{np.median(best):.2f}",
+            f"{best.min():.2f}",
+            "–" if control is None else f"{control:.0%}",
+        )
+        for program, target, best, control in sorted(rows, key=lambda row: float((row[2] >= COUNTERPART).mean()))
+    )
+    return Table("Reference classes with a counterpart among those of the picks, fewest first", head, cells)

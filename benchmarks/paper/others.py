@@ -1,0 +1,221 @@
+"""Topaz and RELION's Laplacian-of-Gaussian picker on the same micrographs, judged by the same rules."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+
+from deeppicker.config import SelectConfig
+from deeppicker.core import Micrograph, Picks, micrograph_key
+from deeppicker.errors import DeepPickerError
+from deeppicker.evaluation.results import Evaluation
+from deeppicker.formats import read_picks
+from deeppicker.networks.model import load_model
+from deeppicker.runs.selection import threshold_of
+from paper.data import title_of
+from paper.figures import COLOURS, Canvas
+from paper.iteration import learnt
+from paper.results import Picture, Section, Table, Verdict, number
+from paper.study import THRESHOLD, Lesson, Study
+from timing import rivals, topaz
+
+PAPER, DEFAULT, LEARNT, LOG, TOPAZ = (
+    "the paper's network", "DeepPicker", "DeepPicker, learnt", "RELION, LoG", "Topaz"
+)  # fmt: skip
+_TOPAZ_PIXEL = 5.0  # Å; its guide recommends 4 to 8
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a program finds in a target, at its own threshold (None: all that it writes) and at any."""
+
+    own: Evaluation
+    threshold: float | None
+    cpu: float | None
+
+
+def lessons(study: Study) -> list[tuple[Lesson, str]]:
+    """Return the networks that this experiment needs, and what they pick."""
+    return [(study.cross(target, 4), target) for target in study.targets]
+
+
+def run(study: Study, canvas: Canvas) -> Section:
+    found: dict[str, dict[str, Found]] = {}
+    program = topaz_of(study)
+    missing = [
+        *(
+            []
+            if shutil.which("relion_autopick")
+            else ["RELION is not installed (Debian, Ubuntu: apt-get install relion)"]
+        ),
+        *(
+            []
+            if program
+            else [f"Topaz is not installed in {study.work.parent.name}/topaz (the full study installs it)"]
+        ),
+    ]
+    for target in study.targets:
+        row = {
+            PAPER: _judged(study, target, study.picks(study.network(study.cross(target, 4)), target), THRESHOLD, None)
+        }
+        for name, model in ((DEFAULT, load_model()), (LEARNT, learnt(study, target)[-1])):
+            picks = study.picks(model, target)[: study.settings.compared]
+            row[name] = _judged(
+                study, target, picks, threshold_of(picks, SelectConfig(), model.calibration.caution), None
+            )
+        if shutil.which("relion_autopick"):
+            row[LOG] = _rival(study, target, "relion", by_log)
+        if program:
+            row[TOPAZ] = _rival(study, target, "topaz", by_topaz(program))
+        found[target] = row
+    _draw(canvas, found)
+    return Section(
+        "Other programs",
+        f"The first {study.settings.compared} micrographs of each target, with its diameter given. At its own "
+        f"threshold: {THRESHOLD} for the paper's network, that chosen for the data set for DeepPicker, all that it "
+        "writes for the others. Best: at the threshold that suits each best, known from the reference.",
+        _verdicts(found),
+        (_table(found),),
+        (
+            Picture(
+                canvas.stem("f1"), "F1 at the best threshold (bars) and at a program's own (points), mean of targets."
+            ),
+        ),
+        tuple(f"Left out: {reason}." for reason in missing),
+    )
+
+
+def topaz_of(study: Study) -> list[str | Path] | None:
+    """Return the command that starts Topaz, which the full study installs."""
+    work = study.work.parent
+    return topaz.install(work) if study.settings.install or (work / "topaz" / ".ready").exists() else None
+
+
+def by_log(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
+    """Return the command of RELION's picker for particles of about a diameter."""
+    return [rivals.relion(paths, output, 1, (0.8 * diameter, 1.2 * diameter), pixel_size)]
+
+
+def by_topaz(program: list[str | Path]) -> Callable[..., list[list[str | Path]]]:
+    """Return what makes the commands of Topaz with its pretrained model."""
+
+    def commands(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
+        scale = max(1, round(_TOPAZ_PIXEL / pixel_size))
+        return topaz.commands(program, paths, output, scale, 2, diameter / pixel_size)
+
+    return commands
+
+
+def picked_by(
+    micrographs: Sequence[Micrograph], folder: Path, diameter: float, make: Callable[..., list[list[str | Path]]]
+) -> tuple[list[Picks], float]:
+    """Return what another program picks, and the seconds that it takes; its files stay in the folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "out" / "small").mkdir(parents=True)
+    (folder / "in").mkdir()
+    paths = []
+    for one in micrographs:
+        paths.append(folder / "in" / f"{one.key}.mrc")
+        with mrcfile.new(paths[-1], one.image.astype(np.float32)) as file:
+            file.voxel_size = one.pixel_size
+    began = time.perf_counter()
+    for command in make(paths, folder / "out", diameter, micrographs[0].pixel_size):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DeepPickerError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    seconds = time.perf_counter() - began
+    written = [path for path in (folder / "out").rglob("*") if path.name.endswith(("_log.star", "picks.txt"))]
+    found = {
+        micrograph_key(one.micrograph).removesuffix("_log"): one for path in sorted(written) for one in read_picks(path)
+    }
+    nothing = np.zeros((0, 2))
+    return [
+        replace(found[one.key], micrograph=one.name) if one.key in found else Picks(one.name, nothing, np.zeros(0))
+        for one in micrographs
+    ], seconds
+
+
+def _rival(study: Study, target: str, name: str, make: Callable[..., list[list[str | Path]]]) -> Found:
+    part = study.test(target)
+    micrographs = part.micrographs()[: study.settings.compared]
+    picks, seconds = picked_by(micrographs, study.work / "others" / f"{name}-{target}", part.dataset.diameter, make)
+    names = [item.picks.micrograph for item in part.dataset.micrographs]
+    picks = [replace(one, micrograph=name) for one, name in zip(picks, names, strict=False)]
+    return _judged(study, target, picks, None, seconds / len(micrographs))
+
+
+def _judged(study: Study, target: str, picks: Sequence[Picks], threshold: float | None, cpu: float | None) -> Found:
+    return Found(
+        study.evaluated(picks[: study.settings.compared], target, threshold, study.settings.compared), threshold, cpu
+    )
+
+
+def _mean(found: dict[str, dict[str, Found]], name: str) -> tuple[float, float]:
+    """Return the mean F1 at the own and at the best threshold."""
+    some = [row[name].own for row in found.values() if name in row]
+    return float(np.mean([one.pooled.f1 or 0 for one in some])), float(
+        np.mean([one.best.f1 if one.best else 0 for one in some])
+    )
+
+
+def _verdicts(found: dict[str, dict[str, Found]]) -> tuple[Verdict, ...]:
+    names = next(iter(found.values()))
+    verdicts = []
+    for other in (LOG, TOPAZ):
+        if other not in names:
+            continue
+        ours, theirs = _mean(found, LEARNT), _mean(found, other)
+        ahead = sum(
+            (r[LEARNT].own.pooled.f1 or 0) > (r[other].own.best.f1 if r[other].own.best else 0) for r in found.values()
+        )
+        verdicts.append(
+            Verdict(
+                f"(Ours:) DeepPicker picks at least as well as {other}.",
+                f"mean F1 {ours[0]:.3f} against {theirs[0]:.3f} at the own threshold, {ours[1]:.3f} against "
+                f"{theirs[1]:.3f} at the best",
+                ours[0] >= theirs[0] and ours[1] >= theirs[1],
+                f"For {ahead} of {len(found)} targets DeepPicker at its own threshold is ahead of {other} at its best.",
+            )
+        )
+    return tuple(verdicts)
+
+
+def _draw(canvas: Canvas, found: dict[str, dict[str, Found]]) -> None:
+    names = sorted(next(iter(found.values())), key=lambda name: -_mean(found, name)[1])
+    with canvas.panels("f1", 1, size=(5.4, 2.2)) as (axes,):
+        for index, name in enumerate(names):
+            own, best = _mean(found, name)
+            axes.barh(index, best, color=COLOURS[1] if name in (PAPER, DEFAULT, LEARNT) else COLOURS[5], alpha=0.6)
+            axes.plot([own], [index], "o", color="black", markersize=4)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xlabel="F1")
+
+
+def _table(found: dict[str, dict[str, Found]]) -> Table:
+    def best(one: Found) -> float:
+        return one.own.best.f1 if one.own.best else 0.0
+
+    rows = [
+        (
+            title_of(target),
+            name,
+            number(best(one)),
+            number(one.own.pooled.f1),
+            number(one.own.pooled.recall),
+            number(one.own.pooled.precision),
+            "all" if one.threshold is None else f"{one.threshold:.2f}",
+            "" if one.cpu is None else f"{one.cpu:.1f}",
+        )
+        for target, row in found.items()
+        for name, one in sorted(row.items(), key=lambda item: -best(item[1]))
+    ]
+    head = ("target", "program", "best F1", "F1", "recall", "precision", "own threshold", "s / micrograph")
+    return Table("From the best to the worst", head, tuple(rows))

@@ -1,0 +1,156 @@
+"""What the experiments share: molecules, trained networks, picks and their scores, each made once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deeppicker.config import ExampleConfig, LearnConfig, PickConfig, TrainConfig
+from deeppicker.core import Picks
+from deeppicker.evaluation.evaluate import evaluate_picks
+from deeppicker.evaluation.results import EvaluateConfig, Evaluation
+from deeppicker.formats.atomic import atomic_path, make_folder
+from deeppicker.networks.model import Model, load_model, new_model, weights_digest
+from deeppicker.picking.pipeline import pick_micrograph
+from deeppicker.training.data import Dataset
+from deeppicker.training.fit import train_model
+from few_labels import few
+from paper import data
+from paper.cache import checksum
+from paper.data import OTHERS, Molecule, Part
+from paper.settings import Settings
+
+THRESHOLD = 0.5
+"""Score from which on a candidate counts as a pick (the paper's Fig. 2b)."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network of the paper is trained on: so many particles, in equal parts of some molecules."""
+
+    molecules: tuple[str, ...]
+    particles: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings and folders of a study, and what has been made of them.
+
+    Parameters
+    ----------
+    settings : Settings
+        How large it is.
+    work : Path
+        Folder of everything that is kept.
+    data : Path or None
+        The development data, where they are.
+    """
+
+    settings: Settings
+    work: Path
+    data: Path | None = None
+    _molecules: dict[str, Molecule] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Molecules to pick: the real ones only where the development data are."""
+        return tuple(name for name in self.settings.targets if self.data is not None or name not in data.REAL)
+
+    def molecule(self, name: str) -> Molecule:
+        """Return a molecule, read or simulated when it is first asked for."""
+        if name not in self._molecules:
+            self._molecules[name] = data.load(name, self.settings, self.work, self.data)
+        return self._molecules[name]
+
+    def test(self, name: str) -> Part:
+        """Return the micrographs of a molecule that no network is trained on."""
+        return self.molecule(name).test
+
+    def cross(self, target: str, others: int) -> Lesson:
+        """Return the fully automatic lesson: other molecules only."""
+        return Lesson(OTHERS[target][:others], self.settings.particles)
+
+    def own(self, target: str, particles: int) -> Lesson:
+        """Return the semi-automatic lesson: particles of the target itself, in other micrographs."""
+        return Lesson((target,), particles)
+
+    def network(self, lesson: Lesson) -> Model:
+        """Return the paper's network after a lesson."""
+        path = self.work / "models" / f"{checksum(self.settings.taught, asdict(lesson))}.safetensors"
+        datasets = [self._taught(name, lesson) for name in lesson.molecules]
+        # A particle may come once from each version of its micrograph, as in `deeppicker adapt`.
+        versions = self.settings.versions
+        most = versions * sum(map(len, datasets))
+        examples = ExampleConfig(num_particles=min(lesson.particles, most), versions=versions)
+        config = LearnConfig(examples=examples, train=TrainConfig(epochs=self.settings.epochs))
+        return trained(path, partial(train_model, new_model(0, "paper"), datasets, config, path))
+
+    def _taught(self, name: str, lesson: Lesson) -> Dataset:
+        dataset = self.molecule(name).training.dataset
+        share = lesson.particles if len(lesson.molecules) == 1 else len(dataset)
+        return few(dataset, share) if share < len(dataset) else dataset
+
+    def picks(self, model: Model, target: str, config: PickConfig = PickConfig()) -> list[Picks]:
+        """Return all candidates in the test micrographs of a target, given its diameter."""
+        part = self.test(target)
+        key = checksum(weights_digest(model), asdict(model.calibration), target, self.settings.taught, asdict(config))
+        path = self.work / "picks" / f"{key}.npz"
+        names = [item.picks.micrograph for item in part.dataset.micrographs]
+        if path.is_file():
+            with np.load(path) as stored:
+                return [Picks(name, stored[f"p{i}"], stored[f"s{i}"]) for i, name in enumerate(names)]
+        diameter = part.dataset.diameter
+        found = [pick_micrograph(item.load(), model, diameter, config) for item in part.dataset.micrographs]
+        make_folder(path.parent)
+        arrays = {f"p{i}": one.positions for i, one in enumerate(found)}
+        with atomic_path(path) as new, new.open("wb") as file:
+            np.savez(file, **arrays, **{f"s{i}": one.scores for i, one in enumerate(found)})
+        return [Picks(name, one.positions, one.scores) for name, one in zip(names, found, strict=True)]
+
+    def evaluated(
+        self, found: Sequence[Picks], target: str, threshold: float | None = THRESHOLD, first: int | None = None
+    ) -> Evaluation:
+        """Return how picks agree with the reference, of the ``first`` micrographs, as `deeppicker evaluate` does."""
+        part = self.test(target)
+        config = EvaluateConfig(
+            particle_diameter=part.dataset.diameter, threshold=threshold, resamples=200, chance_repeats=1
+        )
+        return evaluate_picks(found, [item.picks for item in part.dataset.micrographs[:first]], config, part.info)
+
+    def warm(self, lessons: Sequence[tuple[Lesson, str]], workers: int) -> None:
+        """Train networks and pick with each, several at once: most of the study's time."""
+        names = sorted({name for lesson, target in lessons for name in (*lesson.molecules, target)})
+        data.simulate(names, self.settings, self.work, workers)
+        if workers == 1:
+            for lesson, target in lessons:
+                self.picks(self.network(lesson), target)
+            return
+        context = get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            jobs = [pool.submit(_trained_and_picked, self.settings, self.work, self.data, *item) for item in lessons]
+            for job in jobs:
+                job.result()
+
+
+def trained(path: Path, train: Callable[[], Model]) -> Model:
+    """Return the model in a file, or train it; a training that was interrupted goes on."""
+    finished = path.exists() and not path.with_name(f"{path.name}.checkpoint").exists()
+    return load_model(path) if finished else train()
+
+
+def _trained_and_picked(settings: Settings, work: Path, where: Path | None, lesson: Lesson, target: str) -> None:
+    study = _study(settings, work, where)
+    study.picks(study.network(lesson), target)
+
+
+@cache
+def _study(settings: Settings, work: Path, where: Path | None) -> Study:
+    """Return the study as a process sees it, whose molecules are read once."""
+    return Study(settings, work, where)

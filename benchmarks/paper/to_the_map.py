@@ -1,0 +1,327 @@
+"""To the end of the road: with RELION from picks to a density map, for this program, Topaz and the reference."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+
+from deeppicker.config import SelectConfig
+from deeppicker.core import BOX_DIAMETERS, Ctf, Microscope, Picks
+from deeppicker.errors import DeepPickerError
+from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.formats.relion import defocus
+from deeppicker.formats.relion.star import write_coordinates
+from deeppicker.formats.star_table import Table as StarTable
+from deeppicker.formats.star_table import format_table, read_tables
+from deeppicker.particles.ctf import estimate_ctf
+from deeppicker.runs.selection import threshold_of
+from deeppicker.simulate.volumes import Volume, read_structure
+from paper.data import Molecule, title_of
+from paper.figures import COLOURS, Canvas
+from paper.fourier_shells import aligned, known, resolution, shells
+from paper.iteration import learnt
+from paper.others import by_topaz, picked_by, topaz_of
+from paper.results import Picture, Section, Table, Verdict
+from paper.study import Lesson, Study
+
+REFERENCE, OURS, TOPAZ = "reference", "DeepPicker, learnt", "Topaz"
+_STRUCTURES = {"apoferritin-10146": "6pxm.mrc.gz"}
+_SYMMETRY = {"apoferritin-10146": "O"}
+_CLASSES = 8
+_GOOD = 1.5  # a class is kept if its resolution is within this factor of the best
+_FAIR = 0.25  # ... and if it holds this part of a fair share of the particles
+_AGREES = 1.15  # resolution in relation to that of the reference
+
+
+def lessons(_study: Study) -> list[tuple[Lesson, str]]:
+    """Return nothing: the default network picks."""
+    return []
+
+
+def run(study: Study, canvas: Canvas) -> Section:
+    targets = [name for name in study.settings.map_targets if name in study.targets]
+    missing = [name for name in ("relion_preprocess", "relion_refine") if shutil.which(name) is None]
+    steps = "extraction, 2D classification, initial model" + (", 3D refinement" if study.settings.map_refined else "")
+    setup = (
+        f"RELION takes the picks of each program through {steps}; at most {study.settings.map_particles:,} particles, "
+        f"in images of {study.settings.map_side} pixels. Kept are the classes whose resolution is within {_GOOD} of "
+        "the best and that hold enough particles. The map is compared with the known structure in the orientation and "
+        "hand that fit best."
+    )
+    if missing or not targets:
+        reason = f"{', '.join(missing)} not installed" if missing else "no target of this study goes that far"
+        return Section("To the map", setup, notes=(f"Left out: {reason}.",))
+    outcomes = {target: _target(study, target) for target in targets}
+    _draw(canvas, outcomes)
+    return Section(
+        "To the map",
+        setup,
+        tuple(_verdict(target, row) for target, row in outcomes.items()),
+        (_table(outcomes), _commands(outcomes)),
+        (Picture(canvas.stem("fsc"), "Fourier shell correlation of each map with the known structure."),),
+        () if study.settings.map_refined else ("The refinement is part of the full study.",),
+    )
+
+
+def _target(study: Study, target: str) -> dict[str, dict[str, object]]:
+    """Return what becomes of each program's picks."""
+    part = study.test(target)
+    found = {REFERENCE: [item.picks for item in part.dataset.micrographs]}
+    model = learnt(study, target)[-1]
+    picks = study.picks(model, target)
+    threshold = threshold_of(picks, SelectConfig(), model.calibration.caution)
+    found[OURS] = [one.where(one.scores >= threshold) for one in picks]
+    program = topaz_of(study)
+    if program:
+        folder = study.work / "others" / f"map-{target}"
+        best = picked_by(part.micrographs(), folder, part.dataset.diameter, by_topaz(program))[0]
+        number = sum(map(len, found[REFERENCE]))
+        found[TOPAZ] = _best(best, number)
+    outcomes = {}
+    for name, some in found.items():
+        folder = study.work / "maps" / f"{target}-{name.partition(',')[0].lower()}"
+        outcomes[name] = Road(study, study.molecule(target), folder).walk(_best(some, study.settings.map_particles))
+    return outcomes
+
+
+def _best(picks: Sequence[Picks], number: int) -> list[Picks]:
+    """Return so many picks of the highest scores; evenly chosen ones where there are no scores."""
+    scores = np.concatenate([np.nan_to_num(one.scores, nan=0.0) for one in picks])
+    order = np.lexsort((np.random.default_rng(0).permutation(len(scores)), -scores))
+    keep = np.zeros(len(scores), dtype=bool)
+    keep[order[:number]] = True
+    parts = np.split(keep, np.cumsum([len(one) for one in picks])[:-1])
+    return [one.where(part) for one, part in zip(picks, parts, strict=True)]
+
+
+class Road:
+    """A project folder of RELION on the way from picks to a map; steps that were done are not done again."""
+
+    def __init__(self, study: Study, molecule: Molecule, folder: Path) -> None:
+        self.settings, self.data, self.molecule, self.folder = study.settings, study.data, molecule, folder
+        self.log: list[tuple[str, str, float]] = []
+        pixel = next(iter(molecule.test.info.values())).pixel_size
+        self.box = 2 * round(0.5 * 1.2 * BOX_DIAMETERS * molecule.diameter / pixel)
+        self.pixel_size = pixel * self.box / self.settings.map_side
+        self.symmetry = _SYMMETRY.get(molecule.name, "C1")
+
+    def walk(self, picks: Sequence[Picks]) -> dict[str, object]:
+        """Return how far the picks lead."""
+        self.lay_out(picks)
+        reached, kept, density = "nothing", 0, None
+        halves: list[np.ndarray] = []
+        try:
+            self.extract()
+            reached = "extraction"
+            kept = self.classify()
+            reached = "2D classification"
+            density = self.initial_model()
+            reached = "initial model"
+            if self.settings.map_refined:
+                density, halves = self.refine(density)
+                reached = "3D refinement"
+        except DeepPickerError as error:
+            reached += f"; then: {error}"
+        curve = [] if density is None else self.against_known(density)
+        side = self.settings.map_side
+        gold = resolution(shells(*halves), 0.143, side, self.pixel_size) if halves else None
+        return {
+            "picks": sum(map(len, picks)),
+            "kept": kept,
+            "reached": reached,
+            "fsc": curve,
+            "resolution": resolution(np.array(curve), 0.5, side, self.pixel_size) if curve else None,
+            "gold": gold,
+            "nyquist": 2 * self.pixel_size,
+            "side": side,
+            "pixel_size": self.pixel_size,
+            "commands": self.log,
+            "seconds": sum(seconds for _, _, seconds in self.log),
+        }
+
+    def lay_out(self, picks: Sequence[Picks]) -> None:
+        """Write micrographs with their contrast transfer, and the coordinates."""
+        rows: list[tuple[str, float, Ctf]] = []
+        for item, found in zip(self.molecule.test.dataset.micrographs, picks, strict=True):
+            image, key = item.load(), item.picks.key
+            path = self.folder / "Micrographs" / f"{key}.mrc"
+            make_folder(path.parent)
+            with mrcfile.new(path, image.image.astype(np.float32), overwrite=True) as file:
+                file.voxel_size = image.pixel_size
+            ctf = self.molecule.test.ctf.get(key) or estimate_ctf(image, Microscope())
+            rows.append((f"Micrographs/{key}.mrc", image.pixel_size, ctf))
+            place = self.folder / "Picks" / "Micrographs" / f"{key}_autopick.star"
+            make_folder(place.parent)
+            write_coordinates(place, replace(found, micrograph=f"Micrographs/{key}.mrc"))
+        defocus.write(self.folder / "micrographs.star", rows, ours=False)
+
+    def step(self, name: str, result: str, *words: object) -> Path:
+        """Run a command of RELION unless its result is there; return the result."""
+        path, command = self.folder / result, " ".join(map(str, words))
+        record = self.folder / f"{name}.json"
+        if not (record.is_file() and path.exists()):
+            make_folder(path.parent)
+            began = time.perf_counter()
+            done = subprocess.run(command.split(), cwd=self.folder, capture_output=True, text=True, check=False)
+            if done.returncode or not path.exists():
+                last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+                raise DeepPickerError(f"{command.split()[0]} failed: {last[0]}")
+            atomic_write(record, json.dumps([name, command, time.perf_counter() - began]))
+        self.log.append(tuple(json.loads(record.read_text(encoding="utf-8"))))
+        return path
+
+    def extract(self) -> None:
+        """Extract the particles."""
+        side = self.settings.map_side
+        self.step(
+            "extract", "Extract/particles.star",
+            "relion_preprocess --i micrographs.star --coord_dir Picks/ --coord_suffix _autopick.star --extract",
+            f"--extract_size {self.box} --scale {side} --norm --bg_radius {3 * side // 8} --invert_contrast",
+            "--part_star Extract/particles.star --part_dir Extract/",
+        )  # fmt: skip
+
+    def classify(self) -> int:
+        """Classify the particles and keep those of good classes; return their number."""
+        last = f"Class2D/run_it{self.settings.map_iterations[0]:03d}"
+        self.step(
+            "classify", f"{last}_data.star",
+            "relion_refine --i Extract/particles.star --o Class2D/run", self._shared(),
+            f"--K {_CLASSES} --tau2_fudge 2 --iter {self.settings.map_iterations[0]} --psi_step 12 --offset_range 3",
+            "--offset_step 2 --norm --scale",
+        )  # fmt: skip
+        classes = _table_of(self.folder / f"{last}_model.star", "model_classes")
+        share, quality = classes.numbers("rlnClassDistribution"), classes.numbers("rlnEstimatedResolution")
+        enough = share >= _FAIR / _CLASSES
+        good = enough & (quality <= _GOOD * quality[enough].min(initial=np.inf))
+        tables = read_tables(self.folder / f"{last}_data.star")
+        particles = next(one for one in tables if one.name == "particles")
+        keep = good[particles.numbers("rlnClassNumber").astype(int) - 1]
+        optics = next(one for one in tables if one.name == "optics")
+        columns = {name: np.array(particles.text(name))[keep].tolist() for name in particles.columns}
+        text = format_table("optics", {name: optics.text(name) for name in optics.columns})
+        atomic_write(self.folder / "kept.star", text + format_table("particles", columns))
+        return int(keep.sum())
+
+    def initial_model(self) -> np.ndarray:
+        """Return a model from nothing, by stochastic gradient descent as in RELION's job InitialModel."""
+        part, number = self.settings.map_iterations[1], 3 * self.settings.map_iterations[1]
+        path = self.step(
+            "initial-model", f"InitialModel/run_it{number:03d}_class001.mrc",
+            "relion_refine --i kept.star --o InitialModel/run", self._shared(),
+            f"--sgd --denovo_3dref --K 1 --sym C1 --sgd_ini_iter {part} --sgd_inbetween_iter {part}",
+            f"--sgd_fin_iter {part} --sgd_write_iter {part} --sgd_ini_resol 35 --sgd_fin_resol 15",
+            "--sgd_ini_subset 100 --sgd_fin_subset 300 --healpix_order 1 --offset_range 4 --offset_step 2",
+        )  # fmt: skip
+        return np.array(mrcfile.read(path), dtype=np.float32)
+
+    def refine(self, model: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the refined map and its two halves."""
+        start = f"InitialModel/run_it{3 * self.settings.map_iterations[1]:03d}_class001.mrc"
+        if self.symmetry != "C1":
+            end = "InitialModel/aligned.mrc"
+            self.step("align", end, f"relion_align_symmetry --i {start} --o {end} --sym {self.symmetry}")
+            start = end
+        root = "--allow-run-as-root " if os.geteuid() == 0 else ""
+        self.step(
+            "refine", "Refine3D/run_class001.mrc",
+            f"mpirun -n 3 {root}--oversubscribe --bind-to none relion_refine_mpi --i kept.star --o Refine3D/run",
+            self._shared().replace("--j 2", "--j 1"),
+            f"--auto_refine --split_random_halves --ref {start} --ini_high 40 --sym {self.symmetry} --healpix_order 2",
+            "--auto_local_healpix_order 4 --offset_range 5 --offset_step 2 --low_resol_join_halves 40 --norm --scale",
+        )  # fmt: skip
+        names = ("run_class001", "run_half1_class001_unfil", "run_half2_class001_unfil")
+        maps = [np.array(mrcfile.read(self.folder / "Refine3D" / f"{name}.mrc"), dtype=np.float32) for name in names]
+        return maps[0] if maps else model, maps[1:]
+
+    def against_known(self, density: np.ndarray) -> list[float]:
+        """Return the correlation with the known structure, by shell; empty where none is known."""
+        volume = self._structure()
+        if volume is None:
+            return []
+        structure = known(volume, len(density), self.pixel_size)
+        tried = 1500 if self.settings.map_refined else 300
+        return [float(value) for value in shells(density, aligned(structure, density, tried))]
+
+    def _structure(self) -> Volume | None:
+        if self.molecule.volume is not None:
+            return self.molecule.volume
+        name = _STRUCTURES.get(self.molecule.name)
+        return None if name is None or self.data is None else read_structure(self.data / "structures" / "maps" / name)
+
+    def _shared(self) -> str:
+        return (
+            f"--ctf --particle_diameter {1.2 * self.molecule.diameter:.0f} --flatten_solvent --zero_mask "
+            "--oversampling 1 --pad 1 --pool 30 --preread_images --dont_combine_weights_via_disc --random_seed 1 --j 2"
+        )
+
+
+def _table_of(path: Path, name: str) -> StarTable:
+    return next(one for one in read_tables(path) if one.name == name)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("inf")
+
+
+def _verdict(target: str, row: dict[str, dict[str, object]]) -> Verdict:
+    ours, reference = row[OURS], row[REFERENCE]
+    mine, theirs = _number(ours["resolution"]), _number(reference["resolution"])
+    return Verdict(
+        f"(Ours:) picks lead to as good a map as the reference particles ({title_of(target)}).",
+        f"{mine:.1f} Å against {theirs:.1f} Å, at a correlation of 0.5 with the known structure",
+        mine <= _AGREES * theirs if np.isfinite(mine + theirs) else None,
+        f"As good means within {_AGREES - 1:.0%}. Of {ours['picks']} picks {ours['kept']} are kept, of "
+        f"{reference['picks']} reference particles {reference['kept']}; the limit is {_number(ours['nyquist']):.1f} "
+        f"Å. DeepPicker's picks reach: {ours['reached']}.",
+    )
+
+
+def _draw(canvas: Canvas, outcomes: dict[str, dict[str, dict[str, object]]]) -> None:
+    with canvas.panels("fsc", len(outcomes), sharey=True) as axes:
+        for panel, (target, row) in zip(axes, outcomes.items(), strict=True):
+            for (name, one), colour in zip(row.items(), COLOURS, strict=False):
+                curve = one["fsc"]
+                if isinstance(curve, list) and curve:
+                    frequency = np.arange(len(curve)) / (_number(one["side"]) * _number(one["pixel_size"]))
+                    panel.plot(frequency, curve, color=colour, label=name)
+            panel.axhline(0.5, color="0.3", linestyle="--", linewidth=1)
+            panel.set(title=title_of(target), xlabel="1/Å", ylim=(-0.1, 1.02))
+        axes[0].set_ylabel("shell correlation")
+        axes[0].legend()
+
+
+def _table(outcomes: dict[str, dict[str, dict[str, object]]]) -> Table:
+    def shown(value: object) -> str:
+        return "–" if value is None else f"{_number(value):.1f}"
+
+    rows = tuple(
+        (
+            title_of(target), name, shown(one["resolution"]), shown(one["gold"]), shown(one["nyquist"]),
+            f"{one['picks']:,}", f"{one['kept']:,}", f"{_number(one['seconds']):,.0f}", str(one["reached"]),
+        )
+        for target, row in outcomes.items()
+        for name, one in sorted(row.items(), key=lambda item: _number(item[1]["resolution"]))
+    )  # fmt: skip
+    head = ("target", "picks of", "Å, against the structure", "Å, half maps", "Å, limit of the pixels", "picks", "kept",
+            "seconds", "as far as")  # fmt: skip
+    return Table("Maps, the best first", head, rows)
+
+
+def _commands(outcomes: dict[str, dict[str, dict[str, object]]]) -> Table:
+    rows = []
+    for target, row in outcomes.items():
+        log = row[OURS]["commands"]
+        for name, command, seconds in log if isinstance(log, list) else []:
+            rows.append((f"{title_of(target)}: {name}", str(command), f"{seconds:,.0f}"))
+    return Table(
+        "Commands for the picks of DeepPicker, in their project folder", ("step", "command", "seconds"), tuple(rows)
+    )

@@ -1,0 +1,150 @@
+"""The experiments of the DeepPicker paper, each with our figure beside its claim, in one report.
+
+    python benchmarks/reproduce.py [--quick] [--only NAME ...] [--work DIR] [--data DIR] [--output DIR]
+
+Writes ``report.html``, ``report.md`` and ``figures`` to ``benchmarks/paper``. The full study takes a night on two
+cores, ``--quick`` some minutes. Simulated micrographs, trained networks, picks and the outcome of each experiment stay
+in the work folder, so the same command goes on where another one was stopped. `docs/reproduction.md` says how to read
+the report. After a change of the program itself, begin with a new work folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+
+from deeppicker.errors import DeepPickerError
+from deeppicker.formats.atomic import atomic_write, make_folder
+from paper import (
+    ablations,
+    centres,
+    class_averages,
+    cross_molecule,
+    defocus_and_noise,
+    iteration,
+    others,
+    semi_automatic,
+    to_the_map,
+)
+from paper.cache import cached, checksum
+from paper.figures import Canvas
+from paper.report import as_html, as_markdown
+from paper.results import Section, Verdict
+from paper.settings import FULL, QUICK, Settings
+from paper.study import Study
+from setting import describe
+
+EXPERIMENTS: tuple[ModuleType, ...] = (
+    cross_molecule,
+    class_averages,
+    centres,
+    semi_automatic,
+    defocus_and_noise,
+    iteration,
+    ablations,
+    others,
+    to_the_map,
+)
+"""In the order of the report."""
+TITLE = "The experiments of the DeepPicker paper"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a study works, finds real data and writes its report."""
+
+    work: Path
+    data: Path | None
+    output: Path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    settings = QUICK if options.quick else FULL
+    places = Places(options.work or Path("work") / f"paper-{settings.name}", options.data, options.output)
+    chosen = [module for module in EXPERIMENTS if not options.only or name_of(module) in options.only]
+    sections = reproduce(settings, places, chosen)
+    wrong = sum(verdict.agrees is False for one in sections for verdict in one.verdicts)
+    print(f"{places.output / 'report.html'}: {len(sections)} experiments, {wrong} statements differ from the paper")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; those of the command line unless arguments are given."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small micrographs and short trainings: some minutes")
+    parser.add_argument("--only", nargs="+", choices=[name_of(module) for module in EXPERIMENTS], default=[])
+    parser.add_argument("--work", type=Path, help="folder of everything that is kept (default: work/paper-...)")
+    data = os.environ.get("DEEPPICKER_DATA")
+    parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="the development data")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "paper", help="folder of the report")
+    return parser.parse_args(arguments)
+
+
+def reproduce(
+    settings: Settings, places: Places, experiments: Sequence[ModuleType], *, workers: int = 2
+) -> list[Section]:
+    """Run experiments, or take what an earlier run found, and write the report."""
+    study = Study(settings, places.work.resolve(), places.data)
+    began = time.perf_counter(), sum(os.times()[:4])
+    lessons = dict.fromkeys(item for module in experiments for item in module.lessons(study))
+    study.warm(list(lessons), workers)
+    sections = [outcome(module, study) for module in experiments]
+    seconds = time.perf_counter() - began[0], sum(os.times()[:4]) - began[1]
+    write(settings, study, sections, places.output, seconds)
+    return sections
+
+
+def outcome(module: ModuleType, study: Study) -> Section:
+    """Return what an experiment finds; one that fails leaves its reason in the report, and is run again next time."""
+    name = name_of(module)
+    canvas = Canvas(study.work / "figures", name)
+    source = hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
+    key = checksum(asdict(study.settings), study.targets, source)
+
+    def run() -> dict[str, object]:
+        print(name, flush=True)
+        section: Section = module.run(study, canvas)
+        return section.to_json()
+
+    try:
+        return Section.from_json(cached(study.work / "outcomes" / f"{name}.json", key, run))
+    except DeepPickerError as error:
+        traceback.print_exc()
+        return Section(name.replace("_", " "), "", (Verdict("It runs.", "it failed", False, str(error)),))
+
+
+def write(
+    settings: Settings, study: Study, sections: Sequence[Section], output: Path, seconds: tuple[float, float]
+) -> None:
+    """Write the report as HTML and Markdown, and the figures beside it."""
+    where = describe(f"{os.cpu_count()} cores")
+    real = "" if study.data else " The real sets are left out, because DEEPPICKER_DATA is not set."
+    subtitle = (
+        f"The {settings.name} study, {where['date']}, commit {where['commit']}, {where['machine']}, "
+        f"torch {where['torch']}; this run took {seconds[0]:,.0f} s and {seconds[1]:,.0f} s of processor time.{real}"
+    )
+    folder, drawn = study.work / "figures", [picture for one in sections for picture in one.pictures]
+    make_folder(output / "figures")
+    for picture in drawn:
+        for kind in ("png", "svg"):
+            shutil.copyfile(folder / f"{picture.stem}.{kind}", output / "figures" / f"{picture.stem}.{kind}")
+    atomic_write(output / "report.html", as_html(TITLE, subtitle, sections, folder))
+    places = {picture.stem: f"figures/{picture.stem}.png" for picture in drawn}
+    atomic_write(output / "report.md", as_markdown(TITLE, subtitle, sections, places))
+
+
+def name_of(module: ModuleType) -> str:
+    """Return the name of an experiment."""
+    return module.__name__.rpartition(".")[2]
+
+
+if __name__ == "__main__":
+    main()

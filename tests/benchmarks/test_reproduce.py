@@ -1,0 +1,119 @@
+"""The paper's experiments: the whole study at toy size, and the parts that turn numbers into statements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+
+
+@pytest.mark.slow
+def test_every_experiment_has_a_section_a_figure_and_a_verdict_and_is_not_run_twice(tmp_path: Path) -> None:
+    import reproduce
+    from paper.settings import TOY
+
+    places = reproduce.Places(tmp_path / "work", None, tmp_path / "report")
+    sections = reproduce.reproduce(TOY, places, reproduce.EXPERIMENTS, workers=1)
+    assert len(sections) == len(reproduce.EXPERIMENTS) == 9
+    *inside, to_the_map = sections
+    for section in inside:
+        assert section.verdicts or section.title == "Other programs", section.title
+        assert section.pictures
+        assert section.tables
+        assert not any(verdict.found == "it failed" for verdict in section.verdicts), section
+    assert to_the_map.notes  # the toy does not go that far, and says so
+    page = (places.output / "report.html").read_text(encoding="utf-8")
+    text = (places.output / "report.md").read_text(encoding="utf-8")
+    for section in sections:
+        assert f"<h2>{section.title}</h2>" in page
+        assert f"## {section.title}" in text
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert page.count("<img") == sum(len(section.pictures) for section in sections)
+    models = {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "models").iterdir()}
+    assert reproduce.reproduce(TOY, places, reproduce.EXPERIMENTS, workers=1) == sections
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "models").iterdir()} == models
+
+
+def test_an_outcome_is_kept_until_its_settings_change(tmp_path: Path) -> None:
+    from paper.cache import cached
+
+    calls: list[int] = []
+
+    def compute() -> dict[str, object]:
+        calls.append(1)
+        return {"calls": len(calls)}
+
+    path = tmp_path / "outcomes" / "one.json"
+    assert cached(path, "a", compute) == cached(path, "a", compute) == {"calls": 1}
+    assert cached(path, "b", compute) == {"calls": 2}
+    assert json.loads(path.read_text())["key"] == "b"
+
+
+def test_an_experiment_that_fails_says_why_and_is_not_kept(tmp_path: Path) -> None:
+    import reproduce
+    from deeppicker.errors import InputError
+    from paper.settings import TOY
+    from paper.study import Study
+
+    class Broken:
+        __name__ = "paper.broken"
+        __file__ = __file__
+
+        @staticmethod
+        def run(*_arguments: object) -> None:
+            raise InputError("no particles")
+
+    section = reproduce.outcome(Broken, Study(TOY, tmp_path))  # type: ignore[arg-type]
+    assert section.verdicts[0].agrees is False
+    assert section.verdicts[0].why == "no particles"
+    assert not (tmp_path / "outcomes" / "broken.json").exists()
+
+
+def test_what_differs_from_the_paper_comes_first_in_the_summary() -> None:
+    from paper.report import summary
+    from paper.results import Section, Verdict
+
+    verdicts = tuple(Verdict(str(agrees), "", agrees, "") for agrees in (None, True, False))
+    assert [one.claim for _, one in summary([Section("Fig. 9: nothing", "", verdicts)])] == ["False", "True", "None"]
+
+
+def test_a_turned_and_moved_average_has_a_counterpart_and_noise_has_none() -> None:
+    from deeppicker.particles.classify.em import rotate
+    from paper.class_averages import COUNTERPART, correlations
+
+    side = 32
+    y, x = np.mgrid[:side, :side] - side // 2
+    hook = np.exp(-((x + 5) ** 2 + y**2) / 12) + np.exp(-((x - 4) ** 2 + (y - 4) ** 2) / 6)
+    average = torch.from_numpy(hook[None].astype(np.float32))
+    turned = torch.roll(rotate(average, 70.0), (2, -1), dims=(1, 2))
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((1, side, side), dtype=np.float32))
+    assert correlations(average, torch.cat([noise, turned]))[0] > 0.95
+    assert correlations(average, noise)[0] < COUNTERPART
+
+
+def test_a_turned_moved_and_mirrored_structure_is_found_again() -> None:
+    from scipy import ndimage
+    from scipy.spatial.transform import Rotation
+
+    from paper.fourier_shells import _turned, aligned, resolution, shells
+
+    side = 24
+    z, y, x = np.mgrid[:side, :side, :side] - side // 2
+    balls = ((0, 0, 0, 4), (5, 2, 0, 3), (-3, 5, 2, 2.5), (1, -4, 5, 2.5))
+    structure = sum(
+        np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / r**2) * (1 + 0.2 * r) for a, b, c, r in balls
+    ).astype(np.float32)
+    turned = _turned(structure[:, :, ::-1], Rotation.from_euler("zyz", (40, 70, 10), degrees=True))
+    density = ndimage.shift(turned, (1, -1, 0), order=1).astype(np.float32)
+    before = resolution(shells(density, structure), 0.5, side, 4.0)
+    after = resolution(shells(density, aligned(structure, density, 200)), 0.5, side, 4.0)
+    assert after < 0.6 * before
+    assert after < 16.0
