@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-learning benchmark-speed reproduce reproduce-quick model clean
+.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-gpu benchmark-learning benchmark-speed reproduce reproduce-quick model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
@@ -22,6 +22,7 @@ help:
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-few-labels  what a few manual picks gain, against Topaz (after benchmark-accuracy)"
+	@echo "make benchmark-gpu       time and memory on a graphics card, and the same picks as on the processor"
 	@echo "make benchmark-learning  learning before picking, every round on every data set (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
 	@echo "make reproduce           the paper's experiments in one report: a night (needs DEEPPICKER_DATA for real sets)"
@@ -88,6 +89,9 @@ benchmark-growth: $(READY)
 
 benchmark-few-labels: $(READY)
 	$(BIN)/python benchmarks/few_labels.py
+
+benchmark-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py
 
 benchmark-learning: $(READY)
 	$(BIN)/python benchmarks/learning.py
