@@ -85,7 +85,7 @@ def secure(paths: Iterable[Path]) -> None:
     OutputError
         If the disk fails.
     """
-    there = [path for path in paths if path.exists()]
+    there = [path for path in paths if os.path.exists(path)]  # noqa: PTH110 - Path.exists raises for names too long
     for path in [*there, *dict.fromkeys(path.parent for path in there)]:
         try:
             sync(path)
