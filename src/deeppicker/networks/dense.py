@@ -26,6 +26,8 @@ SIZE_WEIGHT = 0.15
 """Weights of the four parts of the loss, such that all are of order one after a few hundred steps."""
 _SPREAD = 0.7  # standard deviation, in bins, of the target of the size
 _ONE_WAY = 20_480  # PyTorch computes convolutions of fewer values by other means, which round in another way
+_STRIP = 64  # rows of the second level whose centres are drawn at a time: bounds memory
+_MARGIN = 2  # rows more on both sides, which interpolation and convolution look at
 _COARSE_LEVEL = 3  # the level at which the coarse map is drawn
 
 
@@ -126,11 +128,15 @@ class DenseNetwork(Network, TellsDiameter):
 
     def _merged(self, level: int, below: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
         """Return the features of a level, after those of the level below have joined them."""
+        merged: torch.Tensor = self.get_submodule(f"merge{level}")(self._joined(level, below, here))
+        return merged
+
+    def _joined(self, level: int, below: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+        """Return the features of two levels side by side; by themselves, they are freed before they are merged."""
         doubled = functional.interpolate(
             self.get_submodule(f"up{level}")(below), scale_factor=2.0, mode="bilinear", align_corners=False
         )
-        merged: torch.Tensor = self.get_submodule(f"merge{level}")(torch.cat([doubled, here], dim=1))
-        return merged
+        return torch.cat([doubled, here], dim=1)
 
     def maps(
         self, image: Float[torch.Tensor, "height width"], step: int
@@ -139,9 +145,25 @@ class DenseNetwork(Network, TellsDiameter):
 
         2 is the finest step; of a coarser one, the value is that of the first block of 2 pixels in it.
         """
-        centres, sizes = self.forward(self.extended(image)[None])
+        *finer, features = self._encode(self.extended(image)[None])
+        junk = self.size(features)[0, 1]
+        for level in range(_COARSE_LEVEL - 1, 1, -1):
+            features = self._merged(level, features, finer[level - 1])
         every = step // self.stride
-        return centres[0, ::every, ::every], sizes[0, 1]
+        return self._centres(features, finer[0])[::every, ::every], junk
+
+    def _centres(self, below: torch.Tensor, finest: torch.Tensor) -> Float[torch.Tensor, "rows columns"]:
+        """Return the map of centres, strip by strip: the merged features of the finest level take most memory."""
+        rows = below.shape[2]
+        strip = min(rows, max(_STRIP, math.ceil(_ONE_WAY / below.shape[3])))
+        parts = []
+        for start in range(0, rows, strip):
+            # The last strip is as high as the others: small ones would be rounded in another way.
+            first = max(0, min(start, rows - strip) - _MARGIN)
+            last = min(rows, start + strip + _MARGIN)
+            merged = self._merged(1, below[:, :, first:last], finest[:, :, 2 * first : 2 * last])
+            parts.append(self.centre(merged)[0, 0, 2 * (start - first) :][: 2 * strip])
+        return torch.cat(parts)
 
     def extended(self, image: Float[torch.Tensor, "height width"]) -> Float[torch.Tensor, "rows columns"]:
         """Return the image with zeros beyond its right and its lower edge, to multiples of ``multiple``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,7 @@ def draw(
     blocks : sequence of int
         Sides of the blocks of each map.
     tile : int
-        Side of a tile, rounded down to a multiple.
+        Side of the largest tile, rounded down to a multiple; tiles are about equally large, which takes least memory.
     reach : Reach
         What is shown for each tile.
     maps : callable
@@ -87,18 +88,21 @@ def draw(
     height, width = image.shape
     rows, columns = (-(-length // reach.multiple) * reach.multiple for length in image.shape)
     drawn = [np.empty((rows // block, columns // block), dtype=np.float32) for block in blocks]
-    side = max(1, tile // reach.multiple) * reach.multiple
+    tall, wide = (_even(length, max(1, tile // reach.multiple), reach.multiple) for length in image.shape)
     pixels = torch.from_numpy(image)
-    for top, left in _corners(height, width, side):
-        first_row, last_row = reach.seen(top, side, height)
-        first_column, last_column = reach.seen(left, side, width)
+    for top, left in itertools.product(range(0, height, tall), range(0, width, wide)):
+        first_row, last_row = reach.seen(top, tall, height)
+        first_column, last_column = reach.seen(left, wide, width)
         shown = pixels[first_row:last_row, first_column:last_column].to(device)
         for target, part, block in zip(drawn, maps(shown), blocks, strict=True):
-            inside = target[top // block : (top + side) // block, left // block : (left + side) // block]
+            inside = target[top // block : (top + tall) // block, left // block : (left + wide) // block]
             row, column = (top - first_row) // block, (left - first_column) // block
             inside[:] = part.cpu().numpy()[row : row + inside.shape[0], column : column + inside.shape[1]]
     return drawn
 
 
-def _corners(height: int, width: int, side: int) -> Iterator[tuple[int, int]]:
-    return ((top, left) for top in range(0, height, side) for left in range(0, width, side))
+def _even(length: int, most: int, multiple: int) -> int:
+    """Return the side of equal tiles along ``length``, as few as there can be of up to ``most`` multiples."""
+    multiples = -(-length // multiple)
+    number = -(-multiples // most)
+    return -(-multiples // number) * multiple
