@@ -64,7 +64,7 @@ def answer(pixels: np.ndarray, made: str, name: str) -> Picks:
 
 def made_by(model: Model, diameter: float, smooth: float) -> str:
     """Return a text that names all settings on which the answer depends."""
-    return f"{_DIGESTS[id(model)]} {diameter} {smooth}"
+    return f"{_DIGESTS[id(model.network)]} {diameter} {smooth}"
 
 
 def find(picker: Picker, entry: MicrographEntry) -> tuple[Found, tuple[int, ...]]:
@@ -453,7 +453,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         Micrographs of which the last command has said something are let off.
         """
         recorded = json.loads((self.out / RUN).read_text(encoding="utf-8"))
-        model = next(m for m in MODELS.values() if _DIGESTS[id(m)] == recorded["weights"])
+        model = next(m for m in MODELS.values() if _DIGESTS[id(m.network)] == recorded["weights"])
         made = made_by(model, recorded["diameter"], recorded["steps"]["smooth"])
         assert recorded["select"] is not None, "no selection is recorded"
         config = SelectConfig(**recorded["select"])
@@ -518,7 +518,7 @@ class RunFolderMachine(RuleBasedStateMachine):
     def _recorded_wish(self) -> Wish:
         try:
             recorded = json.loads((self.out / RUN).read_text(encoding="utf-8"))
-            name = next(n for n, m in MODELS.items() if _DIGESTS[id(m)] == recorded["weights"])
+            name = next(n for n, m in MODELS.items() if _DIGESTS[id(m.network)] == recorded["weights"])
             chosen = SelectConfig(**recorded["select"]) if recorded["select"] else SelectConfig()
             return Wish(name, recorded["diameter"], recorded["steps"]["smooth"], chosen)
         except (OSError, ValueError, KeyError, TypeError, StopIteration, RecursionError, DeepPickerError):
