@@ -10,7 +10,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-_MOST = 1200  # MB; 1,054 were measured, and builds of PyTorch differ by 100. It was 1,557 with the finest level at once
+_MOST = 1200  # MB; 1,054 were measured, and 1,557 when the finest level was drawn at once
 _PICK = """
 import re, sys
 from pathlib import Path
