@@ -7,14 +7,14 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-learning benchmark-speed reproduce reproduce-quick model clean
+.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-gpu benchmark-learning benchmark-speed reproduce reproduce-quick model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
 	@echo "make gui-demo            the same, and look at it in the browser"
 	@echo "make test                all checks, and the tests but the slow ones"
 	@echo "make test-slow           the slow tests: whole trainings, clusters, other programs, browsers"
-	@echo "make soak                2,000 random attacks on run folders (SEED=1)"
+	@echo "make soak                2,000 random attacks on run folders, 100 with real processes (SEED=1)"
 	@echo "make lint                the checks without the tests"
 	@echo "make docs                the documentation as a web site, in site/"
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
@@ -22,6 +22,7 @@ help:
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-few-labels  what a few manual picks gain, against Topaz (after benchmark-accuracy)"
+	@echo "make benchmark-gpu       time and memory on a graphics card, and the same picks as on the processor"
 	@echo "make benchmark-learning  learning before picking, every round on every data set (after benchmark-accuracy)"
 	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
 	@echo "make reproduce           the paper's experiments in one report: a night (needs DEEPPICKER_DATA for real sets)"
@@ -71,6 +72,7 @@ docs: $(READY)
 # Random sequences of what users, schedulers and disks do to a run folder (tests/runs/machine.py).
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/runs/machine.py --sequences 2000 --seed $(or $(SEED),1)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/runs/real_machine.py --sequences 100 --seed $(or $(SEED),1)
 
 release-check: $(READY)
 	.ci/release-check $(BIN)/python
@@ -87,6 +89,9 @@ benchmark-growth: $(READY)
 
 benchmark-few-labels: $(READY)
 	$(BIN)/python benchmarks/few_labels.py
+
+benchmark-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py
 
 benchmark-learning: $(READY)
 	$(BIN)/python benchmarks/learning.py

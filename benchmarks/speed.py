@@ -1,12 +1,13 @@
 """Speed and memory of picking and training, each compared with something in the same run.
 
-    python benchmarks/speed.py [--only start,stages,numbers,patches,rivals,training] [--cores 2] [--report]
+    python benchmarks/speed.py [--only start,stages,limit,numbers,patches,rivals,training] [--cores 2] [--report]
 
 Measures each part anew and merges it into ``benchmarks/results/speed.json`` with its date, commit and machine; the
 tables in ``speed.md`` come from that file. This process and its children are confined to ``--cores``. Linux only.
 
 - ``start``: commands with all their imports: help, one micrograph;
 - ``stages``: each step for small and large micrographs, with one thread and more;
+- ``limit``: what this processor needs at least for a micrograph: bytes read, operations of the network;
 - ``numbers``: runs over 1 to 1,000 micrographs, with one worker and more;
 - ``patches``: the whole micrograph at once against position by position;
 - ``rivals``: Topaz (installed into ``work/topaz``) and RELION (if it is there; ``apt-get install relion``);
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from setting import describe
-from timing import many, patches, rivals, stages, start, training
+from timing import limit, many, patches, rivals, stages, start, training
 from timing.bench import Bench
 from timing.report import report
 
@@ -32,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "start": start.measure,
     "stages": stages.measure,
+    "limit": limit.measure,
     "numbers": many.measure,
     "patches": patches.measure,
     "rivals": rivals.measure,

@@ -98,7 +98,7 @@ class Client:
         self, method: str, path: str, body: bytes | None = None, **headers: str | None
     ) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of the answer; headers that are None are left out."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         told: dict[str, str | None] = {"host": f"127.0.0.1:{self.port}", "cookie": self.cookie, **self.headers}
         if body is not None:
             told |= {"origin": f"http://127.0.0.1:{self.port}", "content-type": "application/json"}

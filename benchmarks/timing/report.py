@@ -11,6 +11,8 @@ from timing.patches import BATCH
 from timing.targets import Result, table
 
 Part = dict[str, Any]
+_MACHINES = {"laptop": 4, "workstation": 16, "cluster": 100}
+_BYTES = 4 * 4096**2  # of a micrograph
 
 
 def report(result: Result) -> str:
@@ -21,7 +23,7 @@ def report(result: Result) -> str:
 MRC files in the system's memory. Commands are new processes, imports included; memory and CPU time are those of all
 their processes together. Times are the shortest of several runs.
 
-## Targets
+{answers(result)}## Targets
 
 {table(result)}
 
@@ -36,6 +38,44 @@ their processes together. Times are the shortest of several runs.
     ]
     measured = rows(["part", "date", "commit", "machine", "torch"], settings)
     return text + "\n".join([*parts, f"## When and where\n\n{measured}"])
+
+
+def answers(result: Result) -> str:
+    """Return how long a user waits, as far as it was measured."""
+    if not {"start", "stages"} <= result.keys():
+        return ""
+    begin = result["start"]["pick"]["wall"]
+    each = result["stages"]["sizes"]["4096×4096"]["threads"]["1"]["all"]
+    lines = [
+        [
+            f"{number:,}",
+            *(_duration(begin + number * each / min(cores, number)) for cores in _MACHINES.values()),
+            _duration(number * _BYTES / 1e9),
+        ]
+        for number in (1, 100, 10_000)
+    ]
+    head = ["micrographs", *(f"{name}, {cores} cores" for name, cores in _MACHINES.items()), "to read them at 1 GB/s"]
+    return f"""## How long it takes
+
+Micrographs of 4096×4096 pixels, with the start of the program, without learning (once, some 40 s of a core) and the
+start of cluster jobs. Calculated from {each:.2f} s of a core for each, measured with the default network of commit
+{result["stages"]["setting"]["commit"]}. No graphics card was at hand; one would take over the step "score".
+
+{rows(head, lines)}
+"""
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+def limit(part: Part) -> str:
+    flops, peak = f"{part['flops'] / 1e9:.1f} GFLOP", f"{part['peak'] / 1e9:.0f} GFLOP/s"
+    size, copied = f"{part['bytes'] / 1e6:.0f} MB", f"{part['copied'] / 1e9:.1f} GB/s"
+    return f"""The network needs {flops} for a micrograph of 4096×4096 pixels, and a core of this processor reaches
+{peak} in a product of matrices; its memory copies the {size} of the image at {copied}. So one core takes
+at least **{part["seconds"]:.2f} s**.
+"""
 
 
 def rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -159,6 +199,7 @@ def training(part: Part) -> str:
 SECTIONS: dict[str, tuple[str, Callable[[Part], str]]] = {
     "start": ("Commands from a cold start", start),
     "stages": ("Steps and sizes", stages),
+    "limit": ("What a core can do", limit),
     "numbers": ("Numbers of micrographs", numbers),
     "patches": ("At once or position by position", patches),
     "rivals": ("Other programs", rivals),

@@ -10,7 +10,7 @@ import scenes
 from deeppicker.cli.main import main
 from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
-from deeppicker.evaluation.overlays import _displayed
+from deeppicker.evaluation.overlays import displayed
 from deeppicker.formats.provenance import record_inputs
 from deeppicker.runs.folder import RunFolder
 
@@ -82,5 +82,5 @@ def test_junk_does_not_set_the_contrast():
     clean = rng.normal(size=(200, 260)).astype(np.float32)
     dirty = clean.copy()
     dirty[:40] -= 50  # a fifth of it
-    shades = [_displayed(image, 30.0)[60:].std() for image in (clean, dirty)]
+    shades = [displayed(image, 30.0)[60:].std() for image in (clean, dirty)]
     assert shades[1] > 0.6 * shades[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,3 +144,9 @@ def test_pixel_sizes_that_contradict_each_other_are_told(
 def test_the_pixel_size_of_a_table_counts_before_the_header(tmp_path: Path):
     entry = replace(_header(tmp_path / "a.mrc", 3.0), pixel_size=1.5)
     assert doubtful_pixel_sizes([entry], 1.5) == []
+
+
+def test_a_pipe_is_called_one_and_not_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mrc")
+    with pytest.raises(InputError, match=r"a\.mrc is a pipe, device or socket"):
+        find_micrographs([str(tmp_path / "a.mrc")])

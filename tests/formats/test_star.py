@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deeppicker.core import Picks
 from deeppicker.errors import FormatError
-from deeppicker.formats import read_micrographs, read_picks
+from deeppicker.formats import read_micrographs, read_picks, star_table, text
 from deeppicker.formats.relion import star
 from deeppicker.formats.star_table import read_tables
+
+ODD = ["", "nan", "inf", "-inf", "1_000", " 1", "+2", "1e400", "_x", "data_1", "'", "0x1", "1.5.2"]
 
 _OPTICS = """
 # version 30001
@@ -277,3 +281,18 @@ def test_origins_without_a_pixel_size_are_told_and_left_out(tmp_path: Path) -> N
     with pytest.warns(UserWarning, match="no pixel size of the micrographs, so rlnOriginXAngst"):
         (picks,) = star.read(_write(tmp_path, _REFINED.replace("_rlnMicrographPixelSize", "_rlnVoltage")))
     assert picks.positions.tolist() == [[100.0, 200.0]]
+
+
+@given(
+    st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False).map(repr), st.sampled_from(ODD)), max_size=6)
+)
+def test_columns_of_numbers_are_read_and_written_as_value_by_value(tokens: list[str]):
+    """Most columns hold usual numbers only, and take a shorter way."""
+    rows = star_table.format_rows({"one": tokens, "two": ["a b"] * len(tokens)})
+    assert rows.splitlines() == [f'{star_table._quoted(token)} "a b"' for token in tokens]
+    if all(text._is_float(token) for token in tokens):
+        values = text.floats(tokens, "here")
+        assert np.array_equal(values, [text._float(token) for token in tokens], equal_nan=True)
+    else:
+        with pytest.raises(FormatError, match="not a number"):
+            text.floats(tokens, "here")

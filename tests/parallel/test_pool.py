@@ -19,6 +19,7 @@ from deeppicker.errors import InputError
 from deeppicker.formats import read_picks
 from deeppicker.networks.model import save_model
 from deeppicker.parallel import dask as cluster
+from deeppicker.parallel import slurm as jobs
 from deeppicker.runs.run import part
 from scenes import DIAMETER, files_of_run
 
@@ -129,7 +130,7 @@ def test_an_address_without_a_scheduler_is_one_line(project: Path, monkeypatch, 
 
 
 def test_slurm_is_refused_where_there_is_none(project: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(cluster.shutil, "which", lambda _: None)
+    monkeypatch.setattr(jobs.shutil, "which", lambda _: None)
     monkeypatch.chdir(project)
     assert main(["pick", "micrographs", "--output", "none", "--cluster", "slurm"]) == 2
     shown = capsys.readouterr().err

@@ -188,6 +188,9 @@ def test_gaps_and_debris_fail_by_comparison_with_the_data_set():
     mass = np.array([1.0, 1.1, 0.4, 0.1, 1.3])  # the fourth is too small
     brightness = np.array([2.0, 2.2, 1.9, 1.5, 7.0])  # the last one is far too dense
     assert (compared(members, places, mass, brightness) >= 0.5).tolist() == [True, True, False, False, False]
+    doubtful = np.array([40.0, 55.0, 1.9, 30.0, 35.0])
+    assert (compared(members, doubtful, np.ones(5), np.ones(5)) >= 0.5).tolist() == [True, True, False, True, True]
+    assert (compared(members, doubtful, np.ones(5), np.ones(5), np.full(5, 2.2)) >= 0.5).all()
     unknown = compared(members, np.full(5, np.nan), mass, brightness)
     assert (unknown >= 0.5).tolist() == [True, True, True, False, False]
 
@@ -203,7 +206,7 @@ def test_halves_of_noise_do_not_agree_and_those_of_a_fine_pattern_do():
         transfer = np.ones((1, 25), np.float32)
         transfer[:, 19:] = 0  # the micrographs are coarser than the windows
         windows = Windows(images.numpy(), np.zeros(200, dtype=np.int64), transfer)
-        return judge(refine(windows, images.mean(dim=0)[None], still, config), 2.0, 200)
+        return judge(refine(windows, images.mean(dim=0)[None], still, config), 2.0, np.full(200, np.nan))
 
     assert quality(noise).detail[0] < 1.5
     assert not quality(noise).limited[0]

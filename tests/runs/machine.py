@@ -38,7 +38,7 @@ from deeppicker.formats import atomic, read_micrograph
 from deeppicker.formats.recorded import PICKS_SUFFIX, RUN
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import Model, new_model, weights_digest
-from deeppicker.runs import arrivals, run, watch
+from deeppicker.runs import arrivals, run, session, watch
 from deeppicker.runs.events import RunEvent, Warned
 from deeppicker.runs.pick_job import Picker
 from deeppicker.runs.results import Results
@@ -47,7 +47,7 @@ from deeppicker.runs.selection import select, threshold_of
 NAMES = [f"{letter}.mrc" for letter in "abcd"]
 SHAPE = (6, 9)
 MODELS = {"one": new_model(1), "two": new_model(2)}
-_DIGESTS = {id(model): weights_digest(model) for model in MODELS.values()}
+_DIGESTS = {id(model.network): weights_digest(model) for model in MODELS.values()}
 
 
 class Killed(BaseException):
@@ -202,13 +202,12 @@ def _patched(disk: Disk) -> Iterator[Any]:
     yield mock.patch.object(Path, "write_bytes", write_bytes)
     yield mock.patch.object(Picker, "find", find)
     yield mock.patch.object(Results, "write", write_results)
-    yield mock.patch.object(run, "load_model", load)
-    yield mock.patch.object(watch, "load_model", load)
+    yield mock.patch.object(session, "load_model", load)
     yield mock.patch.object(arrivals.Arrivals, "changes", changes)
     if hasattr(run, "read_ahead"):
         yield mock.patch.object(run, "read_ahead", lambda entries: entries)
     yield mock.patch("deeppicker.runs.diameter._check")
-    yield mock.patch("deeppicker.runs.pick_job.weights_digest", lambda model: _DIGESTS[id(model)])
+    yield mock.patch("deeppicker.runs.pick_job.weights_digest", lambda model: _DIGESTS[id(model.network)])
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from deeppicker.evaluation.matching import match
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
+from deeppicker.training import self_train
 from deeppicker.training import self_train as selftrain
 from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
 from deeppicker.training.self_train_file import load_rounds, save_rounds
@@ -162,6 +163,13 @@ def test_nothing_is_learnt_from_noise():
     assert result.model is general()
     assert "too few" in result.refusal
     assert result.summary.startswith("nothing was learnt")
+
+
+def test_a_single_micrograph_is_not_even_looked_at(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(self_train, "find", lambda *_: pytest.fail("it was looked at"))
+    result = learn_from_picks(general(), micrographs()[:1], DIAMETER, QUICK)
+    assert result.model is general()
+    assert result.refusal == "one micrograph is too few"
 
 
 @pytest.mark.parametrize(

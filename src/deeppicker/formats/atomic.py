@@ -85,16 +85,20 @@ def secure(paths: Iterable[Path]) -> None:
     OutputError
         If the disk fails.
     """
-    there = [path for path in paths if path.exists()]
-    for path in [*there, *dict.fromkeys(path.parent for path in there)]:
-        try:
-            sync(path)
-        except FileNotFoundError:
-            continue  # somebody removed it
-        except OSError as error:
-            raise OutputError(
-                one_line(f"{path} cannot be written: {error.strerror or error}; check the disk")
-            ) from error
+    folders = dict.fromkeys(path.parent for path in paths if _secured(path))
+    for folder in folders:
+        _secured(folder)
+
+
+def _secured(path: Path) -> bool:
+    """Have a file or folder on the disk; return whether it is there, and can be by its name."""
+    try:
+        sync(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return False
+        raise OutputError(one_line(f"{path} cannot be written: {error.strerror or error}; check the disk")) from error
+    return True
 
 
 def make_folder(path: str | Path) -> Path:

@@ -15,6 +15,7 @@ from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image, read_header
 from deeppicker.formats.names import uid_of
 from deeppicker.formats.relion import star
+from deeppicker.formats.room import refuse_special
 from deeppicker.formats.text import files_in, is_file, one_line
 
 _PREVIEWS = (".png", ".jpg", ".jpeg")
@@ -133,8 +134,9 @@ def _below(folder: str) -> list[str]:
 
 
 def _file(path: Path, text: str) -> Iterator[MicrographEntry]:
-    if not is_file(path):
+    if not os.path.exists(text):  # noqa: PTH110 - Path.exists raises for names too long
         raise InputError(one_line(f"{text} does not exist; give a file, a folder, a quoted pattern or a STAR file"))
+    refuse_special(path)
     if path.suffix.lower() == ".star":
         yield from star.read_micrographs(path)
     elif path.suffix.lower() == ".cs":

@@ -17,6 +17,7 @@ from deeppicker.errors import FormatError, OutputError
 from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines, one_line, read_text, row_name
 
 _ASCII = "".join(map(chr, range(128))).replace("%", "")
+_NUMERIC = re.compile(r"[0-9.e+-]+")  # characters of numbers, which mean nothing else in a STAR file
 _RESERVED = re.compile(r"[_#$'\"\[\];]|data_|loop_|global_|save_|stop_", re.IGNORECASE)
 _MARKS = ("'", '"', ";")
 _VERSION = "# version 30001"  # RELION 3.1 wrote this and later versions read it
@@ -133,7 +134,7 @@ def format_rows(columns: Mapping[str, Sequence[str]]) -> str:
     OutputError
         If a value cannot be stored in a STAR file.
     """
-    rows = zip(*([_quoted(value) for value in column] for column in columns.values()), strict=True)
+    rows = zip(*map(_quoted_column, columns.values()), strict=True)
     return "".join(" ".join(row) + "\n" for row in rows)
 
 
@@ -183,6 +184,13 @@ def _unquoted(value: str, escaped: bool) -> str:
     elif value[:1] == ";":
         value = cif.as_string(value)
     return unquote(value, errors="surrogateescape") if escaped else value
+
+
+def _quoted_column(column: Sequence[str]) -> Sequence[str]:
+    """Return the values of a column, quoted where needed; numbers need nothing, and there may be millions."""
+    if all(column) and _NUMERIC.fullmatch("".join(column)):
+        return column
+    return [_quoted(value) for value in column]
 
 
 def _quoted(value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,10 @@ def finite_floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line
 
 def floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
     """Parse numbers; ``nan`` and an empty text mean that there is none. See `finite_floats`."""
+    with suppress(ValueError):  # nearly always all are usual numbers, and there may be millions
+        values = np.array(list(map(float, tokens)), dtype=np.float64)
+        if not np.isinf(values).any() and "_" not in "".join(tokens):
+            return values
     try:
         return np.array([_float(token) for token in tokens], dtype=np.float64)
     except ValueError:

@@ -59,11 +59,9 @@ def _train(project: Project, taught: Sequence[Picks], teller: Teller) -> Path:
 
 def made_by(folder: Path) -> str | None:
     """Return the model that made the picks of a run, by its checksum; None if it cannot be found."""
-    made = read_json(folder / RUN).get("weights")
-    if made is None:
-        return None
     from deeppicker.networks.model import load_model, shipped_models, weights_digest
 
+    made = read_json(folder / RUN).get("weights")
     beside = [folder / LEARNT, folder.parent / MODEL]
     for name in (*(str(path) for path in beside if path.is_file()), *shipped_models()):
         if weights_digest(load_model(name)) == made:

@@ -19,12 +19,15 @@ from scipy import ndimage, special
 from deeppicker.config import PickConfig
 from deeppicker.core import Micrograph, ScoreMap
 from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.formats.recorded import RUN
 from deeppicker.gui.pictures import eight_bit, png
 from deeppicker.gui.project import Project
+from deeppicker.gui.rounds import read_json
 
 if TYPE_CHECKING:
     from deeppicker.networks.model import Model
 
+_NO_MODEL = "the model that made these picks is not found, so there is no score map"
 _SIDE = 1024  # pixels of the picture, at most
 
 
@@ -39,6 +42,8 @@ def score_map(project: Project, index: int) -> bytes:
     entry, header = project.entries[index], project.header(index)
     if not project.has_run or project.wanted.picks is not None:
         raise InputError("only a run has score maps")
+    if "weights" not in read_json(project.folder / RUN):
+        raise InputError(_NO_MODEL)
     if project.diameter is None or header.pixel_size is None:
         raise InputError("the diameter and the pixel size are needed for the score map")
     task = {
@@ -87,7 +92,7 @@ def _model(folder: Path) -> Model:
 
     name = made_by(folder)
     if name is None:
-        raise InputError("the model that made these picks is not found, so there is no score map")
+        raise InputError(_NO_MODEL)
     return load_model(name)
 
 

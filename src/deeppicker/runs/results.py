@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ class Results:
     def write_record(self, record: Record) -> None:
         """Write what became of a micrograph."""
         content = asdict(record)
-        row = {**content.pop("row"), "made": f"DeepPicker {version('deeppicker')}"}
+        row = {**content.pop("row"), "made": _maker()}
         atomic_write(self.file(RECORD, record.row.micrograph), seal({**row, **content}))
 
     def read(self, name: str) -> tuple[Picks, tuple[int, int]]:
@@ -226,6 +227,12 @@ class Results:
             found = self.folder.glob(kind.format(key)) if key == "*" else [self.folder / kind.format(key)]
             for path in found:
                 path.unlink(missing_ok=True)
+
+
+@cache
+def _maker() -> str:
+    """Return the name and version of this program, which take longer to look up than a micrograph to write."""
+    return f"DeepPicker {version('deeppicker')}"
 
 
 def row_of(found: Picks, chosen: Bool[np.ndarray, " n"]) -> Row:

@@ -203,6 +203,8 @@ def _learn(
     earlier: Rounds | None,
 ) -> Learnt:
     progress, after_round = tell
+    if len(micrographs) < 2:  # no half could judge the other, so there is no need to look
+        return Learnt(model, "one micrograph is too few", 0, 0)
     start = _find_all([model], micrographs, diameter)
     before = _picked(start, model.calibration.caution)
     number = sum(map(len, before))

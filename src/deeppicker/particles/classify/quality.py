@@ -26,7 +26,7 @@ _STRENGTH = (1.2, 0.12)
 _DETAIL = (1.6, 0.15)
 _OFFSET = (0.14, 0.015)
 _OUTSIDE = (0.75, 0.05)
-_PLACES = (0.35, 0.05)
+_PLACES = (0.25, 0.05)
 _MISFIT = (1.05, 0.08)
 _SHARED = 0.5  # correlation of the halves above which a ring counts
 _INNER, _RIM = 0.5, (0.55, 0.72)  # diameters from the centre: the particle, and what should be empty
@@ -34,11 +34,12 @@ _BRIGHT = 0.05  # part of the particle that is its brightest
 _BEST = 0.75  # quantile of the picks whose class tells how rare particles are at the places for comparison
 _LEAST_RATIO = 2.5  # how rare they are at least
 _MASS = (0.3, 1.0)  # difference of two logarithms of the mass that means nothing, and what more of it means a misfit
-_MASS_OF_DOUBTFUL = (0.2, 4.0)  # likewise, where the comparison with places leaves a doubt
+_MASS_OF_DOUBTFUL = (0.2, 1.6)  # likewise, where the comparison with places leaves a doubt
+_BELIEF = 0.13  # how much the log-odds by the scores count on the scale of the places
 _BRIGHTNESS = (0.34, 0.5)  # likewise of brightness
 
 
-def judge(classes: Classes, pixel_size: float, picks: int) -> Quality:
+def judge(classes: Classes, pixel_size: float, scores: Float[np.ndarray, " picks"]) -> Quality:
     """Return the quality of each class; empty ones have none.
 
     Parameters
@@ -47,9 +48,10 @@ def judge(classes: Classes, pixel_size: float, picks: int) -> Quality:
         The class averages.
     pixel_size : float
         Å per pixel of their windows; gives the resolution in Å, where the correlation of the halves falls to one half.
-    picks : int
-        Number of picks; what follows them are places for comparison.
+    scores : float array, (picks,)
+        Of the picks, probabilities if they are between 0 and 1; what follows the picks are places for comparison.
     """
+    picks = len(scores)
     averages, held = as_numpy(classes.averages), as_numpy(classes.held)
     label, strength = as_numpy(classes.alignment.label), as_numpy(classes.strength)[:picks]
     members = np.bincount(label[:picks], minlength=len(averages))
@@ -65,7 +67,7 @@ def judge(classes: Classes, pixel_size: float, picks: int) -> Quality:
     quality = _scale(strength, _STRENGTH) * _scale(detail, _DETAIL)
     quality = quality * (1 - _scale(offset, _OFFSET)) * (1 - _scale(outside, _OUTSIDE))
     quality = np.where(members > 1, quality, 0.0)
-    quality = quality * compared(members * quality, places, mass, brightness)
+    quality = quality * compared(members * quality, places, mass, brightness, _belief(scores, label[:picks], members))
     return Quality(
         strength=strength,
         detail=detail.astype(np.float64),
@@ -85,6 +87,7 @@ def compared(
     places: Float[np.ndarray, " classes"],
     mass: Float[np.ndarray, " classes"],
     brightness: Float[np.ndarray, " classes"],
+    belief: Float[np.ndarray, " classes"] | float = 0.0,
 ) -> Float[np.ndarray, " classes"]:
     """Return what the comparison with the rest of the data set says of each class, from 0 to 1.
 
@@ -96,6 +99,8 @@ def compared(
         How much more frequent it is among the picks than among the places for comparison; NaN if there are none.
     mass, brightness : float array, (classes,)
         Of its average.
+    belief : float array, (classes,)
+        Log-odds by the scores of its members that they are particles, 0 or more; excuses that some lie elsewhere, too.
     """
     rare = np.ones(len(weight))
     if np.isfinite(places).all() and (places > 1).any():
@@ -104,8 +109,18 @@ def compared(
     likely = weight * _scale(rare, _PLACES) + 1e-9
     lighter, brighter = (_logarithm(value / _quantile(value, likely, 0.5)) for value in (mass, brightness))
     misfit = _excess(np.abs(lighter), _MASS) + _excess(brighter, _BRIGHTNESS)
-    rare = rare - _excess(np.abs(lighter), _MASS_OF_DOUBTFUL)
+    rare = rare - _excess(np.abs(lighter), _MASS_OF_DOUBTFUL) + _BELIEF * belief
     return np.asarray(_scale(rare, _PLACES) * (1 - _scale(misfit, _MISFIT)))
+
+
+def _belief(
+    scores: Float[np.ndarray, " n"], label: Int[np.ndarray, " n"], members: Int[np.ndarray, " classes"]
+) -> Float[np.ndarray, " classes"]:
+    """Return the log-odds of the mean score of each class, 0 where it is below one half or scores are unknown."""
+    if not ((scores >= 0) & (scores <= 1)).all():
+        return np.zeros(len(members))
+    mean = np.clip(np.bincount(label, scores, minlength=len(members)) / np.maximum(members, 1), 0.5, 0.95)
+    return np.asarray(np.log(mean / (1 - mean)))
 
 
 def _ratio(members: Int[np.ndarray, " classes"], others: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:

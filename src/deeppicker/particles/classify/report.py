@@ -82,8 +82,9 @@ def report_of(
     """
     classes = refine(windows, start, found, config)
     pixel_size = BOX * diameter / config.side
-    number = sum(map(len, picks))
-    quality = judge(classes, pixel_size, number)
+    scores = np.concatenate([item.scores for item in picks])
+    number = len(scores)
+    quality = judge(classes, pixel_size, scores)
     label = as_numpy(classes.alignment.label)[:number]
     members = np.bincount(label, minlength=len(classes.averages))
     order = np.lexsort((-members, -np.round(quality.quality, 3)))

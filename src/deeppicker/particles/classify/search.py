@@ -11,7 +11,7 @@ from deeppicker.config import ClassifyConfig
 _MEMBERS = 40  # picks for each class ...
 _CLASSES = (2, 50)  # ... between these numbers of classes
 _RINGS = (12, 18)  # an eighth to a twelfth of the diameter; the work grows with the fifth power ...
-_PICKS = 5000  # ... so that fewer picks than these are compared more finely in the same time
+_PICKS = 4000  # ... so that fewer picks than these are compared more finely in the same time
 _ROTATIONS = 3  # for each ring: neighbours differ by two thirds of a wave at the rim of the particle
 _SHIFT_STEP = 0.56  # likewise, in diameters times rings
 

@@ -1,0 +1,118 @@
+"""A run folder of very many micrographs: what it costs to list them, to select picks anew and to resume.
+
+    python benchmarks/entries.py [--number 100000] [--folder DIR] [--output entries.json]
+
+The micrographs are empty files, each with candidates drawn at random; only the folder is measured. Each step runs in a
+process of its own, so that its peak memory is known. Prints each target as hit or missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeppicker.config import SelectConfig
+from deeppicker.core import Picks
+from deeppicker.formats import find_micrographs
+from deeppicker.formats.fingerprint import Fingerprint
+from deeppicker.runs.folder import RunFolder
+from deeppicker.runs.state import writing
+from timing.targets import Target, rows_of
+
+CANDIDATES = 300
+"""Of each micrograph."""
+SETTINGS = {"diameter": 100.0}
+STEPS = ("resume", "select anew", "resume after that")
+TARGETS = tuple(
+    target
+    for step in STEPS
+    for target in (
+        Target(f"100,000 micrographs: {step}", 60, "s", lambda r, step=step: r[step]["seconds"] * 1e5 / r["number"]),
+        Target(f"{step}, peak memory", 2000, "MB", lambda r, step=step: r[step]["megabytes"]),
+    )
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.step:
+        print(json.dumps(measured(options.folder, options.step)))
+        return
+    with tempfile.TemporaryDirectory(prefix="deeppicker-entries-", dir=options.folder) as name:
+        folder = Path(name)
+        start = time.perf_counter()
+        make(folder, options.number)
+        result: dict[str, Any] = {"number": options.number, "made": {"seconds": time.perf_counter() - start}}
+        for step in STEPS:
+            command = [sys.executable, __file__, "--folder", name, "--step", step]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            result[step] = json.loads(done.stdout.splitlines()[-1])
+            print(step, result[step], flush=True)
+        shutil.rmtree(folder / "out")  # faster than what TemporaryDirectory does
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(rows_of(TARGETS, result))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--number", type=int, default=100_000, help="of micrographs (default: 100,000)")
+    parser.add_argument("--folder", type=Path, help="where the files are made, for some minutes")
+    parser.add_argument("--output", type=Path, help="file for all numbers")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def make(folder: Path, number: int) -> None:
+    """Make the micrographs, and the files of a run that has picked all of them."""
+    (folder / "in").mkdir()
+    rng = np.random.default_rng(0)
+    run = RunFolder(folder / "out", SETTINGS, SelectConfig())
+    with writing(run.folder, run.results.generation) as state:
+        for index in range(number):
+            path = folder / "in" / f"FoilHole_{index:06d}_Data_fractions.mrc"
+            name = str(path)  # as `find_micrographs` names it
+            path.touch()
+            picks = Picks(name, rng.uniform(0, 4096, (CANDIDATES, 2)), np.sort(rng.beta(0.5, 0.5, CANDIDATES))[::-1])
+            run.results.write_candidates(picks, Fingerprint.of(path), 0.2, state)
+    run = RunFolder(folder / "out", SETTINGS, SelectConfig())
+    run.finish([])
+
+
+def measured(folder: Path, step: str) -> dict[str, float]:
+    """Return the seconds and the peak memory of a step."""
+    start = time.perf_counter()
+    cpu = time.process_time()
+    entries = find_micrographs([str(folder / "in")])
+    select = SelectConfig(threshold=0.6) if step != "resume" else SelectConfig()
+    run = RunFolder(folder / "out", SETTINGS, select)
+    opened = time.perf_counter() - start
+    assert not run.missing(entries)
+    missing = time.perf_counter() - start
+    run.finish([entry.name for entry in entries])
+    changed = run.changed_since([entry.name for entry in entries])
+    assert changed is None
+    seconds = time.perf_counter() - start
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {
+        "seconds": seconds,
+        "cpu": time.process_time() - cpu,
+        "opened": opened,
+        "missing": missing,
+        "megabytes": megabytes,
+    }
+
+
+if __name__ == "__main__":
+    main()
