@@ -109,7 +109,7 @@ FULL = Settings(
     map_particles=2_000,
     map_side=64,
     map_iterations=(25, 50),
-    map_targets=("spliceosome", "apoferritin-10146"),
+    map_targets=("gamma-secretase", "apoferritin-10146"),
 )
 QUICK = Settings(
     name="quick",
@@ -119,7 +119,7 @@ QUICK = Settings(
     tested=1,
     targets=SIMULATED,
     particles=400,
-    few=(40, 100, 400),
+    few=(100, 200, 400),
     versions=2,
     epochs=6,
     learning_steps=8,
@@ -132,7 +132,7 @@ QUICK = Settings(
     map_side=32,
     map_iterations=(5, 5),
     map_refined=False,
-    map_targets=("spliceosome",),
+    map_targets=("gamma-secretase",),
 )
 TOY = Settings(
     name="toy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ import torch
 
 from deeppicker.config import ExampleConfig, LearnConfig, PickConfig, TrainConfig
 from deeppicker.core import Picks
+from deeppicker.errors import DeepPickerError
 from deeppicker.evaluation.evaluate import evaluate_picks
 from deeppicker.evaluation.results import EvaluateConfig, Evaluation
 from deeppicker.formats.atomic import atomic_path, make_folder
@@ -125,18 +127,24 @@ class Study:
         return evaluate_picks(found, [item.picks for item in part.dataset.micrographs[:first]], config, part.info)
 
     def warm(self, lessons: Sequence[tuple[Lesson, str]], workers: int) -> None:
-        """Train networks and pick with each, several at once: most of the study's time."""
+        """Train networks and pick with each, several at once: most of the study's time.
+
+        A training that fails, because there is too little to learn from, does so again in the experiment that needs
+        it, which says why.
+        """
         names = sorted({name for lesson, target in lessons for name in (*lesson.molecules, target)})
         data.simulate(names, self.settings, self.work, workers)
         if workers == 1:
             for lesson, target in lessons:
-                self.picks(self.network(lesson), target)
+                with suppress(DeepPickerError):
+                    self.picks(self.network(lesson), target)
             return
         context = get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             jobs = [pool.submit(_trained_and_picked, self.settings, self.work, self.data, *item) for item in lessons]
             for job in jobs:
-                job.result()
+                with suppress(DeepPickerError):
+                    job.result()
 
 
 def trained(path: Path, train: Callable[[], Model]) -> Model:

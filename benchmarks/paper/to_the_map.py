@@ -199,7 +199,8 @@ class Road:
             "--offset_step 2 --norm --scale",
         )  # fmt: skip
         classes = _table_of(self.folder / f"{last}_model.star", "model_classes")
-        share, quality = classes.numbers("rlnClassDistribution"), classes.numbers("rlnEstimatedResolution")
+        share = classes.numbers("rlnClassDistribution")
+        quality = np.array(classes.text("rlnEstimatedResolution"), dtype=float)  # infinite for empty classes
         enough = share >= _FAIR / _CLASSES
         good = enough & (quality <= _GOOD * quality[enough].min(initial=np.inf))
         tables = read_tables(self.folder / f"{last}_data.star")
