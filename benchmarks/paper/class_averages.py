@@ -125,7 +125,7 @@ def _averages(study: Study, target: str, picks: Sequence[Picks], program: str) -
         members = torch.bincount(alignment.label, minlength=len(averages))
     else:
         classes = refine(windows, *classify(windows, config), config)
-        averages, members = classes.averages, classes.members
+        averages, members = classes.averages, torch.bincount(classes.alignment.label, minlength=len(classes.averages))
     order = torch.argsort(members, descending=True)
     kept: Tensor = averages[order[members[order] >= _FEWEST]]
     return kept
