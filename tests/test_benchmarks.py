@@ -80,7 +80,7 @@ def test_the_benchmark_of_a_card_runs_to_its_end_without_one(
     shown = capsys.readouterr().out
     assert shown.startswith("computing on the processor (as asked for)")
     assert "| scores of the same picks, largest difference | ≤ 0.001 | 0 | hit |" in shown
-    assert "| micrographs of 4096² a second, longest run | ≥ 20 /s |" in shown
+    assert "| micrographs of 4096² a second, in the longest run | ≥ 20 /s |" in shown
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["agreement"]["picks"] > 5
     assert found["learning"]["refusal"] == ""
