@@ -8,7 +8,7 @@ from paper import cross_molecule
 from paper.data import title_of
 from paper.figures import COLOURS, OWN, Canvas, circles, show_micrograph
 from paper.results import Picture, Section, Table, Verdict, number
-from paper.study import THRESHOLD, Lesson, Study
+from paper.study import Lesson, Study
 
 LIMIT = 0.1
 """Boxes; the paper's deviation is less."""
@@ -74,10 +74,7 @@ def _draw(canvas: Canvas, errors: dict[str, dict[str, float | None]]) -> None:
 
 
 def _draw_overlay(study: Study, canvas: Canvas) -> str:
-    target = "spliceosome" if "spliceosome" in study.targets else study.targets[0]
-    item = study.test(target).dataset.micrographs[-1]
-    found = study.picks(study.network(study.cross(target, 2)), target)[-1]
-    found = found.where(found.scores >= THRESHOLD)
+    target, item, found = study.example()
     image, diameter = item.load(), study.molecule(target).diameter
     with canvas.panels("overlay", 1, size=(5, 4.7)) as (axes,):
         show_micrograph(axes, image, diameter)

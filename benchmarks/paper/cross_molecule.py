@@ -7,8 +7,8 @@ import numpy as np
 from deeppicker.evaluation.results import Evaluation
 from paper.data import OTHERS, title_of
 from paper.figures import COLOURS, MARKERS, Canvas, circles, shared_legend, show_micrograph
-from paper.results import Picture, Section, Table, Verdict, number
-from paper.study import THRESHOLD, Lesson, Study
+from paper.results import Picture, Section, Table, Verdict
+from paper.study import RATES, THRESHOLD, Lesson, Study, rates_of
 
 NUMBERS = (1, 2, 3, 4)
 RECALL = 0.81
@@ -95,10 +95,7 @@ def _draw_recall(canvas: Canvas, found: dict[str, dict[int, Evaluation]]) -> Non
 
 def _draw_example(study: Study, canvas: Canvas) -> str:
     """Draw the picks of one micrograph (Fig. 2a) and return the caption."""
-    target = "spliceosome" if "spliceosome" in study.targets else study.targets[0]
-    item = study.test(target).dataset.micrographs[-1]
-    found = study.picks(study.network(study.cross(target, 2)), target)[-1]
-    found = found.where(found.scores >= THRESHOLD)
+    target, item, found = study.example()
     image, diameter = item.load(), study.molecule(target).diameter
     with canvas.panels("example", 1, size=(5, 4.7)) as (axes,):
         show_micrograph(axes, image, diameter)
@@ -139,13 +136,10 @@ def _table(found: dict[str, dict[int, Evaluation]]) -> Table:
         (
             title_of(target),
             " + ".join(title_of(name) for name in OTHERS[target][:n]),
-            number(one.pooled.recall),
-            number(one.pooled.precision),
-            number(one.best.f1 if one.best else None),
-            number(one.pooled.average_precision),
+            *rates_of(one),
         )
         for target, row in found.items()
         for n, one in row.items()
     ]
-    head = ("target", "trained on", f"recall at {THRESHOLD}", f"precision at {THRESHOLD}", "best F1", "AP")
+    head = ("target", "trained on", *RATES)
     return Table("Training sets (Table 1) and what they reach", head, tuple(rows))

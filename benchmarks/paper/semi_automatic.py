@@ -8,8 +8,8 @@ from deeppicker.evaluation.results import Evaluation
 from paper.cross_molecule import draw_curves
 from paper.data import title_of
 from paper.figures import COLOURS, MARKERS, Canvas
-from paper.results import Picture, Section, Table, Verdict, number
-from paper.study import THRESHOLD, Lesson, Study
+from paper.results import Picture, Section, Table, Verdict
+from paper.study import RATES, THRESHOLD, Lesson, Study, rates_of
 
 _NEARLY = 0.05  # recall, or average precision
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#000000")  # as in the paper: red, blue, green, black
@@ -111,13 +111,10 @@ def _table(found: dict[str, dict[str, Evaluation]]) -> Table:
         (
             title_of(target),
             kind,
-            number(one.pooled.recall),
-            number(one.pooled.precision),
-            number(one.best.f1 if one.best else None),
-            number(one.pooled.average_precision),
+            *rates_of(one),
         )
         for target, row in found.items()
         for kind, one in row.items()
     ]
-    head = ("target", "particles", f"recall at {THRESHOLD}", f"precision at {THRESHOLD}", "best F1", "AP")
+    head = ("target", "particles", *RATES)
     return Table("Particles of the target in training, and what they reach", head, tuple(rows))

@@ -21,15 +21,17 @@ from deeppicker.evaluation.results import EvaluateConfig, Evaluation
 from deeppicker.formats.atomic import atomic_path, make_folder
 from deeppicker.networks.model import Model, load_model, new_model, weights_digest
 from deeppicker.picking.pipeline import pick_micrograph
-from deeppicker.training.data import Dataset
+from deeppicker.training.data import Dataset, Labelled
 from deeppicker.training.fit import train_model
 from few_labels import few
 from paper import data
 from paper.cache import checksum
 from paper.data import OTHERS, Molecule, Part
+from paper.results import number
 from paper.settings import Settings
 
 THRESHOLD = 0.5
+RATES = (f"recall at {THRESHOLD}", f"precision at {THRESHOLD}", "best F1", "AP")
 """Score from which on a candidate counts as a pick (the paper's Fig. 2b)."""
 
 
@@ -116,6 +118,12 @@ class Study:
             np.savez(file, **arrays, **{f"s{i}": one.scores for i, one in enumerate(found)})
         return [Picks(name, one.positions, one.scores) for name, one in zip(names, found, strict=True)]
 
+    def example(self) -> tuple[str, Labelled, Picks]:
+        """Return a target, one of its test micrographs, and its picks after training on two other molecules."""
+        target = "spliceosome" if "spliceosome" in self.targets else self.targets[0]
+        found = self.picks(self.network(self.cross(target, 2)), target)[-1]
+        return target, self.test(target).dataset.micrographs[-1], found.where(found.scores >= THRESHOLD)
+
     def evaluated(
         self, found: Sequence[Picks], target: str, threshold: float | None = THRESHOLD, first: int | None = None
     ) -> Evaluation:
@@ -145,6 +153,12 @@ class Study:
             for job in jobs:
                 with suppress(DeepPickerError):
                     job.result()
+
+
+def rates_of(one: Evaluation) -> tuple[str, ...]:
+    """Return cells of a table, as `RATES` heads them."""
+    rates = one.pooled.recall, one.pooled.precision, one.best.f1 if one.best else None, one.pooled.average_precision
+    return tuple(map(number, rates))
 
 
 def trained(path: Path, train: Callable[[], Model]) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,6 @@ from deeppicker.formats.writable import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from deeppicker.core import Ctf
-    from deeppicker.particles.classify.others import Sampled
-    from deeppicker.particles.classify.windows import Windows
-    from deeppicker.training.data import Dataset, Labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +112,7 @@ def _classify(options: Options, source: Path) -> int:
     from deeppicker.particles.classify.relion import classify as classify_by_relion
     from deeppicker.particles.classify.report import report_of
     from deeppicker.particles.classify.search import number_of_classes
+    from deeppicker.particles.classify.steps import align, choose, cut_all
     from deeppicker.particles.classify.unfinished import forget
     from deeppicker.training.data import load_dataset
 
@@ -128,32 +126,35 @@ def _classify(options: Options, source: Path) -> int:
         invert=options.invert,
     )
     config = options.classify
-    items = _sampled(dataset, source, 0 if options.reject else config.sample, config.seed)
-    number = sum(len(item.picks) for _, item in items)
+    items = choose(dataset.micrographs, Recorded(source).folder, 0 if options.reject else config.sample, config.seed)
+    number = sum(len(sampled.picks) for _, sampled in items)
+    if number < len(dataset):
+        print(
+            f"a sample is classified: {number:,} of {len(dataset):,} picks, of {len(items):,} of "
+            f"{sum(len(item.picks) > 0 for item in dataset.micrographs):,} micrographs; --sample 0 takes all"
+        )
     classes = number_of_classes(config, number)
     if number < 2 * classes:
         raise InputError(
             f"{source} holds {number} picks, too few for {classes} classes; set --classes to {max(1, number // 50)}"
         )
-    known = _defocus(options, source)
-    windows, picks = _windows(dataset, items, config, known), [item.picks for _, item in items]
+    known = _reliable(_defocus(options, source), [item.picks.key for item, _ in items])
+    print(
+        f"{dataset.name}: {number:,} picks of {dataset.diameter:g} Å in {len(items):,} micrographs; "
+        f"defocus known for {sum(item.picks.key in known for item, _ in items):,}",
+        flush=True,
+    )
+    windows = cut_all(items, dataset.diameter, config, known, lambda chosen: track(chosen, "cutting"))
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
     else:
         from deeppicker.device import settle, torch_device
-        from deeppicker.particles.classify.em import State, classify
-        from deeppicker.particles.classify.unfinished import Unfinished
 
         place = settle(options.device.device, one=True)
         print(f"computing {place}", flush=True)
-        unfinished = Unfinished(options.output, windows, config)
         with steps("classifying", config.iterations) as shown:
-
-            def after(state: State) -> None:
-                unfinished.keep(state)
-                shown.at(state.done)
-
-            start, found = classify(windows, config, after, unfinished.state(), torch_device(place.device))
+            start, found = align(windows, config, options.output, shown.at, torch_device(place.device))
+    picks = [sampled.picks for _, sampled in items]
     report = report_of(windows, picks, start, found, dataset.diameter, config)
     recorded = Recorded(source)
     bright = options.invert or recorded.invert
@@ -179,43 +180,11 @@ def _defocus(options: Options, picks: Path) -> dict[str, Ctf]:
     if options.ctf is not None:
         return defocus.read(options.ctf)
     named = [Path(options.micrographs)] if options.micrographs is not None else []
-    known: dict[str, Ctf] = {}
-    for path in [*tables_of_run(picks), picks, *named]:
-        if path.suffix.lower() == ".star" and path.is_file():
-            known |= defocus.read_known(path)
-    return known
+    return defocus.known_in([*tables_of_run(picks), picks, *named])
 
 
-def _sampled(dataset: Dataset, source: Path, most: int, seed: int) -> list[tuple[Labelled, Sampled]]:
-    """Return what is classified of each micrograph, and say so if it is not everything."""
-    import numpy as np
-
-    from deeppicker.formats.recorded import Recorded
-    from deeppicker.particles.classify.others import Sampled, candidates_of, sample
-
-    folder = Recorded(source).folder
-    items = [item for item in dataset.micrographs if len(item.picks)]
-    drawn = sample([item.picks for item in items], most, np.random.default_rng([seed, 1]))
-    taken = []
-    for item, picks in zip(items, drawn, strict=True):
-        if len(picks):
-            taken.append((item, Sampled(picks, item.picks, candidates_of(folder, item.picks.micrograph))))
-    if (number := sum(map(len, drawn))) < len(dataset):
-        print(
-            f"a sample is classified: {number:,} of {len(dataset):,} picks, of {len(taken):,} of {len(items):,} "
-            "micrographs; --sample 0 takes all"
-        )
-    return taken
-
-
-def _windows(
-    dataset: Dataset, items: Sequence[tuple[Labelled, Sampled]], config: ClassifyConfig, known: dict[str, Ctf]
-) -> Windows:
-    import numpy as np
-
-    from deeppicker.particles.classify.others import cut_with_others, together
-
-    keys = [item.picks.key for item, _ in items]
+def _reliable(known: Mapping[str, Ctf], keys: Sequence[str]) -> dict[str, Ctf]:
+    """Return the contrast transfers that can be used, and warn of others that some micrographs have."""
     doubtful = [key for key in keys if key in known and not known[key].reliable]
     if doubtful:
         warnings.warn(
@@ -223,18 +192,4 @@ def _windows(
             f"{doubtful[0]} has {known[doubtful[0]].fit:.2f}",
             stacklevel=2,
         )
-        known = {key: ctf for key, ctf in known.items() if ctf.reliable}
-    flipped = sum(key in known for key in keys)
-    number = sum(len(sampled.picks) for _, sampled in items)
-    print(
-        f"{dataset.name}: {number:,} picks of {dataset.diameter:g} Å in {len(items):,} micrographs; "
-        f"defocus known for {flipped:,}",
-        flush=True,
-    )
-    rng = np.random.default_rng([config.seed, 2])
-    return together(
-        [
-            cut_with_others(item.load(), sampled, dataset.diameter, config.side, rng, known.get(key))
-            for key, (item, sampled) in track(list(zip(keys, items, strict=True)), "cutting")
-        ]
-    )
+    return {key: ctf for key, ctf in known.items() if ctf.reliable}

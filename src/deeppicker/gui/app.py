@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import mimetypes
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,7 +22,7 @@ from deeppicker.core import BOX_DIAMETERS
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
 from deeppicker.formats.sealed import parse_json
-from deeppicker.gui import answers
+from deeppicker.gui import answers, page
 from deeppicker.gui.classes import Classes
 from deeppicker.gui.export import Wish, export, save, select
 from deeppicker.gui.jobs import Jobs
@@ -313,9 +310,9 @@ def application(service: Service, keys: Keys) -> Guard:
     """Return a service as an ASGI application."""
     one = "/api/micrographs/{index:int}"
     routes = [
-        Route("/", _page),
-        Route("/favicon.ico", _icon),
-        Route("/static/{name}", _static),
+        Route("/", page.index),
+        Route("/favicon.ico", page.icon),
+        Route("/static/{name}", page.static),
         Route("/api/project", _values(service.about)),
         Route("/api/micrographs", _values(service.micrographs)),
         Route(one, _values(service.micrograph)),
@@ -362,28 +359,6 @@ def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
         return JSONResponse(await run_in_threadpool(do, body))
 
     return handler
-
-
-@cache
-def _files() -> dict[str, bytes]:
-    return {item.name: item.read_bytes() for item in (files("deeppicker.gui") / "static").iterdir() if item.is_file()}
-
-
-async def _page(_request: Request) -> Response:
-    return Response(_files()["index.html"], media_type="text/html; charset=utf-8")
-
-
-async def _icon(_request: Request) -> Response:
-    """Return the icon for browsers that ask for it by the old name before they have read the page."""
-    return Response(_files()["icon.svg"], media_type="image/svg+xml")
-
-
-async def _static(request: Request) -> Response:
-    name = request.path_params["name"]
-    if name not in _files():
-        raise HTTPException(404)
-    kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
-    return Response(_files()[name], media_type=kind, headers={"cache-control": "no-cache"})
 
 
 def _explain(_request: Request, error: Exception) -> Response:

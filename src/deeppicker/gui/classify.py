@@ -6,10 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from deeppicker.config import ClassifyConfig
-from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats.provenance import tables_of_run
 from deeppicker.formats.relion import defocus
@@ -33,37 +30,22 @@ def classify(project: Project, teller: Teller) -> None:
     InputError
         If there are too few picks, or the folder holds something else.
     """
-    from deeppicker.particles.classify.em import State
-    from deeppicker.particles.classify.em import classify as align
-    from deeppicker.particles.classify.others import Sampled, candidates_of, cut_with_others
-    from deeppicker.particles.classify.others import together as windows_of
     from deeppicker.particles.classify.report import report_of
-    from deeppicker.particles.classify.unfinished import Unfinished, forget
+    from deeppicker.particles.classify.steps import align, choose, cut_all
+    from deeppicker.particles.classify.unfinished import forget
 
     files.check(project.classes, overwrite=True)
     dataset = _dataset(project, teller.folder / TRAIN)
     config = ClassifyConfig()
     if len(dataset) < 2 * number_of_classes(config, len(dataset)):
         raise InputError(f"{len(dataset)} picks are too few for classes; pick more, or lower the threshold")
-    known = _defocus(project)
-    cuts, picks = [], list[Picks]()
-    rng = np.random.default_rng([config.seed, 2])
-    teller.step("cutting", len(dataset.micrographs))
-    for done, item in enumerate(dataset.micrographs, 1):
-        ctf = known.get(item.picks.key)
-        sampled = Sampled(item.picks, item.picks, candidates_of(project.folder, item.picks.micrograph))
-        cuts.append(cut_with_others(item.load(), sampled, dataset.diameter, config.side, rng, ctf))
-        picks.append(item.picks)
-        teller.progress(done, len(dataset.micrographs))
-    windows = windows_of(cuts)
-    unfinished = Unfinished(project.classes, windows, config)
+    items = choose(dataset.micrographs, project.folder, 0, config.seed)
+    windows = cut_all(
+        items, dataset.diameter, config, _defocus(project), lambda chosen: teller.track(chosen, "cutting")
+    )
     teller.step("classifying", config.iterations)
-
-    def after(state: State) -> None:
-        unfinished.keep(state)
-        teller.progress(state.done, config.iterations)
-
-    start, found = align(windows, config, after, unfinished.state())
+    start, found = align(windows, config, project.classes, lambda done: teller.progress(done, config.iterations))
+    picks = [sampled.picks for _, sampled in items]
     report = report_of(windows, picks, start, found, dataset.diameter, config)
     recorded = project.recorded
     settings = {
@@ -90,8 +72,5 @@ def _dataset(project: Project, star: Path) -> Dataset:
 def _defocus(project: Project) -> dict[str, Ctf]:
     """Return the reliable contrast transfers that the tables of a project hold."""
     named = [Path(project.wanted.micrographs)] if project.wanted.micrographs else []
-    known: dict[str, Ctf] = {}
-    for path in [*tables_of_run(project.folder), *named]:
-        if path.suffix.lower() == ".star" and path.is_file():
-            known |= defocus.read_known(path)
+    known = defocus.known_in([*tables_of_run(project.folder), *named])
     return {key: ctf for key, ctf in known.items() if ctf.reliable}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.gui.rounds import JOB
@@ -14,6 +15,8 @@ from deeppicker.runs.events import Progressed, RunEvent
 
 if TYPE_CHECKING:
     from deeppicker.training.loop import Training
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -38,6 +41,13 @@ class Teller:
         """Say how many items are done, and estimate the time that is left in seconds."""
         left = (time.monotonic() - self.begun) / done * (total - done) if done else None
         self.tell(done=done, total=total, left=left)
+
+    def track(self, items: Sequence[Item], text: str) -> Iterator[Item]:
+        """Yield the items of a step, and say how far it is."""
+        self.step(text, len(items))
+        for done, item in enumerate(items, 1):
+            yield item
+            self.progress(done, len(items))
 
     def epoch(self, training: Training) -> None:
         """Say what an epoch of training reached."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deeppicker.core import Ctf, Microscope, micrograph_key
@@ -65,6 +65,15 @@ def read(path: Path, microscope: Microscope = Microscope()) -> dict[str, Ctf]:
 def read_known(path: Path, microscope: Microscope = Microscope()) -> dict[str, Ctf]:
     """Return what a STAR file says of the contrast transfer, by micrograph key; empty if it says nothing."""
     return _read_star(path, microscope)
+
+
+def known_in(tables: Iterable[Path]) -> dict[str, Ctf]:
+    """Return what those of some tables say that are STAR files and there, by micrograph key; later ones count."""
+    known: dict[str, Ctf] = {}
+    for path in tables:
+        if path.suffix.lower() == ".star" and path.is_file():
+            known |= read_known(path)
+    return known
 
 
 def write(path: Path, rows: Sequence[tuple[str, float, Ctf]], *, ours: bool) -> None:
