@@ -82,6 +82,18 @@ def test_the_coarse_map_by_itself_is_that_of_both():
     assert torch.equal(logs, torch.log_softmax(both[2:], dim=0))
 
 
+@pytest.mark.parametrize("height", [48, 320, 336, 720])
+def test_strips_give_the_centres_of_the_whole(height: int):
+    network = lively().for_picking
+    assert isinstance(network, DenseNetwork)
+    image = torch.randn((height, 1024), generator=torch.Generator().manual_seed(height))
+    with torch.inference_mode():
+        centres, sizes = network.forward(image[None])
+        drawn, junk = network.maps(image, 2)
+    assert torch.allclose(drawn, centres[0], atol=1e-5)
+    assert torch.allclose(junk, sizes[0, 1], atol=1e-5)
+
+
 @pytest.mark.parametrize(("width", "depth"), [(8, 4), (5, 5)])
 def test_width_and_depth_are_kept_in_the_file_and_tiles_fit_them(tmp_path: Path, width: int, depth: int):
     network = new_network(3, "dense", {"width": width, "depth": depth})

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage, special
 
 from deeppicker.config import PickConfig
-from deeppicker.core import Micrograph, ScoreMap
+from deeppicker.core import ScoreMap
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import RUN
 from deeppicker.gui.pictures import eight_bit, png
@@ -80,7 +80,7 @@ def _computed(task: dict[str, Any]) -> bytes:
 
     model = _model(Path(task["folder"]))
     read = read_micrograph(Path(task["path"]), pixel_size=task["pixel_size"])
-    micrograph = Micrograph(read.name, -read.image, read.pixel_size) if task["invert"] else read
+    micrograph = read.inverted() if task["invert"] else read
     prepared = prepare(micrograph, task["diameter"], model.prepare)
     height, width = micrograph.image.shape
     return png(picture(score(model, prepared, PickConfig().score), (height, width)))
