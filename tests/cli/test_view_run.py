@@ -70,6 +70,7 @@ def test_the_suffix_tells_the_kind_of_picture(kind: str):
         (["mics/0.mrc", "--overlay", "o.png"], "give --picks and --overlay for a micrograph"),
         (["run"], "--overlay or --montage must be given"),
         (["run", "--picks", "run", "--overlay", "o"], "are for a single micrograph"),
+        (["run", "--overlay", "o.svg"], "o.svg is one picture, but a run has several; give a folder"),
     ],
 )
 def test_what_cannot_be_drawn_is_told(words: list[str], reason: str, capsys: pytest.CaptureFixture[str]):

@@ -201,8 +201,13 @@ def test_a_second_run_makes_only_what_is_missing_damaged_or_different(project: P
     assert {name for name, stamp in stamps(project).items() if stamp != second[name]} == {"0.mrcs"}
     third = stamps(project)
     scenes.write_mrc(project / "mics" / "1.mrc", image(9))
-    (project / "out" / "particles" / ".deeppicker-0123.tmp").touch()  # of a command that was killed
+    left = [
+        project / "out" / part / ".deeppicker-0123.tmp" for part in ("", "particles")
+    ]  # by a command that was killed
+    for path in left:
+        path.touch()
     assert command() == 0
+    assert not any(path.exists() for path in left)
     assert {name for name, stamp in stamps(project).items() if stamp != third[name]} == {"1.mrcs"}
     assert set(stamps(project)) == set(first)
     assert command("--invert-contrast") == 0

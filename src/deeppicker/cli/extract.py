@@ -93,7 +93,8 @@ def run(options: Options) -> int:
     config = ExtractConfig(box_size=_box_size(options, items), image=options.images)
     job = ExtractJob(make_folder(options.output / _STACKS), config)
     refuse_unwritable_file(options.output / _TABLE)
-    remove_left_behind(job.folder)
+    for folder in (options.output, job.folder):
+        remove_left_behind(folder)
     missing = [item for item in items if not job.is_done(item)]
     failed: dict[str, str] = {}
     with (

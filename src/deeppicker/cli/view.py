@@ -14,7 +14,7 @@ from deeppicker.config.limits import positive
 from deeppicker.core import Picks, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.evaluation.agreement import Agreement, agree
-from deeppicker.evaluation.figures import kind_of
+from deeppicker.evaluation.figures import KINDS, kind_of
 from deeppicker.evaluation.known import particle_diameter
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
 from deeppicker.formats import read_micrograph, read_picks
@@ -80,6 +80,10 @@ def _view_run(options: Options) -> int:
         raise InputError("--picks, --reference and --threshold are for a single micrograph; give its image")
     if options.overlay is None and options.montage is None:
         raise InputError("--overlay or --montage must be given; see deeppicker view --help")
+    if options.overlay is not None and options.overlay.suffix.lower().removeprefix(".") in KINDS:
+        raise InputError(
+            one_line(f"--overlay {options.overlay} is one picture, but a run has several; give a folder for them")
+        )
     refuse_unwritable_file(options.montage)
     refuse_unwritable_folder(options.overlay)
     run = open_run(options.micrograph, options.diameter, options.pixel_size)

@@ -346,11 +346,15 @@ class RunFolder:
 
 
 def _refuse_settings(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse settings that differ, and name the first of them, as deep as it lies."""
     for key in sorted({*earlier, *now}):
-        if earlier.get(key) != now.get(key):
+        before, after = earlier.get(key), now.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            _refuse_settings(folder, before, after)
+        elif before != after:
             raise InputError(
                 one_line(
-                    f"{folder} holds picks made with {key} {earlier.get(key)!r}, not {now.get(key)!r}; "
+                    f"{folder} holds picks made with {key} {before!r}, not {after!r}; "
                     "choose another --output, or set --overwrite to start again"
                 )
             )
