@@ -52,8 +52,8 @@ class Settings:
         The most particles for the map, and the side of their images in pixels.
     map_iterations : (int, int)
         Of the 2D classification; of each of the three parts of the initial model.
-    map_refined : bool
-        Whether the initial model is refined.
+    map_steps : int
+        How many steps the way to the map has: 2 end with 2D classification, 3 with the initial model, 4 refine it.
     map_targets : tuple of str
         Molecules that go all the way to a map.
     """
@@ -80,7 +80,7 @@ class Settings:
     map_particles: int
     map_side: int
     map_iterations: tuple[int, int]
-    map_refined: bool = True
+    map_steps: int = 4
     map_targets: tuple[str, ...]
 
     @property
@@ -131,7 +131,7 @@ QUICK = Settings(
     map_particles=200,
     map_side=32,
     map_iterations=(5, 5),
-    map_refined=False,
+    map_steps=2,
     map_targets=("gamma-secretase",),
 )
 TOY = Settings(
@@ -155,6 +155,6 @@ TOY = Settings(
     map_particles=50,
     map_side=32,
     map_iterations=(2, 2),
-    map_refined=False,
+    map_steps=2,
     map_targets=(),
 )

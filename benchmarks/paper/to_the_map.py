@@ -33,6 +33,7 @@ from paper.others import by_topaz, picked_by, topaz_of
 from paper.results import Picture, Section, Table, Verdict
 from paper.study import Lesson, Study
 
+STEPS = ("extraction", "2D classification", "initial model", "3D refinement")
 REFERENCE, OURS, TOPAZ = "reference", "DeepPicker, learnt", "Topaz"
 _STRUCTURES = {"apoferritin-10146": "6pxm.mrc.gz"}
 _SYMMETRY = {"apoferritin-10146": "O"}
@@ -50,25 +51,29 @@ def lessons(_study: Study) -> list[tuple[Lesson, str]]:
 def run(study: Study, canvas: Canvas) -> Section:
     targets = [name for name in study.settings.map_targets if name in study.targets]
     missing = [name for name in ("relion_preprocess", "relion_refine") if shutil.which(name) is None]
-    steps = "extraction, 2D classification, initial model" + (", 3D refinement" if study.settings.map_refined else "")
+    steps = STEPS[: study.settings.map_steps]
     setup = (
-        f"RELION takes the picks of each program through {steps}; at most {study.settings.map_particles:,} particles, "
-        f"in images of {study.settings.map_side} pixels. Kept are the classes whose resolution is within {_GOOD} of "
-        "the best and that hold enough particles. The map is compared with the known structure in the orientation and "
-        "hand that fit best."
+        f"RELION takes the picks of each program through {', '.join(steps)}; at most "
+        f"{study.settings.map_particles:,} particles, in images of {study.settings.map_side} pixels. Kept are the "
+        f"classes whose resolution is within {_GOOD} of the best and that hold enough particles. Of Topaz the best "
+        "picks are taken, as many as there are reference particles, since its scores have no threshold. A map is "
+        "compared with the known structure in the orientation and hand that fit best."
     )
     if missing or not targets:
         reason = f"{', '.join(missing)} not installed" if missing else "no target of this study goes that far"
         return Section("To the map", setup, notes=(f"Left out: {reason}.",))
     outcomes = {target: _target(study, target) for target in targets}
-    _draw(canvas, outcomes)
+    left = STEPS[study.settings.map_steps :]
+    mapped = any(one["fsc"] for row in outcomes.values() for one in row.values())
+    if mapped:
+        _draw(canvas, outcomes)
     return Section(
         "To the map",
         setup,
         tuple(_verdict(target, row) for target, row in outcomes.items()),
         (_table(outcomes), _commands(outcomes)),
-        (Picture(canvas.stem("fsc"), "Fourier shell correlation of each map with the known structure."),),
-        () if study.settings.map_refined else ("The refinement is part of the full study.",),
+        (Picture(canvas.stem("fsc"), "Fourier shell correlation of each map with the known structure."),) * mapped,
+        (f"Part of the full study only: {', '.join(left)}.",) if left else (),
     )
 
 
@@ -121,14 +126,15 @@ class Road:
         halves: list[np.ndarray] = []
         try:
             self.extract()
-            reached = "extraction"
+            reached = STEPS[0]
             kept = self.classify()
-            reached = "2D classification"
-            density = self.initial_model()
-            reached = "initial model"
-            if self.settings.map_refined:
+            reached = STEPS[1]
+            if self.settings.map_steps > 2:
+                density = self.initial_model()
+                reached = STEPS[2]
+            if density is not None and self.settings.map_steps > 3:
                 density, halves = self.refine(density)
-                reached = "3D refinement"
+                reached = STEPS[3]
         except DeepPickerError as error:
             reached += f"; then: {error}"
         curve = [] if density is None else self.against_known(density)
@@ -249,7 +255,7 @@ class Road:
         if volume is None:
             return []
         structure = known(volume, len(density), self.pixel_size)
-        tried = 1500 if self.settings.map_refined else 300
+        tried = 1500 if self.settings.map_steps > 3 else 300
         return [float(value) for value in shells(density, aligned(structure, density, tried))]
 
     def _structure(self) -> Volume | None:
@@ -276,9 +282,10 @@ def _number(value: object) -> float:
 def _verdict(target: str, row: dict[str, dict[str, object]]) -> Verdict:
     ours, reference = row[OURS], row[REFERENCE]
     mine, theirs = _number(ours["resolution"]), _number(reference["resolution"])
+    found = f"{mine:.1f} Å against {theirs:.1f} Å, at a correlation of 0.5 with the known structure"
     return Verdict(
         f"(Ours:) picks lead to as good a map as the reference particles ({title_of(target)}).",
-        f"{mine:.1f} Å against {theirs:.1f} Å, at a correlation of 0.5 with the known structure",
+        found if np.isfinite(mine + theirs) else "no two maps to compare",
         mine <= _AGREES * theirs if np.isfinite(mine + theirs) else None,
         f"As good means within {_AGREES - 1:.0%}. Of {ours['picks']} picks {ours['kept']} are kept, of "
         f"{reference['picks']} reference particles {reference['kept']}; the limit is {_number(ours['nyquist']):.1f} "
