@@ -2,8 +2,9 @@
 
     python benchmarks/gpu.py [--device cuda:0] [--numbers 1,10,100,1000] [--output gpu.json] [--toy]
 
-Prints each target as hit or missed, and writes all numbers as JSON. Timers wait for the card. Micrographs are in the
-system's page cache. ``--device cpu`` runs to the end without a card, ``--toy`` in a minute.
+Prints each target as hit or missed, and writes all numbers as JSON, after each part. Timers wait for the card.
+Micrographs are in the system's page cache; what runs learn before they pick is timed by itself. ``--device cpu`` runs to
+the end without a card, ``--toy`` in a minute.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ("runs", lambda: runs(bench, options.device, sizes[0], numbers)),
         ):
             result[name] = part()
-            print(name, json.dumps(result[name]), flush=True)
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+            print(name, json.dumps(result[name], ensure_ascii=False), flush=True)
+            options.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(rows_of(TARGETS, result))
 
 

@@ -105,7 +105,7 @@ def _speed(model_name: str) -> None:
     from deeppicker.networks.model import load_model
     from deeppicker.picking.pipeline import pick_micrograph
 
-    model = load_model(model_name)
+    model = load_model(model_name).on("auto")  # as `pick` uses it
     torch.set_num_threads(usable_cores())
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
