@@ -2,8 +2,8 @@
 
     python recipes/together.py [--data DIR] [--work DIR] [--steps 2300 820] [--units 8] [--workers 16] [--width 24]
 
-Needs what the simulations of ``recipes/general.sh`` leave in ``work/sim``. Drawing crops takes longer than learning
-from them on a GPU, so five models look at each crop that they may see:
+Needs what ``recipes/simulate.sh`` leaves in ``work/sim``. Drawing crops takes longer than learning from them on a GPU,
+so five models look at each crop that they may see:
 
 1. ``base`` learns from simulated micrographs without the relatives of the real molecules;
 2. from it go on ``simulation-only`` (on the same), ``without-NAME`` (on the other two real sets too) and ``all`` (on
@@ -20,8 +20,12 @@ from __future__ import annotations
 import argparse
 import copy
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +36,10 @@ from torch.utils.data import DataLoader
 from deeppicker.config import CropConfig
 from deeppicker.errors import InputError
 from deeppicker.networks.batches import CropBatch
+from deeppicker.networks.calibration import Calibration
 from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model, load_model, save_model
-from deeppicker.training.calibrate import calibrate
+from deeppicker.training.calibrate import fit, outcomes
 from deeppicker.training.crops import draw_batch
 from deeppicker.training.data import Dataset, Labelled, load_background, load_dataset
 from deeppicker.training.doubt import doubted
@@ -59,17 +64,20 @@ def main() -> None:
     """Train all models."""
     options = parse_options()
     torch.backends.cudnn.benchmark = True
-    plates, held = simulated_plates(options.work)
-    torch.manual_seed(0)
-    start = Model(DenseNetwork(options.width), PREPARE)
-    (base,) = train({"base": start}, plates, FIRST, 0, options)
-    base = calibrated(base, held, options.work / "base.safetensors")
-    plates |= real_plates(options.data, base)
-    names = ("simulation-only", *(f"without-{name}" for name in REAL), "all")
-    trained = dict(zip(names, train(dict.fromkeys(names, base), plates, SECOND, 1, options), strict=True))
-    trained["general"] = mean(trained["all"], trained["simulation-only"])
-    for name, model in trained.items():
-        calibrated(model, held, options.work / f"{name}.safetensors")
+    with get_context("spawn").Pool(options.workers, torch.set_num_threads, (1,)) as pool:
+        plates, held = simulated_plates(options.work, pool)
+        torch.manual_seed(0)
+        start = Model(DenseNetwork(options.width), PREPARE)
+        (base,) = train({"base": start}, plates, FIRST, 0, options)
+        base = calibrated(base, held, options.work / "base.safetensors", pool)
+        plates |= real_plates(options.data, base)
+        names = ("simulation-only", *(f"without-{name}" for name in REAL), "all")
+        trained = dict(zip(names, train(dict.fromkeys(names, base), plates, SECOND, 1, options), strict=True))
+        trained["general"] = mean(trained["all"], trained["simulation-only"])
+        for name, model in trained.items():  # whatever happens to what comes after
+            save_model(model, options.work / f"{name}.safetensors")
+        for name, model in trained.items():
+            calibrated(model, held, options.work / f"{name}.safetensors", pool)
 
 
 def parse_options() -> argparse.Namespace:
@@ -98,24 +106,26 @@ def may_see(model: str, kind: str) -> bool:
 # --- data -----------------------------------------------------------------------------------------------------------
 
 
-def simulated_plates(work: Path) -> tuple[Groups, list[tuple[float, Labelled]]]:
+def simulated_plates(work: Path, pool: Pool) -> tuple[Groups, list[tuple[float, Labelled]]]:
     """Return simulated plates, and micrographs that are held out: the first of each of so many particles."""
     groups: dict[str, Sequence[tuple[float, Sequence[Plate]]]] = {}
     held: list[tuple[float, Labelled]] = []
     for kind, folder in (("simulated", "gen"), ("related", "rel")):
         full: list[Plate] = []
         empty: list[Plate] = []
+        parts: list[tuple[Path, Dataset]] = []
         for dataset in datasets(work / "sim" / folder):
             order = np.random.default_rng(len(held)).permutation(len(dataset.micrographs))
             keep = [dataset.micrographs[i] for i in order]
             if kind == "simulated" and len(held) < HELD:
                 held.append((dataset.diameter, keep.pop()))
-            for plate in cached(
-                work / "plates" / folder / Path(dataset.name).parent.name, replace(dataset, micrographs=keep)
-            ):
+            name = Path(dataset.name).parent.name
+            parts.append((work / "plates" / folder / name, replace(dataset, micrographs=keep)))
+        for path in pool.imap(cached, parts):
+            for plate in open_plates(path):
                 (full if len(plate.centres) else empty).append(plate)
-        parts = ((1 - EMPTY_SHARE, full), (EMPTY_SHARE, empty))
-        groups[kind] = [(share, part) for share, part in parts if part]
+        shares = ((1 - EMPTY_SHARE, full), (EMPTY_SHARE, empty))
+        groups[kind] = [(share, part) for share, part in shares if part]
     return groups, held
 
 
@@ -128,14 +138,15 @@ def datasets(folder: Path) -> Iterator[Dataset]:
             print(error, flush=True)
 
 
-def cached(folder: Path, dataset: Dataset) -> Sequence[Plate]:
-    """Return the plates of a data set, which are written once."""
+def cached(part: tuple[Path, Dataset]) -> Path:
+    """Write the plates of a data set, unless the folder is there; return the folder."""
+    folder, dataset = part
     if not folder.is_dir():
-        part = folder.with_name(folder.name + ".part")
-        part.mkdir(parents=True)
-        save_plates(load_plates(dataset, PREPARE), part)
-        part.rename(folder)
-    return open_plates(folder)
+        half = folder.with_name(folder.name + ".part")
+        half.mkdir(parents=True)
+        save_plates(load_plates(dataset, PREPARE), half)
+        half.rename(folder)
+    return folder
 
 
 def real_plates(data: Path, base: Model) -> Groups:
@@ -197,7 +208,7 @@ class Student:
         network.to(device).train(True)
         return cls(name, start, network, torch.optim.AdamW(network.parameters(), weight_decay=0.01))
 
-    def step(self, batch: CropBatch, speed: float) -> float:
+    def step(self, batch: CropBatch, speed: float) -> torch.Tensor:
         """Learn from a batch, on a GPU in half precision; return the loss."""
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
             loss = self.start.network.loss(self.network(batch.images), batch).value
@@ -206,7 +217,7 @@ class Student:
         nn.utils.clip_grad_norm_(self.network.parameters(), 3.0)
         self.optimizer.param_groups[0]["lr"] = speed
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def finish(self) -> Model:
         """Return what was learnt as a model."""
@@ -226,6 +237,7 @@ def train(
     units = Units(groups, kinds, size * steps, phase + 1)
     settings = {"num_workers": options.workers, "collate_fn": together, "pin_memory": device.type == "cuda"}
     whose = {s.name: torch.tensor([may_see(s.name, kind) for kind in kinds]).repeat(size).to(device) for s in students}
+    begin = time.monotonic()
     for step, parts in enumerate(DataLoader(units, size, **settings)):
         speed = RATES[phase] * warm_cosine(step, steps, WARM[phase])
         batch = [part.to(device, non_blocking=True) for part in parts]
@@ -234,12 +246,8 @@ def train(
             seen = [turned(part, turn) for part in batch]
             lost = [s.step(CropBatch(*(part[whose[s.name]] for part in seen)), speed) for s in students]
         if step % 50 == 0:
-            print(
-                phase,
-                step,
-                " ".join(f"{s.name} {loss:.3f}" for s, loss in zip(students, lost, strict=True)),
-                flush=True,
-            )
+            losses = " ".join(f"{s.name} {loss:.3f}" for s, loss in zip(students, lost, strict=True))
+            print(f"{phase} {step} {time.monotonic() - begin:.0f} s {losses}", flush=True)
     return [student.finish() for student in students]
 
 
@@ -262,12 +270,18 @@ def mean(one: Model, other: Model) -> Model:
     return replace(one, network=network)
 
 
-def calibrated(model: Model, held: Sequence[tuple[float, Labelled]], path: Path) -> Model:
+def calibrated(model: Model, held: Sequence[tuple[float, Labelled]], path: Path, pool: Pool) -> Model:
     """Return the model with scores that agree with how often they are right, and save it."""
-    model = replace(model, calibration=calibrate(model, held))
+    raw = replace(model, calibration=Calibration())
+    model = replace(model, calibration=fit(pool.map(partial(outcome, raw), held, chunksize=1)))
     save_model(model, path)
     print(path, model.calibration, flush=True)
     return load_model(path)
+
+
+def outcome(model: Model, item: tuple[float, Labelled]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of all candidates of a micrograph, and which of them are particles."""
+    return outcomes(model, *item)
 
 
 if __name__ == "__main__":
