@@ -26,7 +26,7 @@ from deeppicker.networks.calibration import Calibration, confidence
 from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import find
-from deeppicker.picking.threshold import choose_threshold
+from deeppicker.picking.threshold import SETTLED, choose_threshold
 from deeppicker.training.prefetch import ahead
 from deeppicker.training.sheets import load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
@@ -35,7 +35,6 @@ _ALL = PickConfig(peaks=PeaksConfig(floor=0.003))  # candidates that are looked 
 _RAW = Calibration()  # leaves the scores as the network gives them
 _JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which has learnt is right
 _RESULT = (1.13, 1.34)  # those of the result; both fitted to simulated sets only, see docs/decisions/0004
-_SETTLED = 1.0  # its scores are not too low any more, so the threshold that they ask for is taken as it is
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
 _SPARE = 1.2  # times as many micrographs as should be enough
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
@@ -288,7 +287,7 @@ def learnt_calibration(start: Calibration, line: tuple[float, float]) -> Calibra
     all, and the average score of a micrograph says no more about each of its candidates. Whether there are particles
     at all is judged as before.
     """
-    return replace(start, slope=line[0], offset=line[1], context=0.0, interaction=0.0, caution=_SETTLED)
+    return replace(start, slope=line[0], offset=line[1], context=0.0, interaction=0.0, caution=SETTLED)
 
 
 def _radii(micrographs: Sequence[Micrograph], diameter: float) -> list[float]:
@@ -327,9 +326,9 @@ def _find(model: Model, micrograph: Micrograph, diameter: float) -> Candidates:
     return Candidates(found, replace(found, scores=scores))
 
 
-def _picked(found: Sequence[Candidates], caution: float = _SETTLED) -> list[Picks]:
-    """Return the picks: candidates above the threshold that is chosen for all of them."""
-    threshold = choose_threshold(np.concatenate([item.picks.scores for item in found]), caution)
+def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks]:
+    """Return the picks: candidates above the threshold that is chosen for all of them, gaps or not."""
+    threshold = choose_threshold(np.concatenate([item.picks.scores for item in found]), caution, gaps=False)
     return [item.picks.where(item.picks.scores >= threshold) for item in found]
 
 
