@@ -3,8 +3,8 @@
     python benchmarks/gpu.py [--device cuda:0] [--numbers 1,10,100,1000] [--output gpu.json] [--toy]
 
 Prints each target as hit or missed, and writes all numbers as JSON, after each part. Timers wait for the card.
-Micrographs are in the system's page cache; what runs learn before they pick is timed by itself. ``--device cpu`` runs to
-the end without a card, ``--toy`` in a minute.
+Micrographs are in the system's page cache; learning before picking is timed by itself. ``--device cpu`` runs to the end
+without a card, ``--toy`` in a minute.
 """
 
 from __future__ import annotations

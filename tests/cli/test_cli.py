@@ -432,7 +432,8 @@ def test_a_command_that_is_interrupted_from_outside_is_completed_by_the_same_com
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    check_one_line(errors, "repeat the command to continue")
+    last = errors.splitlines(keepends=True)[-1]  # on a slow machine, it says before how far it is
+    check_one_line(last, "repeat the command to continue")
     done = len(read_picks(project / "picked" / "autopick.star"))
     assert 2 <= done < 30
     again = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)

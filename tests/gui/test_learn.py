@@ -96,12 +96,14 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     correct(project, "mic1")
     seen: dict[str, Any] = {}
 
-    def adapt(_model: object, dataset: Any, config: Any, output: Path, after: Any) -> None:
-        seen.update(dataset=dataset, config=config, output=output, after=after)
+    def adapt(_model: object, dataset: Any, _config: Any, output: Path, tell: Any, *, complete: bool) -> None:
+        seen.update(dataset=dataset, output=output, complete=complete)
+        for step in range(1, 21):
+            tell(step, 20, float(step))
 
-    import deeppicker.training.adapt
+    import deeppicker.training.few_labels
 
-    monkeypatch.setattr(deeppicker.training.adapt, "adapt_model", adapt)
+    monkeypatch.setattr(deeppicker.training.few_labels, "adapt_to_few", adapt)
     teller = Teller(tmp_path)
     learn._train(project, [learn._truth(project, project.index("mic1"))], teller)
     kept, manual = project.final(project.index("mic1"), project.threshold)
@@ -109,6 +111,9 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     assert labelled.picks.positions.tolist() == [*kept.positions.tolist(), *manual.positions.tolist()]
     assert np.isnan(labelled.picks.scores).all()
     assert seen["dataset"].diameter == project.diameter
+    assert seen["complete"]
+    assert teller.values["done"] == teller.values["total"] == 20
+    assert [entry["loss"] for entry in teller.values["history"]] == [1.5 + 2 * i for i in range(10)]
     assert len(read_picks(tmp_path / TRAIN)) == 1
 
 

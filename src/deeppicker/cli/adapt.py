@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeppicker.cli._shared.progress import track
+from deeppicker.cli._shared.progress import steps, track
 from deeppicker.cli._shared.types import Length, SettingsFile, Where
 from deeppicker.config import (
     DEFAULT_MODEL,
@@ -22,7 +22,9 @@ from deeppicker.errors import InputError
 from deeppicker.formats.writable import refuse_unwritable_new_file
 
 if TYPE_CHECKING:
+    from deeppicker.networks.model import Model
     from deeppicker.training.adapt import Verdict
+    from deeppicker.training.data import Dataset
 
 EVERYDAY = (
     "picks",
@@ -92,6 +94,8 @@ def _adapt(options: Options) -> int:
     from deeppicker.networks.model import load_model
     from deeppicker.training.adapt import adapt_model, judge, pick_again
     from deeppicker.training.data import load_dataset
+    from deeppicker.training.few_labels import is_few
+    from deeppicker.training.ranks import current
 
     refuse_unwritable_new_file(options.output)
     device = told_device(options.device)
@@ -106,6 +110,9 @@ def _adapt(options: Options) -> int:
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
     manual, start = dataset, load_model(options.model).on(device)
+    alone = current().size == 1
+    if options.train.epochs is None and options.rounds == 1 and alone and is_few(start, manual):
+        return _adapt_to_few(options, start, manual)
     model = start
     epochs = options.train.epochs or model.network.adapt_epochs
     config = LearnConfig(examples=options.examples, crops=options.crops, train=replace(options.train, epochs=epochs))
@@ -120,6 +127,26 @@ def _adapt(options: Options) -> int:
         (dataset,) = log.begin([dataset])
         model = adapt_model(model, dataset, config, options.output, log.epoch)
         log.end(model)
+    verdict = judge(start, model, manual, config)
+    if verdict is not None:
+        print(_told(verdict, options.model))
+    return 0
+
+
+def _adapt_to_few(options: Options, start: Model, manual: Dataset) -> int:
+    """Learn from few manual picks, and say whether the new model is better."""
+    from deeppicker.training.adapt import judge
+    from deeppicker.training.few_labels import STEPS, adapt_to_few
+
+    config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
+    print(
+        f"{manual.name}: learning from {len(manual):,} manual picks in {len(manual.micrographs):,} micrographs, which "
+        "takes about a minute; --epochs trains longer",
+        flush=True,
+    )
+    with steps("learning", STEPS) as shown:
+        model = adapt_to_few(start, manual, config, options.output, lambda done, *_: shown.at(done))
+    print(f"{options.output}: the new model")
     verdict = judge(start, model, manual, config)
     if verdict is not None:
         print(_told(verdict, options.model))

@@ -46,12 +46,16 @@ def _train(project: Project, taught: Sequence[Picks], teller: Teller) -> Path:
     from deeppicker.networks.model import load_model
     from deeppicker.training.adapt import adapt_model
     from deeppicker.training.data import load_dataset
+    from deeppicker.training.few_labels import adapt_to_few, is_few
 
     star, output = teller.folder / TRAIN, teller.folder / MODEL
     project.write_picks(star, taught)
     dataset = load_dataset(star, diameter=project.diameter, invert=project.recorded.invert)
     teller.step("learning", 1)
     model = load_model(made_by(project.folder) or DEFAULT_MODEL)
+    if is_few(model, dataset):
+        adapt_to_few(model, dataset, LearnConfig(), output, teller.training_step, complete=True)
+        return output
     config = LearnConfig(train=TrainConfig(epochs=model.network.adapt_epochs))
     adapt_model(model, dataset, config, output, teller.epoch)
     return output

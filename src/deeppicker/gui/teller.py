@@ -26,6 +26,7 @@ class Teller:
     folder: Path
     values: dict[str, Any] = field(default_factory=dict)
     begun: float = 0.0
+    _losses: list[float] = field(default_factory=list)
 
     def tell(self, **values: Any) -> None:
         """Change some values, and write all."""
@@ -54,6 +55,14 @@ class Teller:
         history = [{"loss": e.train_loss, "validation": e.validation_loss} for e in training.history]
         self.values["history"] = history
         self.progress(len(history), training.settings.epochs)
+
+    def training_step(self, done: int, total: int, loss: float) -> None:
+        """Say what a step of a short training lost; the mean of every tenth of the steps is kept."""
+        self._losses.append(loss)
+        if done % max(1, total // 10) == 0:
+            self.values["history"] = [*self.values.get("history", []), {"loss": sum(self._losses) / len(self._losses)}]
+            self._losses.clear()
+        self.progress(done, total)
 
     def hear(self, event: RunEvent) -> None:
         """Follow a run."""

@@ -34,7 +34,9 @@ from deeppicker.training.short_training import mean_of, network_copy, train_on_s
 _ALL = PickConfig(peaks=PeaksConfig(floor=0.003))  # candidates that are looked at
 _RAW = Calibration()  # leaves the scores as the network gives them
 _JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which has learnt is right
-_RESULT = (1.13, 1.34)  # those of the result; both fitted to simulated sets only, see docs/decisions/0004
+RESULT = (1.13, 1.34)
+"""Those of the mean of the start and what has learnt; both fitted to simulated sets only, see docs/decisions/0004."""
+
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
 _SPARE = 1.2  # times as many micrographs as should be enough
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
@@ -189,7 +191,7 @@ def learn_from_picks(
     earlier : Rounds
         Those of the same learning, interrupted after them.
     """
-    with _one_thread_each():
+    with one_thread_each():
         return _learn(model, micrographs, diameter, config, (progress, after_round), earlier)
 
 
@@ -244,12 +246,12 @@ def learn_rounds(
     """
     sheets = [load_sheet(micrograph, model, diameter) for micrograph in micrographs]
     judge = replace(model, calibration=learnt_calibration(model.calibration, _JUDGE))
-    result = replace(model, calibration=learnt_calibration(model.calibration, _RESULT))
+    result = replace(model, calibration=learnt_calibration(model.calibration, RESULT))
     networks: Sequence[DenseNetwork] = earlier.networks if earlier else (network_copy(model), network_copy(model))
     rounds = earlier.outcomes if earlier else ()
     steps = itertools.count(1 + 2 * len(rounds) * config.steps)
 
-    def tell() -> None:
+    def tell(_: float) -> None:
         progress(next(steps) / (2 * config.rounds * config.steps))
 
     def judged() -> list[Candidates]:
@@ -296,7 +298,7 @@ def _radii(micrographs: Sequence[Micrograph], diameter: float) -> list[float]:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Let PyTorch use one thread for each of those that run side by side.
 
     The steps are so small that more threads would mostly wait for each other; and so the result does not depend on the

@@ -35,9 +35,9 @@ def train_on_sheets(
     targets: Sequence[torch.Tensor],
     seed: Sequence[int],
     config: SelfTrainConfig,
-    after_step: Callable[[], None],
+    after_step: Callable[[float], None],
 ) -> None:
-    """Train a network on its half for a round.
+    """Train a network for so many steps, telling the loss of each.
 
     It stays in evaluation mode: the statistics of its normalisation are those with which it picks, and do not change.
     """
@@ -52,7 +52,7 @@ def train_on_sheets(
         torch.nn.utils.clip_grad_norm_(weights, _GRADIENT_LIMIT)
         optimizer.step()
         schedule.step()
-        after_step()
+        after_step(float(loss.detach()))
     optimizer.zero_grad()
 
 

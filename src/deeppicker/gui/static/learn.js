@@ -68,24 +68,25 @@ function progress(job) {
   }
   if (job?.state === "failed") tile.append(make("p", job.error, "message bad"));
   if (job?.state === "cancelled") tile.append(make("p", "Cancelled.", "note"));
-  tile.append(make("p", "It goes on when you close this page, and takes minutes without a graphics card.", "note"));
+  tile.append(make("p", "It goes on when you close this page, and takes a minute or more without a graphics card.", "note"));
   tile.append(state.project.run ? action("Learn from these", "learn", "main") : action("Pick all micrographs", "pick", "main"));
   return tile;
 }
 
-/** @param {{loss: number, validation: number}[]} history */
+/** @param {{loss: number, validation?: number}[]} history */
 function losses(history) {
   const table = make("table");
   const head = make("tr");
   head.append(make("th", "pass"), ...history.map((_, i) => make("th", String(i + 1))));
-  const rows = ["loss", "validation"].map((key) => {
+  const keys = Object.keys(history[0]); // a short training has no validation
+  const rows = keys.map((key) => {
     const row = make("tr");
     row.append(make("td", key), ...history.map((epoch) => make("td", /** @type {any} */ (epoch)[key].toFixed(3))));
     return row;
   });
   table.append(head, ...rows);
   const box = make("div");
-  const lines = [["pass", "loss", "validation"], ...history.map((epoch, i) => [i + 1, epoch.loss, epoch.validation])];
+  const lines = [["pass", ...keys], ...history.map((epoch, i) => [i + 1, ...Object.values(epoch)])];
   box.append(table, download("loss.csv", blob("text/csv", csv(lines))));
   return box;
 }

@@ -1,0 +1,130 @@
+"""Learn from some hundred manual picks in a minute, as a run learns from its own: whole micrographs, few steps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+
+from deeppicker.config import LearnConfig, SelfTrainConfig
+from deeppicker.core import Micrograph
+from deeppicker.errors import InputError
+from deeppicker.networks.dense import DenseNetwork
+from deeppicker.networks.model import Model, save_model
+from deeppicker.picking.pipeline import pick_micrograph
+from deeppicker.training.data import Dataset, Labelled
+from deeppicker.training.fit import halves
+from deeppicker.training.self_train import RESULT, can_learn, learnt_calibration, one_thread_each
+from deeppicker.training.sheets import Sheet, load_sheet, target
+from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
+
+FEW = 1000
+"""Picks up to which a short training is as good as a long one (benchmarks/few_labels.py)."""
+
+STEPS = 60
+"""Steps of such a training."""
+
+_METHOD = SelfTrainConfig(steps=STEPS, start_share=0.25)  # people err less than the start does
+_FAR = 0.4  # diameters; what the model picks farther than this from every label has none
+
+
+def is_few(model: Model, dataset: Dataset) -> bool:
+    """Return whether a model can learn from a data set in a minute: few picks, by hand, for the dense network."""
+    by_hand = all(np.isnan(item.picks.scores).all() for item in dataset.micrographs)
+    return can_learn(model) and by_hand and 0 < len(dataset) <= FEW
+
+
+def adapt_to_few(
+    model: Model,
+    dataset: Dataset,
+    config: LearnConfig,
+    output: Path,
+    progress: Callable[[int, int, float], None] = lambda *_: None,
+    *,
+    complete: bool = False,
+) -> Model:
+    """Train a model on few manual picks, and save the result; the same picks give the same model.
+
+    Parameters
+    ----------
+    model : Model
+        Of the dense network.
+    dataset : Dataset
+        Manual picks. As `adapt_model` does, it leaves the validation micrographs to `judge`, if there are several.
+    config : LearnConfig
+        Of it, the part for validation, the seed, and the score from which places without a label are doubtful.
+    output : Path
+        The model file.
+    progress : callable
+        Told after each step how many are done, of how many, and the loss.
+    complete : bool
+        All particles of these micrographs are labelled. Otherwise nothing is learnt about what the model is sure of
+        and nobody has labelled.
+
+    Raises
+    ------
+    InputError
+        If there is no pick to learn from, or a micrograph cannot be used.
+    OutputError
+        If the model cannot be written.
+    """
+    taught = halves([dataset], config)[0][0] if len(dataset.micrographs) > 1 else dataset
+    if len(taught) == 0:
+        raise InputError(f"{dataset.name} holds no pick to learn from")
+    sheets, targets = [], []
+    for item in taught.micrographs:
+        micrograph = item.load()
+        unknown = np.zeros((0, 2)) if complete else _doubtful(model, item, micrograph, dataset.diameter, config)
+        sheets.append(load_sheet(micrograph, model, dataset.diameter))
+        targets.append(target(sheets[-1], item.picks.positions, unknown, model.prepare.diameter_pixels))
+    learnt = _trained(model, sheets, targets, config.train.seed, progress)
+    adapted = replace(
+        model,
+        network=learnt,
+        diameter=dataset.diameter,
+        info={
+            "deeppicker": version("deeppicker"),
+            "datasets": [{"name": dataset.name, "micrographs": len(taught.micrographs), "particles": len(taught)}],
+            "method": "few labels",
+        },
+        calibration=learnt_calibration(model.calibration, RESULT),
+    )
+    save_model(adapted, output)
+    return adapted
+
+
+def _doubtful(
+    model: Model, item: Labelled, micrograph: Micrograph, diameter: float, config: LearnConfig
+) -> Float[np.ndarray, "n 2"]:
+    """Return what may be particles that nobody has labelled: known ones that are not taught, and confident picks."""
+    found = pick_micrograph(micrograph, model, diameter)
+    places = np.concatenate([item.avoid, found.positions[found.scores >= config.crops.doubt]])
+    if len(places) == 0:
+        return places
+    far = cKDTree(item.picks.positions).query(places)[0] > _FAR * diameter / micrograph.pixel_size
+    return np.asarray(places[far])
+
+
+def _trained(
+    model: Model,
+    sheets: Sequence[Sheet],
+    targets: Sequence[torch.Tensor],
+    seed: int,
+    progress: Callable[[int, int, float], None],
+) -> DenseNetwork:
+    """Return the mean of the network and of one that has learnt, on the processor."""
+    network, done = network_copy(model), itertools.count(1)
+
+    def tell(loss: float) -> None:
+        progress(next(done), _METHOD.steps, loss)
+
+    with one_thread_each():
+        train_on_sheets(network, sheets, targets, (seed, len(sheets)), _METHOD, tell)
+    return mean_of((network_copy(model), network), _METHOD.start_share).cpu()
