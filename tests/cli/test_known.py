@@ -116,7 +116,7 @@ def test_pick_tells_the_project_folder_and_what_is_next(
     shown = capsys.readouterr()
     assert f"run this command in {project}" in shown.err
     assert "next: deeppicker classify --picks out --output classes" in shown.out
-    assert json.loads(Path("out/inputs.json").read_text()) == [str(project / "ctf.star")]
+    assert json.loads(Path("out/inputs.json").read_text())["inputs"] == [str(project / "ctf.star")]
 
 
 def test_folders_in_folders_are_picked_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -35,9 +35,12 @@ from deeppicker.config import ArrivalConfig, LearnFirstConfig, PickConfig, RunCo
 from deeppicker.core import Found, Grid, MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import DeepPickerError
 from deeppicker.formats import atomic, read_micrograph
-from deeppicker.formats.recorded import PICKS_SUFFIX, RUN
+from deeppicker.formats.images import raster
+from deeppicker.formats.recorded import JUNK as JUNK_FILE
+from deeppicker.formats.recorded import PICKS_SUFFIX, REJECTED, RUN, file_of
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import Model, new_model, weights_digest
+from deeppicker.picking.pipeline import JUNK
 from deeppicker.runs import arrivals, run, session, watch
 from deeppicker.runs.events import RunEvent, Warned
 from deeppicker.runs.pick_job import Picker
@@ -54,12 +57,14 @@ class Killed(BaseException):
     """The end of a command at any moment, as by SIGKILL."""
 
 
-def answer(pixels: np.ndarray, made: str, name: str) -> Picks:
+def answer(pixels: np.ndarray, made: str, name: str) -> Found:
     """Return what is found in a micrograph: a function of its pixels and of the settings."""
     number = hashlib.sha256(pixels.tobytes() + made.encode()).digest()
     rng = np.random.default_rng(list(number))
-    scores = np.round(rng.uniform(0.05, 0.95, 6), 6)
-    return Picks(name, np.round(rng.uniform(0, 9, (6, 2)), 4), scores).sorted()
+    found = Picks(name, np.round(rng.uniform(0, 9, (9, 2)), 4), np.round(rng.uniform(0.05, 0.95, 9), 6))
+    good = np.arange(9) < 6
+    junk = rng.random((2, 3)) < 0.5
+    return Found(found.where(good).sorted(), found.where(~good), (JUNK,) * 3, junk, Grid((0.0, 0.0), 4.0))
 
 
 def made_by(model: Model, diameter: float, smooth: float) -> str:
@@ -72,9 +77,7 @@ def find(picker: Picker, entry: MicrographEntry) -> tuple[Found, tuple[int, ...]
     here().halt("before the micrograph is read")
     micrograph = picker.source.load(entry)
     here().halt("before its files are written")
-    picks = answer(micrograph.image, made_by(picker.model, picker.diameter, picker.steps.smooth), entry.name)
-    nothing = Picks(entry.name, np.zeros((0, 2)), np.zeros(0))
-    return Found(picks, nothing, (), np.zeros((2, 3), bool), Grid((0.0, 0.0), 4.0)), SHAPE
+    return answer(micrograph.image, made_by(picker.model, picker.diameter, picker.steps.smooth), entry.name), SHAPE
 
 
 class Command(threading.Thread):
@@ -463,16 +466,22 @@ class RunFolderMachine(RuleBasedStateMachine):
         for key in keys:
             path = self.root / "in" / f"{key}.mrc"
             try:
-                found[key] = answer(read_micrograph(path).image, made, key)
+                right = answer(read_micrograph(path).image, made, key)
             except DeepPickerError:
                 assert not path.exists() or path.name in said, f"{path.name} cannot be read but has picks"
                 found[key] = Picks(key, *self._all(on_disk[key]))
                 continue
-            if path.name not in said:
-                same = np.array_equal(self._all(on_disk[key])[0], found[key].positions)
-                assert same, f"the candidates of {key} are not those of its file as it is now"
-            else:
+            if path.name in said:
                 found[key] = Picks(key, *self._all(on_disk[key]))
+                continue
+            found[key] = right.candidates
+            same = np.array_equal(self._all(on_disk[key])[0], right.candidates.positions)
+            assert same, f"the candidates of {key} are not those of its file as it is now"
+            rejected, reasons = star.read_rejected(file_of(self.out, REJECTED, key))
+            same = np.array_equal(rejected.positions, right.rejected.positions) and tuple(reasons) == right.reasons
+            assert same, f"what was rejected in {key} is not that of its file as it is now"
+            junk = raster.read(file_of(self.out, JUNK_FILE, key)) > 0
+            assert np.array_equal(junk, right.junk_image(SHAPE)), f"the junk of {key} is not that of its file"
         threshold = threshold_of(found.values(), config)
         assert recorded["threshold"] == threshold, f"threshold {recorded['threshold']} and not {threshold}"
         for key, keep in select(found, config).items():

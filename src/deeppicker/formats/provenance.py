@@ -6,39 +6,49 @@ list of picks does not: pixel sizes, optics and defocus.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
+from deeppicker.errors import FormatError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.names import micrograph_of
 from deeppicker.formats.recorded import INPUTS, TABLES, Recorded
 from deeppicker.formats.relion import star
-from deeppicker.formats.sealed import parse_json
-from deeppicker.formats.text import is_file
+from deeppicker.formats.sealed import read_json, seal
+from deeppicker.formats.text import is_file, one_line
 
 
-def record_inputs(folder: Path, inputs: Sequence[str]) -> None:
-    """Record in a run folder what it picks, after what it picked before.
+def record_inputs(folder: Path, inputs: Sequence[str], tell: Callable[[str], None] = lambda _: None) -> None:
+    """Record in a run folder what it picks, after what it picked before; tell if that was damaged.
 
     Raises
     ------
     OutputError
         If that cannot be written.
     """
-    before = _recorded(folder)
+    before: list[str] = []
+    try:
+        before = _recorded(folder)
+    except FormatError:
+        tell(f"{folder / INPUTS} was damaged; it names only the inputs of this command now")
     both = list(dict.fromkeys([*before, *(os.path.abspath(text) for text in inputs)]))  # noqa: PTH100 - may be patterns
     if both != before:
-        atomic_write(folder / INPUTS, json.dumps(both, indent=1) + "\n")
+        atomic_write(folder / INPUTS, seal({"inputs": both}))
 
 
 def tables_of_run(coordinates: Path) -> list[Path]:
-    """Return the STAR files from which the run beside coordinates took its micrographs, as far as they are there."""
+    """Return the STAR files from which the run beside coordinates took its micrographs, as far as they are there.
+
+    Raises
+    ------
+    FormatError
+        If what the run recorded of them is damaged.
+    """
     paths = [Path(text) for text in _recorded(Recorded(coordinates).folder)]
     return [path for path in paths if path.suffix.lower() == ".star" and is_file(path)]
 
@@ -92,11 +102,13 @@ def _completed(entries: Sequence[MicrographEntry], source: Path) -> list[Microgr
 
 
 def _recorded(folder: Path) -> list[str]:
-    try:
-        content = parse_json((folder / INPUTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    path = folder / INPUTS
+    if not is_file(path):
         return []
-    return [text for text in content if isinstance(text, str)] if isinstance(content, list) else []
+    try:
+        return list(map(str, read_json(path, sealed=True)["inputs"]))
+    except (OSError, KeyError, TypeError, FormatError) as error:
+        raise FormatError(one_line(f"{path} is damaged ({error}); repeat the command that picked")) from error
 
 
 def outside_project(entries: Sequence[MicrographEntry]) -> Path | None:

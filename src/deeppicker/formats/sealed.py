@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def read_json(path: Path, *, sealed: bool = False) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
+        raise FormatError(one_line(f"{path} is no regular file"))
     with path.open("rb") as file:
         raw = file.read(_MOST_BYTES + 1)
     if len(raw) > _MOST_BYTES:

@@ -165,7 +165,7 @@ class RunFolder:
         if wrong:
             self._tell(
                 f"files of {_some(wrong)} were damaged or changed, so they count as not picked; "
-                f"what was there is in {self.folder / DAMAGED}"
+                f"the picks that were there are in {self.folder / DAMAGED}"
             )
         order = {**dict.fromkeys(self._records), **dict.fromkeys(records)}
         self._records = {key: records[key] for key in order if key in records}
@@ -318,6 +318,7 @@ class RunFolder:
             key = micrograph_key(name)
             before = self._records[key]
             record = self.results.record(found[name], keep, before.source, before.row.seconds, fixed)
+            record = replace(record, beside=before.beside)
             if record == before:
                 continue
             chosen, rest = found[name].where(keep), found[name].where(~keep)

@@ -7,7 +7,7 @@ record and no picks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
@@ -30,6 +30,7 @@ from deeppicker.runs.state import RunState, writing
 
 DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
 _MARKS = (PICKS, CANDIDATES)
+_BESIDE = (REJECTED, JUNK)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Record:
         Checksum of the files of picks and other candidates.
     found : str
         Checksum of all candidates, however they are divided among the two.
+    beside : str
+        Checksum of the files of what was rejected, and of contamination.
     """
 
     row: Row
@@ -75,6 +78,7 @@ class Record:
     threshold: float | None = None
     files: str = ""
     found: str = ""
+    beside: str = ""
 
     def is_of(self, path: Path) -> bool:
         """Return whether it tells of a file as it is now."""
@@ -129,6 +133,7 @@ class Results:
         chosen = found.scores >= state.provisional
         fixed = state.select.threshold if state.select.num_particles is None else None
         record = self.record(found, np.asarray(chosen), source, seconds, fixed)
+        record = replace(record, beside=self._checksum(_BESIDE, found.micrograph))
         star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~chosen))
         self.write_record(record)
         star.write_coordinates(self.file(PICKS, found.micrograph), found.where(chosen))
@@ -185,12 +190,19 @@ class Results:
         if record.row.error:
             return None if self.file(PICKS, name).exists() else record
         try:
-            if checksum(*(self.file(kind, name).read_bytes() for kind in _MARKS)) == record.files:
+            if self._checksum(_BESIDE, name) != record.beside:
+                return None
+            if self._checksum(_MARKS, name) == record.files:
                 return record
             same = digest_of_picks(self.read(name)[0]) == record.found
         except (OSError, DeepPickerError):
             return None
         return replace(record, threshold=None, files="") if same else None
+
+    def _checksum(self, kinds: Sequence[str], name: str) -> str:
+        """Return a checksum of files of a micrograph; what is not there, or is no file, counts as empty."""
+        paths = [self.file(kind, name) for kind in kinds]
+        return checksum(*(path.read_bytes() if path.is_file() else b"" for path in paths))
 
     def secure(self, keys: Iterable[str]) -> None:
         """Have the files of some micrographs on the disk, so that they survive a power cut."""
@@ -267,4 +279,5 @@ def _parse(content: Mapping[str, Any]) -> Record:
         None if threshold is None else float(threshold),
         str(content["files"]),
         str(content["found"]),
+        str(content["beside"]),
     )

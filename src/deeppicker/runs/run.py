@@ -12,7 +12,7 @@ from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError
 from deeppicker.formats import find_micrographs
 from deeppicker.formats.inputs import doubtful_pixel_sizes
-from deeppicker.formats.provenance import outside_project, record_inputs
+from deeppicker.formats.provenance import outside_project
 from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX
 from deeppicker.runs.diameter import settle_diameter
 from deeppicker.runs.events import PICKING, Listener, Progressed, ShardEnded, Warned, ignore
@@ -123,7 +123,7 @@ def run_picking(
         select = config.select if size.seen else replace(config.select, threshold=1.0)  # nothing is a pick
         picking = begin_learnt(session, model, size, entries, select)
         picking.folder.refuse_other_paths(entries)
-        record_inputs(Path(output), inputs)
+        picking.record_inputs(inputs)
         missing = picking.folder.missing(mine)
         try:
             _pick(picking, missing, stop)

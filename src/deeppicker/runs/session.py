@@ -12,6 +12,7 @@ from deeppicker.core import MicrographEntry
 from deeppicker.device import Place, settle
 from deeppicker.errors import FormatError
 from deeppicker.formats.names import unusable
+from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import Recorded
 from deeppicker.networks.model import Model, load_model
 from deeppicker.parallel.jobs import Mapper
@@ -20,6 +21,7 @@ from deeppicker.runs.events import Listener, Message, Picked, Warned
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.pick_job import Picker, PickJob, Source, pick_into
 from deeppicker.runs.results import Row
+from deeppicker.runs.state import writing
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Picking:
     session: Session
     folder: RunFolder
     mapper: Mapper[MicrographEntry]
+
+    def record_inputs(self, inputs: Sequence[str]) -> None:
+        """Record what is picked, after what other commands picked into the folder."""
+        with writing(self.folder.folder, self.folder.results.generation, shared=False):
+            record_inputs(self.folder.folder, inputs, self.session.warn)
 
     def finish(self, names: Sequence[str]) -> None:
         """Select the picks of the folder, and warn of other micrographs that changed."""

@@ -14,7 +14,6 @@ from deeppicker.config import RunConfig
 from deeppicker.core import MicrographEntry, micrograph_key
 from deeppicker.errors import InputError, OutputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
-from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import STATUS
 from deeppicker.networks.model import Model
 from deeppicker.parallel.processes import usable_cores
@@ -92,7 +91,7 @@ def watch_picking(
             return None
         size = settle_diameter(session, model, first)
         picking = begin_learnt(session, model, size, first, config.select)
-        record_inputs(folder, inputs)
+        picking.record_inputs(inputs)
         return _Watching(picking, feed, model, size).run()
 
 
