@@ -1,7 +1,6 @@
 """The network of the paper, and model files."""
 
 import copy
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from safetensors.torch import save_file
 
 from deeppicker.config import PrepareConfig
 from deeppicker.errors import FormatError, InputError, OutputError
-from deeppicker.networks.model import Model, load_model, new_model, new_network, save_model, shipped_models
+from deeppicker.networks.model import Model, load_model, new_network, save_model, shipped_models
 from deeppicker.networks.paper import PaperNetwork
 
 
@@ -189,53 +188,6 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path, model: M
     with pytest.raises(FormatError, match=r"broken.safetensors is not a DeepPicker model") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
-
-
-DESCRIPTIONS = {
-    "network": (3, "network is 3"),
-    "arguments": ([1], r"arguments is \[1\]"),
-    "arguments.width": (10**9, "width is 1000000000, not a whole number from 1 to 1024"),
-    "arguments.depth": (2, "with which there is no dense network"),
-    "arguments.height": (2, "with which there is no dense network"),
-    "prepare": (None, "prepare is None"),
-    "prepare.window": (36.5, "prepare: window is 36.5, not a whole number"),
-    "prepare.lowpass": ("much", "prepare: lowpass is 'much'"),
-    "prepare.clip": (-1.0, "prepare: .*clip -1"),
-    "diameter": (float("nan"), "diameter is nan"),
-    "info": ("from somewhere", "info is 'from somewhere'"),
-    "calibration.slope": (float("inf"), "calibration: slope is inf"),
-    "calibration.caution": (True, "calibration: caution is True"),
-}
-
-
-@pytest.mark.parametrize("field", DESCRIPTIONS)
-def test_a_model_with_an_unusable_field_is_refused_and_the_field_named(tmp_path: Path, field: str):
-    value, message = DESCRIPTIONS[field]
-    path = tmp_path / "broken.safetensors"
-    save_model(new_model(0, "dense"), path)
-    with safe_open(path, framework="pt") as file:
-        description = json.loads(file.metadata()["deeppicker"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    name, _, part = field.partition(".")
-    if part:
-        description[name][part] = value
-    else:
-        description[name] = value
-    save_file(weights, path, metadata={"deeppicker": json.dumps(description)})
-    with pytest.raises(FormatError, match=rf"broken\.safetensors is not a DeepPicker model .*{message}") as caught:
-        load_model(path)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
-def test_weights_that_are_no_numbers_and_negative_variances_are_refused(tmp_path: Path, value: float):
-    model = new_model(0, "dense")
-    weights = model.network.state_dict()
-    name = next(name for name in weights if name.endswith("running_var"))
-    weights[name][0] = value
-    save_model(model, tmp_path / "m")
-    with pytest.raises(FormatError, match=rf"weights: {name} holds (NaN or infinity|a negative variance)"):
-        load_model(tmp_path / "m")
 
 
 @pytest.mark.parametrize("name", ["unheard-of", "folder/none.safetensors", ""])

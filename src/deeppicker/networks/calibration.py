@@ -9,9 +9,11 @@ from jaxtyping import Float
 from scipy.special import expit, logit
 
 from deeppicker.config import CAUTION
+from deeppicker.config.limits import within
 
 _LEAST = 1e-7  # closest that a score comes to 0 and 1 before its log-odds are taken
 _FLATTEST = 0.2  # least slope on the log-odds
+_MOST = 100.0  # that a coefficient may be; log-odds of 16 are certain, and a fit stays below 85
 _FEW, _DOUBTFUL = 2.0, 0.1  # number and score of the candidates that the confidence starts from
 
 
@@ -33,6 +35,10 @@ class Calibration:
     presence_slope: float = 0.0
     presence_offset: float = 30.0  # certain
     caution: float = CAUTION
+
+    def __post_init__(self) -> None:
+        coefficients = ("slope", "offset", "context", "interaction", "presence_slope", "presence_offset")
+        within(self, **dict.fromkeys(coefficients, (-_MOST, _MOST)), caution=(0, 1))
 
     def __call__(self, scores: Float[np.ndarray, " n"], confidence: float) -> Float[np.ndarray, " n"]:
         """Return probabilities for the scores (0-1) of a network in a micrograph of some confidence."""

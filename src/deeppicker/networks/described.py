@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -16,6 +15,8 @@ from deeppicker.networks.calibration import Calibration
 from deeppicker.networks.kinds import NETWORKS, network_class
 
 _LARGEST = 1024  # that an argument of a network may be: channels, levels
+_DIAMETERS = 1.0, 1e5  # Å
+_MOST = 1e300  # that a number may be; whole numbers of JSON have no end
 Numbers = TypeVar("Numbers", PrepareConfig, Calibration)
 
 
@@ -36,7 +37,7 @@ def network_of(description: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     try:
         with torch.device("meta"):  # takes no memory, whatever the arguments are
             expected = network_class(kind)(**arguments).state_dict()
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise FormatError(f"arguments are {arguments}, with which there is no {kind} network ({error})") from error
     _check_weights(expected, weights)
     network = network_class(kind)(**arguments)
@@ -44,9 +45,12 @@ def network_of(description: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     return network.train(False)
 
 
-def prepare_of(description: Mapping[str, Any]) -> PrepareConfig:
-    """Return the preparation (FormatError if it is none)."""
-    return _numbers(PrepareConfig, _mapping(description, "prepare"), "prepare")
+def prepare_of(description: Mapping[str, Any], network: Network) -> PrepareConfig:
+    """Return the preparation (FormatError if it is none, or not that of the network)."""
+    prepare = _numbers(PrepareConfig, _mapping(description, "prepare"), "prepare")
+    if prepare.window != network.window:
+        raise FormatError(f"prepare: window is {prepare.window}, where the network has {network.window}")
+    return prepare
 
 
 def calibration_of(description: Mapping[str, Any]) -> Calibration:
@@ -57,8 +61,9 @@ def calibration_of(description: Mapping[str, Any]) -> Calibration:
 def diameter_of(description: Mapping[str, Any]) -> float | None:
     """Return the diameter in Å, if there is one (FormatError if it is none)."""
     value = description.get("diameter")
-    if value is not None and not (_is_number(value) and value > 0):
-        raise FormatError(f"diameter is {value!r}, not a length in Å")
+    least, most = _DIAMETERS
+    if value is not None and not (_is_number(value) and least <= value <= most):
+        raise FormatError(f"diameter is {value!r}, not a length from {least:g} to {most:g} Å")
     return None if value is None else float(value)
 
 
@@ -95,10 +100,14 @@ def _numbers(kind: type[Numbers], values: dict[str, Any], name: str) -> Numbers:
             raise FormatError(f"{name} holds {key}, which this version does not know")
         if not _is_number(value) or (known[key] == "int" and not isinstance(value, int)):
             raise FormatError(f"{name}: {key} is {value!r}, not a {'whole ' * (known[key] == 'int')}number")
+    numbers: dict[str, Any] = {key: value if known[key] == "int" else float(value) for key, value in values.items()}
     try:
-        return kind(**values)
+        return kind(**numbers)
     except InputError as error:
-        raise FormatError(f"{name}: {error}") from error
+        message = str(error)
+        for key in known:  # these are no options here
+            message = message.replace(f"--{key.replace('_', '-')} ", f"{key} ")
+        raise FormatError(f"{name}: {message}") from error
 
 
 def _text(description: Mapping[str, Any], name: str) -> str:
@@ -116,4 +125,4 @@ def _mapping(description: Mapping[str, Any], name: str, default: dict[str, Any] 
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST

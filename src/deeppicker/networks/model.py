@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from deeppicker.config import DEFAULT_MODEL, PrepareConfig
 from deeppicker.device import torch_device
 from deeppicker.errors import FormatError, InputError
-from deeppicker.formats.atomic import atomic_write
-from deeppicker.formats.sealed import parse_json
-from deeppicker.formats.text import one_line
+from deeppicker.formats.room import refuse_special
+from deeppicker.formats.text import is_file, one_line
 from deeppicker.networks.base import Network
 from deeppicker.networks.calibration import Calibration
 from deeppicker.networks.described import calibration_of, diameter_of, info_of, network_of, prepare_of
 from deeppicker.networks.kinds import NETWORKS, network_class
+from deeppicker.networks.tensor_file import load_tensors, save_tensors
 
 _METADATA_KEY = "deeppicker"
 
@@ -126,8 +124,7 @@ def save_model(model: Model, path: Path) -> None:
         "info": dict(model.info),
         "calibration": asdict(model.calibration),
     }
-    weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
-    atomic_write(path, save(weights, metadata={_METADATA_KEY: json.dumps(description)}), durable=True)
+    save_tensors(path, _METADATA_KEY, description, model.network.state_dict())
 
 
 def load_model(name_or_file: str | Path = DEFAULT_MODEL) -> Model:
@@ -140,32 +137,27 @@ def load_model(name_or_file: str | Path = DEFAULT_MODEL) -> Model:
     FormatError
         If the file is not a DeepPicker model.
     """
-    path = Path(name_or_file)
-    if not path.is_file():
-        shipped = shipped_models()
-        if str(name_or_file) not in shipped:
-            raise InputError(
-                f"no model {str(name_or_file)!r}: neither a file nor one of the models in the package "
-                f"({', '.join(sorted(shipped)) or 'none'}); set --model"
-            )
+    path, shipped = Path(name_or_file), shipped_models()
+    if str(name_or_file) in shipped and not is_file(path):
         path = shipped[str(name_or_file)]
+    if not os.path.exists(path) or path.is_dir():  # noqa: PTH110 - Path.exists raises for names too long
+        raise InputError(
+            f"no model {str(name_or_file)!r}: neither a file nor one of the models in the package "
+            f"({', '.join(sorted(shipped)) or 'none'}); set --model"
+        )
+    refuse_special(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = parse_json(metadata[_METADATA_KEY])
-        if not isinstance(description, dict):
-            raise FormatError("its description is not a mapping")
+        description, weights = load_tensors(path, _METADATA_KEY)
+        network = network_of(description, weights)
         return Model(
-            network_of(description, weights),
-            prepare_of(description),
+            network,
+            prepare_of(description, network),
             diameter_of(description),
             info_of(description),
             calibration_of(description),
         )
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, FormatError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"{path} is not a DeepPicker model ({reason}); copy it again, or train one with `deeppicker train`"
+    except FormatError as error:
+        message = f"{path} is not a DeepPicker model ({error}); copy it again, or train one with `deeppicker train`"
         raise FormatError(one_line(message)) from error
 
 

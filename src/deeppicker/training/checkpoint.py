@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from deeppicker.formats.atomic import atomic_write
-from deeppicker.formats.sealed import parse_json
+from deeppicker.errors import FormatError
+from deeppicker.networks.tensor_file import load_tensors, save_tensors
 from deeppicker.training.loop import Epoch, Training
 
 _METADATA_KEY = "deeppicker-training"
@@ -26,7 +23,7 @@ def save_checkpoint(training: Training, path: Path) -> None:
         If the file cannot be written.
     """
     tensors = {
-        f"{group}.{name}": value.contiguous()
+        f"{group}.{name}": value
         for group, values in (
             ("network", training.network.state_dict()),
             ("optimizer", _optimizer_state(training)),
@@ -35,16 +32,14 @@ def save_checkpoint(training: Training, path: Path) -> None:
         for name, value in values.items()
     }
     state = {"fingerprint": training.fingerprint, "history": [asdict(epoch) for epoch in training.history]}
-    atomic_write(path, save(tensors, metadata={_METADATA_KEY: json.dumps(state)}), durable=True)
+    save_tensors(path, _METADATA_KEY, state, tensors)
 
 
 def resume_checkpoint(training: Training, path: Path) -> bool:
     """Continue from a checkpoint if it belongs to the same data and settings; return whether it did."""
     try:
-        with safe_open(path, framework="pt") as file:
-            state = parse_json((file.metadata() or {})[_METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError):
+        state, tensors = load_tensors(path, _METADATA_KEY)
+    except FormatError:
         return False
     if state["fingerprint"] != training.fingerprint:
         return False

@@ -8,11 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-
-from deeppicker.formats.atomic import atomic_write
+from deeppicker.errors import FormatError
 from deeppicker.networks.model import Model
+from deeppicker.networks.tensor_file import load_tensors, save_tensors
 from deeppicker.training.self_train import Round, Rounds
 from deeppicker.training.short_training import network_copy
 
@@ -37,12 +35,12 @@ def save_rounds(rounds: Rounds, subject: Mapping[str, Any], path: Path) -> None:
         If it cannot be written.
     """
     weights = {
-        f"{half}.{name}": value.cpu().contiguous()
+        f"{half}.{name}": value
         for half, network in enumerate(rounds.networks)
         for name, value in network.state_dict().items()
     }
     about = {"subject": subject, "outcomes": [asdict(outcome) for outcome in rounds.outcomes]}
-    atomic_write(path, save(weights, metadata={_METADATA_KEY: json.dumps(about)}), durable=True)
+    save_tensors(path, _METADATA_KEY, about, weights)
 
 
 def load_rounds(path: Path, subject: Mapping[str, Any], model: Model) -> Rounds | None:
@@ -57,12 +55,11 @@ def load_rounds(path: Path, subject: Mapping[str, Any], model: Model) -> Rounds 
     """
     networks = [network_copy(model), network_copy(model)]
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[_METADATA_KEY])
-            if about["subject"] != json.loads(json.dumps(subject)):
-                return None
-            for half, network in enumerate(networks):
-                network.load_state_dict({name: file.get_tensor(f"{half}.{name}") for name in network.state_dict()})
+        about, weights = load_tensors(path, _METADATA_KEY)
+        if about["subject"] != json.loads(json.dumps(subject)):
+            return None
+        for half, network in enumerate(networks):
+            network.load_state_dict({name: weights[f"{half}.{name}"] for name in network.state_dict()})
         return Rounds(networks, tuple(Round(**outcome) for outcome in about["outcomes"]))
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError):
+    except (FormatError, KeyError, TypeError, RuntimeError):
         return None
