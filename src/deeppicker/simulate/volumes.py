@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from scipy.spatial.transform import Rotation
 from torch_fourier_slice import project_3d_to_2d
 
 from deeppicker.errors import FormatError, InputError
+from deeppicker.formats.room import refuse_special
+from deeppicker.formats.text import one_line
 
 MAP_EXTENSIONS = (".mrc", ".map", ".mrc.gz", ".map.gz", ".mrc.bz2", ".map.bz2", ".ccp4")
 MODEL_EXTENSIONS = (".pdb", ".cif", ".ent", ".mmcif", ".pdb.gz", ".cif.gz", ".ent.gz", ".mmcif.gz")
@@ -65,8 +68,9 @@ def read_structure(path: Path) -> Volume:
         If it cannot be read, or holds nothing.
     """
     lower = path.name.lower()
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give a density map or an atomic model")
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for names too long
+        raise InputError(one_line(f"{path} does not exist; give a density map or an atomic model"))
+    refuse_special(path)
     name = path.name
     for extension in sorted(STRUCTURE_EXTENSIONS, key=len, reverse=True):
         if lower.endswith(extension):

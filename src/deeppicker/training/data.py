@@ -18,6 +18,7 @@ from deeppicker.formats.inputs import doubtful_pixel_sizes, find_micrographs
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import Recorded, list_of
 from deeppicker.formats.relion.star import read_micrographs
+from deeppicker.formats.room import refuse_special
 
 _BACKGROUND_DIAMETERS = (14.0, 20.0, 28.0, 40.0, 60.0)  # pixels
 
@@ -176,6 +177,8 @@ def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]
         found = find_micrographs([micrographs])
     else:
         star = list_of(picks)
+        if star.exists():
+            refuse_special(star)
         if star.suffix.lower() != ".star" or not star.is_file():
             raise InputError(f"{picks} does not say where its micrographs are; set --micrographs to their folder")
         found = named_micrographs(picks, ())

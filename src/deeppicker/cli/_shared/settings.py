@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 from deeppicker.cli._shared.options import REQUIRED, Option, options_of, suggestion
 from deeppicker.errors import InputError
+from deeppicker.formats.room import refuse_large_text, refuse_special
 
 _WIDTH = 100
 _PLACES = {"text": '"..."', "a list of texts": '["..."]'}
@@ -54,13 +56,15 @@ def read_settings(path: Path, verb: str) -> dict[str, Any]:
     InputError
         If the file cannot be read, or holds a key that is not a setting of the verb.
     """
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists raises for names too long
+        refuse_large_text(path, refuse_special(path).st_size)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror}; write it with deeppicker settings {verb}"
         ) from error
-    except ValueError as error:  # neither UTF-8 nor TOML
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML
         raise InputError(f"{path} is not a TOML file: {error}; write one with deeppicker settings {verb}") from error
     options = {option.name: option for option in _settable(verb)}
     values = {}

@@ -15,6 +15,7 @@ from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.names import distinct_keys, merge
 from deeppicker.formats.recorded import AUTOPICK, PICKS_SUFFIX, TABLES
 from deeppicker.formats.relion import star
+from deeppicker.formats.room import refuse_special
 from deeppicker.formats.text import files_in, is_file, one_line
 
 FolderFormat = Literal["star", "box", "cbox", "json", "pos", "automatch"]
@@ -149,11 +150,12 @@ def _read_file(path: Path, y_direction_known: bool) -> list[Picks]:
     kind = path.suffix.lower()
     if kind == ".csv":
         return csv_table.read(path, y_direction_known=y_direction_known)
-    if kind not in readers and not is_file(path):
+    if kind in readers:
+        return readers[kind](path)
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for names too long
         raise InputError(one_line(f"{path} does not exist; give a coordinate file, or a folder of them"))
-    if kind not in readers:
-        raise FormatError(one_line(f"{path} is not a known coordinate file; supported are {_SUPPORTED}"))
-    return readers[kind](path)
+    refuse_special(path)
+    raise FormatError(one_line(f"{path} is not a known coordinate file; supported are {_SUPPORTED}"))
 
 
 def _files_of(folder: Path) -> list[Path]:
