@@ -1,10 +1,18 @@
 """What `machine.py` plays with threads, played with real processes: suspended, continued and killed by signals.
 
-``PYTHONPATH=tests python tests/runs/real_machine.py --sequences 100 --seed 1`` plays random sequences. A sequence
-starts `deeppicker pick` up to three times at once in the same folder, with other settings, for all micrographs or one,
-with ``--overwrite`` or not; sends SIGSTOP, SIGCONT and SIGKILL; replaces and deletes micrographs. At its end all go on,
-and none may end in anything but a line. What the last one leaves, if it ended well, must be what a command with the
-recorded settings gives in a new folder; and at any rate what such a command makes of it.
+``PYTHONPATH=tests python tests/runs/real_machine.py --sequences 100 --seed 1`` plays sequences. A sequence begins with
+one of five attacks that once mixed picks or kept stale ones (`SCENES`), after which the folder must at once be that of
+a run of its own. Then it is random: it starts `deeppicker pick` up to three times at once in the same folder, with
+other settings, for all micrographs or one, with ``--overwrite`` or not; sends SIGSTOP, SIGCONT and SIGKILL; replaces
+and deletes micrographs. At its end all go on, and none may end in anything but a line. What the last one leaves, if it
+ended well, must be what a command with the recorded settings gives in a new folder; and at any rate what such a command
+makes of it.
+
+Each scene finds what it is there for when the program is made to do it (tried with seed 5): ``overtaken`` and ``both``
+find a generation that is not checked, or not begun for other settings; ``narrow`` a selection that follows the command
+that ends last, or leaves files of others as they are; ``replaced`` a source that is not compared, or by size and time
+only; ``filled`` a file that is told once. None finds records whose settings are not compared: that takes a kill between
+two writes, as `machine.py` plays it.
 
 The processes are forked from this one, which has loaded PyTorch but never used it, because to load it takes longer than
 all else. What happens to them depends on the clock, so that a sequence can be repeated, but not exactly.
@@ -20,6 +28,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +41,11 @@ import deeppicker.runs.pick_job  # noqa: F401 - loaded once for all
 import scenes
 from deeppicker.cli.main import main
 from deeppicker.networks.model import save_model
+from deeppicker.runs.results import read_record
 from scenes import DIAMETER, files_of_run
 
 NAMES = ("a", "b", "c", "d")
+SCENES = ("overtaken", "narrow", "both", "replaced", "filled")
 SMOOTH, THRESHOLDS = (0.0625, 0.25), (0.3, 0.7)
 LONGEST = 120.0  # seconds of a command, on a machine that does much else
 _DEEDS = ("start", "start", "start", "let", "let", "stop", "stop", "continue", "kill", "kill", "end", "write")
@@ -115,7 +126,7 @@ class Sequence:
         (self.root / "in").mkdir(exist_ok=True)
         new.replace(self.root / "in" / new.name)
 
-    def start(self, which: str = "in", **settings: object) -> Command:
+    def start(self, which: str = "in", verb: str = "pick", **settings: object) -> Command:
         """Start a command."""
         given = {"smooth": self.random.choice(SMOOTH), "threshold": self.random.choice(THRESHOLDS), "output": "out"}
         given |= settings
@@ -124,11 +135,99 @@ class Sequence:
             more += [f"--{option}", str(self.root / "out" if value == "out" else value)]
         fixed = ["--model", str(self.root.parent / "model.safetensors"), "--diameter", str(DIAMETER), "--retries", "1"]
         self.number += 1
-        words = ["pick", str(self.root / which), *fixed, "--learn", "off", *more]
+        words = [verb, str(self.root / which), *fixed, "--learn", "off", *more]
         command = begin([*words, "--workers", "0"], self.root / f"{self.number}.err")
         command.writes = self.writes
         self.commands.append(command)
         return command
+
+    def overtaken(self) -> None:
+        """Suspend a command; another one starts the folder again; then the first one goes on."""
+        first = self.start(smooth=SMOOTH[0])
+        self._suspend(first)
+        second = self.start(smooth=SMOOTH[1], overwrite=True)
+        self._let_end(second, first)
+        assert second.status == 0, second.words
+        self._let_end(first)
+
+    def narrow(self) -> None:
+        """While all are picked by one threshold, one is picked by another."""
+        first = self.start(smooth=SMOOTH[0], threshold=THRESHOLDS[1])
+        self._suspend(first)
+        second = self.start("in/a.mrc", smooth=SMOOTH[0], threshold=THRESHOLDS[0])
+        self._let_end(second, first)
+        self._let_end(first)
+        assert (first.status, second.status) == (0, 0)
+        assert self._recorded()["threshold"] == THRESHOLDS[0]  # that of the command which was started last
+
+    def both(self) -> None:
+        """Start two commands with different settings in a new folder."""
+        commands = [self.start(smooth=SMOOTH[0])]
+        commands[0].ended(self.random.uniform(0, 0.5))
+        commands.append(self.start(smooth=SMOOTH[1]))
+        for command in commands:
+            self._let_end(command)
+        assert sorted(command.status or 0 for command in commands) == [0, 2]  # one gives way
+
+    def replaced(self) -> None:
+        """Replace a micrograph, which keeps its size and time, after it was picked."""
+        first = self.start()
+        self._let_end(first)
+        path = self.root / "in" / "b.mrc"
+        status, before = path.stat(), path.read_bytes()
+        while path.read_bytes() == before:
+            self.write("b")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        again = begin(first.words, self.root / "again.err")
+        self.commands.append(again)
+        self._let_end(again)
+        assert again.status == 0
+
+    def filled(self) -> None:
+        """Watch a folder in which a file gets its room first, and its pixels after it was picked without them."""
+        path = self.root / "in" / "b.mrc"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+        command = self.start(verb="watch", settle=0.05, interval=0.1)
+        self._wait(lambda: self._is_of(path), command)
+        path.write_bytes(whole)
+        self._wait(lambda: self._is_of(path), command)
+        (self.root / "out" / "STOP").touch()
+        self._let_end(command)
+        assert command.status == 0
+
+    def _is_of(self, path: Path) -> bool:
+        record = read_record(self.root / "out" / "records" / f"{path.stem}.json")
+        return record is not None and record.is_of(path)
+
+    def _suspend(self, command: Command) -> None:
+        """Suspend a command after it has picked some micrographs, unless it ends before."""
+        number = self.random.randrange(3)
+        self._wait(lambda: len(list((self.root / "out").glob("records/*.json"))) >= number, command)
+        command.ended(self.random.uniform(0, 0.05))
+        command.send(signal.SIGSTOP)
+
+    def _let_end(self, command: Command, suspended: Command | None = None) -> None:
+        """Let a command end; a suspended one goes on if it is waited for."""
+        command.send(signal.SIGCONT)
+        self._wait(lambda: suspended is not None and "waiting" in command.errors.read_text(encoding="utf-8"), command)
+        if suspended is not None and not command.ended():
+            suspended.send(signal.SIGCONT)
+        assert command.ended(LONGEST), f"hangs: {command.words}"
+        command.judge()
+
+    @staticmethod
+    def _wait(done: Callable[[], bool], command: Command) -> None:
+        """Wait until something is done, or a command has ended, or for long."""
+        end = time.monotonic() + LONGEST / 4
+        while not (done() or command.ended(0.01) or time.monotonic() > end):
+            pass
+
+    def play(self, scene: str) -> None:
+        """Play a scene, and check what it left at once."""
+        getattr(self, scene)()
+        assert self._whole({**self._recorded(), "output": self.root / "scene"}) == 0
+        self._compare("scene")
 
     def act(self) -> None:
         """Do one random thing."""
@@ -173,14 +272,14 @@ class Sequence:
         self._whole(settings)
         self._compare()
 
-    def _compare(self) -> None:
+    def _compare(self, name: str = "fresh") -> None:
         """Check that the folder is that of a run of its own."""
-        ours, fresh = files_of_run(self.root / "out"), files_of_run(self.root / "fresh")
-        ours["run.json"], fresh["run.json"] = (self._settings(name) for name in ("out", "fresh"))
-        for name in ("inputs.json", "summary.csv", "autopick.star"):  # which tell of earlier commands too
-            ours.pop(name, None)
-            fresh.pop(name)
-        different = [name for name, content in fresh.items() if ours.get(name) != content]
+        ours, fresh = files_of_run(self.root / "out"), files_of_run(self.root / name)
+        ours["run.json"], fresh["run.json"] = (self._settings(name) for name in ("out", name))
+        for file in ("inputs.json", "summary.csv", "autopick.star"):  # which tell of earlier commands too
+            ours.pop(file, None)
+            fresh.pop(file)
+        different = [file for file, content in fresh.items() if ours.get(file) != content]
         assert different == [], [*(command.words for command in self.commands), different]
 
     def _whole(self, settings: dict[str, object]) -> int:
@@ -224,6 +323,7 @@ def play(sequences: int, steps: int, seed: int) -> None:
             start = time.monotonic()
             try:
                 sequence.begin()
+                sequence.play(SCENES[number % len(SCENES)])
                 for _ in range(steps):
                     sequence.act()
                 sequence.end()
@@ -234,7 +334,8 @@ def play(sequences: int, steps: int, seed: int) -> None:
                 sequence.leave()
             killed = sum(command.status == -signal.SIGKILL for command in sequence.commands)
             seconds, judged = time.monotonic() - start, ", judged at once" * sequence.judged
-            print(f"{number}: {sequence.number} commands, {killed} killed, {seconds:.1f} s{judged}", flush=True)
+            told = f"{sequence.number} commands, {killed} killed, {seconds:.1f} s{judged}"
+            print(f"{number}: {SCENES[number % len(SCENES)]}, {told}", flush=True)
             shutil.rmtree(sequence.root)
 
 
