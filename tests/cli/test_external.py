@@ -72,7 +72,10 @@ def test_the_output_nodes_are_those_of_the_projects_version(
     assert marks(project) == {SUCCESS}
     (nodes,) = read_tables(project / JOB / "RELION_OUTPUT_NODES.star")
     assert nodes.name == "output_nodes"
-    assert nodes.columns == {"rlnPipeLineNodeName": [JOB + file], column: [kind or LABELS[version]]}
+    assert {label: list(values) for label, values in nodes.columns.items()} == {
+        "rlnPipeLineNodeName": [JOB + file],
+        column: [kind or LABELS[version]],
+    }
     assert (project / JOB / file).is_file()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +188,7 @@ def test_written_coordinates_have_the_columns_of_relion(tmp_path: Path) -> None:
     star.write_coordinates(path, Picks("m.mrc", np.array([[1.0, 2.0]]), np.array([0.5])))
     (table,) = read_tables(path)
     assert table.name == ""
-    assert table.columns == {
+    assert {label: list(column) for label, column in table.columns.items()} == {
         "rlnCoordinateX": ["1.0"],
         "rlnCoordinateY": ["2.0"],
         "rlnAutopickFigureOfMerit": ["0.5"],
@@ -196,6 +197,25 @@ def test_written_coordinates_have_the_columns_of_relion(tmp_path: Path) -> None:
     }
     # RELION takes a label up to one character before the "#".
     assert "\n_rlnCoordinateX #1\n" in path.read_text()
+
+
+def test_texts_of_a_column_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
+    rows, path = 20_000, tmp_path / "many.star"
+    numbers = np.random.default_rng(0).uniform(0, 4000, (rows, 2))
+    picks = [Picks(f"a b/{i}.mrc", part, part[:, 0] / 4000) for i, part in enumerate(np.split(numbers, 20))]
+    star.write_particles(path, picks, {item.micrograph: 1.5 for item in picks})
+    tracemalloc.start()
+    found = star.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [len(item) for item in found] == [rows // 20] * 20
+    assert np.array_equal(np.concatenate([item.positions for item in found]), numbers)
+    assert peak < 2 * path.stat().st_size + 100 * rows  # a text takes about 60 bytes, and a row has five
+    table = read_tables(path)[1]
+    column = table.columns["rlnMicrographName"]
+    assert column[-1] == "a b/19.mrc"
+    assert column[998:1002:2] == ["a b/0.mrc", "a b/1.mrc"]
+    assert list(column) == table.text("rlnMicrographName")
 
 
 def test_picks_without_scores_have_no_figure_of_merit(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -33,15 +34,15 @@ class Table:
         The file, for messages.
     name : str
         What follows ``data_``; empty in many files.
-    columns : dict of str to list of str
-        By label without the leading underscore; unquoted.
+    columns : mapping of str to sequence of str
+        By label without the leading underscore; unquoted. Texts are made when they are asked for.
     start : dict of str to int
         By label, the line of the file where its value stands, or where the loop that holds it begins.
     """
 
     path: Path
     name: str
-    columns: dict[str, list[str]]
+    columns: Mapping[str, Sequence[str]]
     start: dict[str, int] = field(default_factory=dict)
 
     def __contains__(self, label: str) -> bool:
@@ -58,14 +59,13 @@ class Table:
         FormatError
             If it is not.
         """
-        if label not in self.columns:
-            found = ", ".join(self.columns) or "no columns"
-            raise FormatError(one_line(f"{self.path}: table data_{self.name} has no column {label}; found {found}"))
-        return self.columns[label]
+        self._require(label)
+        return list(self.columns[label])
 
     def numbers(self, label: str) -> Float64[np.ndarray, " n"]:
         """Return a column of finite numbers that must be there (FormatError with the row otherwise)."""
-        return finite_floats(self.text(label), f"{self.path}: {label}", self._lines(label))
+        self._require(label)
+        return finite_floats(self.columns[label], f"{self.path}: {label}", self._lines(label))
 
     def numbers_or_nan(self, label: str) -> Float64[np.ndarray, " n"]:
         """Return a column of numbers, NaN where one is missing; all NaN without the column."""
@@ -77,9 +77,42 @@ class Table:
         """Return how messages call a row (the first is 0) of a column, with its line if that can be told."""
         return row_name(row, self._lines(label))
 
+    def _require(self, label: str) -> None:
+        if label not in self.columns:
+            found = ", ".join(self.columns) or "no columns"
+            raise FormatError(one_line(f"{self.path}: table data_{self.name} has no column {label}; found {found}"))
+
     def _lines(self, label: str) -> Lines:
         """Find lines only when a message needs one: the parser does not keep them."""
         return lambda row: _line_of_row(read_text(self.path), self.start.get(label), row, len(self.columns[label]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Column(Sequence[str]):
+    """A column of a loop, as the parser keeps it; its texts would take several times as much memory."""
+
+    values: cif.Column
+    escaped: bool
+    document: cif.Document  # without which the values are gone
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[index] for index in range(*row.indices(len(self)))]
+        return _unquoted(self.values[row], self.escaped)
+
+    def __iter__(self) -> Iterator[str]:
+        before = text = ""
+        for value in self.values:
+            if value != before:  # else the rows share a text, such as those of a micrograph
+                before, text = value, _unquoted(value, self.escaped)
+            yield text
 
 
 def read_tables(path: Path) -> list[Table]:
@@ -103,7 +136,7 @@ def read_tables(path: Path) -> list[Table]:
     return [
         Table(path, block.name.strip(), columns, start)
         for block in document
-        for columns, start in (_columns(block, escaped),)
+        for columns, start in (_columns(document, block, escaped),)
         if columns
     ]
 
@@ -138,19 +171,17 @@ def format_rows(columns: Mapping[str, Sequence[str]]) -> str:
     return "".join(" ".join(row) + "\n" for row in rows)
 
 
-def _columns(block: cif.Block, escaped: bool) -> tuple[dict[str, list[str]], dict[str, int]]:
-    columns: dict[str, list[str]] = {}
+def _columns(
+    document: cif.Document, block: cif.Block, escaped: bool
+) -> tuple[dict[str, Sequence[str]], dict[str, int]]:
+    columns: dict[str, Sequence[str]] = {}
     start: dict[str, int] = {}
     for item in block:
         if item.loop is not None:
-            values = [  # most values need nothing, and there may be millions
-                _unquoted(value, escaped) if escaped or value[:1] in _MARKS else value for value in item.loop.values
-            ]
-            width = item.loop.width()
-            loop = {tag.removeprefix("_"): values[i::width] for i, tag in enumerate(item.loop.tags)}
+            loop = {tag.removeprefix("_"): _Column(block.find_loop(tag), escaped, document) for tag in item.loop.tags}
             # A block may hold pairs and a loop; the longer is the table.
-            if not columns or len(values) // width >= len(next(iter(columns.values()))):
-                columns, start = loop, dict.fromkeys(loop, item.line_number)
+            if not columns or item.loop.length() >= len(next(iter(columns.values()))):
+                columns, start = dict(loop), dict.fromkeys(loop, item.line_number)
         elif item.pair is not None and all(len(column) == 1 for column in columns.values()):
             columns[item.pair[0].removeprefix("_")] = [_unquoted(item.pair[1], escaped)]
             start[item.pair[0].removeprefix("_")] = item.line_number
@@ -179,6 +210,8 @@ def _is_value(line: str) -> bool:
 
 
 def _unquoted(value: str, escaped: bool) -> str:
+    if not escaped and value[:1] not in _MARKS:  # most values need nothing, and there may be millions
+        return value
     if value[:1] in ("'", '"'):
         value = value[1:-1]
     elif value[:1] == ";":

@@ -134,8 +134,8 @@ def finite_floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line
 def floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
     """Parse numbers; ``nan`` and an empty text mean that there is none. See `finite_floats`."""
     with suppress(ValueError):  # nearly always all are usual numbers, and there may be millions
-        values = np.array(list(map(float, tokens)), dtype=np.float64)
-        if not np.isinf(values).any() and "_" not in "".join(tokens):
+        values = np.fromiter(map(_usual, tokens), np.float64, len(tokens))
+        if not np.isinf(values).any():
             return values
     try:
         return np.array([_float(token) for token in tokens], dtype=np.float64)
@@ -149,11 +149,17 @@ def _not_a_number(token: str, where: str, row: str) -> FormatError:
     return FormatError(one_line(f"{where} in {row} is {shown!r}, not a number; correct or remove that row"))
 
 
+def _usual(token: str) -> float:
+    if "_" in token:  # Python reads "1_000", no other program does
+        raise ValueError(token)
+    return float(token)
+
+
 def _float(token: str) -> float:
     if token == "":
         return math.nan
-    value = float(token)
-    if math.isinf(value) or "_" in token:  # Python reads "1_000", no other program does
+    value = _usual(token)
+    if math.isinf(value):
         raise ValueError(token)
     return value
 
