@@ -86,6 +86,37 @@ def test_other_commands_know_pixel_size_diameter_micrographs_and_defocus(capsys:
         assert set(sizes) == {PIXEL_SIZE}
 
 
+def test_convert_knows_the_pixel_size_that_the_micrographs_of_a_run_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    item = scenes.scene(0, "mics/0.mrc", number=24)
+    scenes.write_mrc(Path("mics/0.mrc"), item.micrograph.image, PIXEL_SIZE)
+    opened = RunFolder(Path("run"), {"diameter": 72.0, "pixel_size": None}, SelectConfig(threshold=0.1))
+    opened.store(Picks("mics/0.mrc", item.positions, np.linspace(0.9, 0.2, len(item.positions))), 1.0)
+    opened.finish(["mics/0.mrc"])
+    record_inputs(Path("run"), ["mics"])
+    assert main(["convert", "run", "picks.star"]) == 0
+    assert read_tables(Path("picks.star"))[0].numbers("rlnMicrographPixelSize").tolist() == [PIXEL_SIZE]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", "--picks", "nosuch", "--output", "out"],
+        ["adapt", "--picks", "nosuch", "--output", "m.safetensors"],
+        ["train", "nosuch", "--output", "m.safetensors"],
+        ["view", "nosuch", "--picks", "run", "--overlay", "o.png"],
+        ["report", "nosuch"],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.usefixtures("project")
+def test_what_does_not_exist_is_said_not_to(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 2
+    assert "nosuch does not exist; give " in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("project")
 def test_what_was_set_for_the_run_counts_more_than_its_table():
     Path("run/run.json").write_text(seal(read_json(Path("run/run.json")) | {"pixel_size": 2.5}))

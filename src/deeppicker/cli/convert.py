@@ -176,10 +176,10 @@ def _pixel_sizes(
     """Return Å per pixel by micrograph, of the option, images, or INPUT; None, and say so, if one lacks."""
     if options.pixel_size is not None:
         return {item.micrograph: options.pixel_size for item in picks}
-    given = {entry.name: entry.pixel_size for entry in _entries_of(options.input)}
+    named = {entry.name: entry for entry in _entries_of(options.input)}
     sizes = {}
     for item in picks:
-        size = _pixel_size_of(matched.get(item.micrograph)) or given.get(item.micrograph)
+        size = _pixel_size_of(matched.get(item.micrograph)) or _pixel_size_of(named.get(item.micrograph))
         if size is None:
             print(
                 f"The pixel size of {item.micrograph} is not known, so {options.output} has no optics table; "

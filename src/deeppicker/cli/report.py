@@ -12,7 +12,7 @@ from deeppicker.config.limits import within
 from deeppicker.errors import InputError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.recorded import RUN
-from deeppicker.formats.text import one_line
+from deeppicker.formats.text import is_file, one_line
 from deeppicker.formats.writable import refuse_unwritable_file
 
 
@@ -46,8 +46,9 @@ def run(options: Options) -> int:
     from deeppicker.gui.project import Project, Wanted
     from deeppicker.gui.report import report
 
-    if not (options.folder / RUN).is_file():
-        raise InputError(one_line(f"{options.folder} holds no {RUN}; give an output folder of deeppicker pick"))
+    if not is_file(options.folder / RUN):
+        problem = f"holds no {RUN}" if options.folder.exists() else "does not exist"
+        raise InputError(one_line(f"{options.folder} {problem}; give an output folder of deeppicker pick"))
     output = options.output if options.output is not None else options.folder / "report.html"
     refuse_unwritable_file(output)
     wanted = Wanted(inputs=(str(options.folder),), reference=options.reference, micrographs=options.micrographs)

@@ -21,7 +21,7 @@ from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import Recorded
-from deeppicker.formats.text import one_line
+from deeppicker.formats.text import is_file, one_line
 from deeppicker.formats.writable import refuse_unwritable_file, refuse_unwritable_folder
 
 _NAMES_SHOWN = 3
@@ -100,6 +100,8 @@ def _view_run(options: Options) -> int:
 def _view(options: Options, source: Path, target: Path) -> int:
     from deeppicker.evaluation.overlays import overlay, overlay_agreement
 
+    if not is_file(options.micrograph):
+        raise InputError(one_line(f"{options.micrograph} does not exist; give a micrograph, or the folder of a run"))
     refuse_unwritable_file(target)
     kind = kind_of(target)
     key = micrograph_key(options.micrograph)

@@ -107,12 +107,13 @@ def load_dataset(
         If the diameter is unknown, or none of the micrographs can be found.
     """
     recorded = Recorded(picks)
+    content = read_picks(picks)
     known = diameter if diameter is not None else recorded.diameter
     if known is None:
         raise InputError(f"{picks}: the particle diameter is not known; set --diameter (in Å)")
     entries = _entries(picks, micrographs)
     named: dict[str, Picks] = {}
-    for item in read_picks(picks):
+    for item in content:
         if item.key in named:
             raise InputError(
                 f"{picks}: {named[item.key].micrograph} and {item.micrograph} have the same name; "
