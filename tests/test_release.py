@@ -34,15 +34,3 @@ def test_the_page_of_the_python_interface_has_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     shown = [line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")]
     assert sorted(shown) == sorted(deeppicker.__all__)
-
-
-def test_the_conda_recipe_needs_what_the_package_needs():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    recipe = (ROOT / "packaging" / "conda" / "meta.yaml").read_text(encoding="utf-8")
-    names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
-    needed = {
-        re.sub(r"^[\w-]+", lambda found: names.get(found[0], found[0]) + " ", text) for text in project["dependencies"]
-    }
-    run = recipe.split("  run:\n")[1].split("\n\n")[0]
-    assert {line.removeprefix("    - ") for line in run.splitlines()} == {"python >=3.11", *needed}
-    assert f'version = "{project["version"]}"' in recipe

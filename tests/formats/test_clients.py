@@ -1,7 +1,8 @@
 """What other programs make of our files, as far as these are installed: `pip install '.[clients]'`.
 
 They run in a process of their own. The environment variable DEEPPICKER_CLIENTS may name a folder of packages
-(``site-packages``) that holds them, so that they need not share our environment.
+(``site-packages``) that holds them, or the Python of another environment: napari-boxmanager needs an older NumPy than
+ours (``pip install napari-boxmanager napari==0.4.18 PyQt5 'pydantic<2' 'setuptools<80'``).
 """
 
 import json
@@ -25,13 +26,14 @@ SCORES = np.array([0.9, 0.5, 0.25])
 
 def asked(package: str, script: str, folder: Path) -> object:
     """Run a script in a folder with a package, and return what it prints as JSON; skip where that is missing."""
-    more = os.environ.get("DEEPPICKER_CLIENTS", "")
-    start = f"import json, sys\nsys.path.append({more!r})\n"
-    probe = [sys.executable, "-c", f"{start}import {package}"]
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
+    clients = os.environ.get("DEEPPICKER_CLIENTS", "")
+    python = clients if Path(clients).is_file() else sys.executable
+    start = f"import json, sys\nsys.path.append({clients!r})\n"
+    if subprocess.run([python, "-c", f"{start}import {package}"], capture_output=True, check=False).returncode:
         pytest.skip(f"needs {package} (pip install '.[clients]')")
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     done = subprocess.run(
-        [sys.executable, "-c", start + script], cwd=folder, capture_output=True, text=True, check=False
+        [python, "-c", start + script], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -46,6 +48,9 @@ def folder(tmp_path: Path) -> Path:
     picks = [Picks("m.mrc", POSITIONS, SCORES)]
     write_picks(tmp_path / "picks.star", picks, pixel_size=1.5)
     write_picks(tmp_path / "picks.txt", picks)
+    write_picks(tmp_path / "m.box", picks, box_size=10)
+    write_picks(tmp_path / "m.cbox", picks, box_size=10)
+    write_picks(tmp_path / "folder", picks)
     write_picks(tmp_path / "picks.cs", picks, sizes={"m.mrc": MicrographSize(HEIGHT, WIDTH, 1.5, 7)})
     return tmp_path
 
@@ -118,3 +123,17 @@ print(json.dumps(None))
     for (x, y), cut in zip(np.floor(POSITIONS + 0.5).astype(int), stack, strict=True):
         window = image[y - 4 : y + 4, x - 4 : x + 4]
         np.testing.assert_allclose(cut, (window - window.mean()) / window.std(), atol=1e-3)
+
+
+def test_napari_boxmanager_reads_the_centres_of_our_boxes(folder: Path):
+    script = """
+import numpy as np
+from box_manager.io import box, cbox, star
+read = {box: "m.box", cbox: "m.cbox", star: "folder/m_autopick.star"}
+print(json.dumps([np.asarray(reader.to_napari([path])[0][0], dtype=float).tolist() for reader, path in read.items()]))
+"""
+    points = asked("box_manager.io", script, folder)
+    for (slices, y, x), whole in zip((np.transpose(found) for found in points), (True, False, False), strict=True):
+        positions = np.floor(POSITIONS + 0.5) if whole else POSITIONS
+        np.testing.assert_allclose(np.column_stack([x, y]), positions)
+        assert not np.any(slices)
