@@ -234,11 +234,15 @@ class Picks:
     scores : float array, (n,)
         Probabilities in 0-1 for our own picks; whatever scale another program uses for its own; NaN where there
         is no score (manual picks).
+    contrast : float array, (n,), or None
+        By how much each is darker than its surroundings, in standard deviations of the prepared micrograph; None where
+        that is not known.
     """
 
     micrograph: str
     positions: Float[np.ndarray, "n 2"]
     scores: Float[np.ndarray, " n"]
+    contrast: Float[np.ndarray, " n"] | None = None
 
     @classmethod
     def unscored(cls, micrograph: str, positions: Float[np.ndarray, "n 2"]) -> Picks:
@@ -265,12 +269,15 @@ class Picks:
 
     def where(self, keep: Bool[np.ndarray, " n"]) -> Picks:
         """Return those picks for which ``keep`` is true, in the same order."""
-        return replace(self, positions=self.positions[keep], scores=self.scores[keep])
+        return self._at(keep)
 
     def sorted(self) -> Picks:
         """Return the picks from the highest score down; equal scores by y, then x; no score last."""
-        order = np.lexsort((self.positions[:, 0], self.positions[:, 1], -self.scores))
-        return replace(self, positions=self.positions[order], scores=self.scores[order])
+        return self._at(np.lexsort((self.positions[:, 0], self.positions[:, 1], -self.scores)))
+
+    def _at(self, which: np.ndarray) -> Picks:
+        contrast = None if self.contrast is None else self.contrast[which]
+        return replace(self, positions=self.positions[which], scores=self.scores[which], contrast=contrast)
 
 
 @dataclass(frozen=True)

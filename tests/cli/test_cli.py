@@ -86,7 +86,7 @@ def test_picking_writes_what_relion_needs_and_a_summary(given: list[str] | str):
         "inputs.json",
         *(f"{name[:-4]}_autopick.star" for name in NAMES),
         *(f"records/{name[:-4]}.json" for name in NAMES),
-        *(f"candidates/{name[:-4]}_{kind}.star" for name in NAMES for kind in ("candidates", "rejected")),
+        *(f"candidates/{name[:-4]}_{kind}.star" for name in NAMES for kind in ("candidates", "measured", "rejected")),
         *(f"junk/{name[:-4]}_junk.png" for name in NAMES),
     }
     found = read_picks(picked / "autopick.star")

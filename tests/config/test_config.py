@@ -28,6 +28,11 @@ def test_the_number_of_particles_to_keep_is_at_least_one(number: int):
         config.SelectConfig(num_particles=number)
 
 
+def test_a_range_of_contrasts_is_not_upside_down():
+    with pytest.raises(InputError, match="--min-contrast 2 is above --max-contrast 1"):
+        config.SelectConfig(min_contrast=2.0, max_contrast=1.0)
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.PickConfig().smooth = 1.0  # type: ignore[misc]

@@ -21,7 +21,9 @@ def beside(folder: Path, **files: str) -> Recorded:
 
 def run_of(folder: Path, select: SelectConfig) -> Recorded:
     opened = RunFolder(folder, {"diameter": 150.0}, select)
-    opened.store(Picks("a.mrc", np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([0.9, 0.2])), 1.0)
+    opened.store(
+        Picks("a.mrc", np.array([[10.0, 20.0], [30.0, 40.0]]), np.array([0.9, 0.2]), np.array([0.6, 0.1])), 1.0
+    )
     opened.finish([])
     return Recorded(folder)
 
@@ -64,6 +66,7 @@ def test_the_threshold_is_the_one_by_which_the_picks_were_chosen(tmp_path: Path,
 
 def test_a_number_of_picks_or_an_unfinished_selection_has_no_threshold(tmp_path: Path):
     assert run_of(tmp_path, SelectConfig(num_particles=1)).threshold is None
+    assert run_of(tmp_path / "filtered", SelectConfig(min_contrast=0.1)).threshold is None
     assert beside(tmp_path, run='{"select": null, "threshold": 0.5}').threshold is None
     with pytest.raises(FormatError, match=r"run.json.*'high'"):
         _ = beside(tmp_path, run='{"select": {"num_particles": null}, "threshold": "high"}').threshold

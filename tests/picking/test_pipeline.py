@@ -44,6 +44,15 @@ def test_the_particles_of_a_scene_are_found(seed: int):
     assert picks.micrograph == scene.micrograph.name
 
 
+def test_candidates_come_with_their_contrast_and_fainter_particles_have_less_of_it():
+    scene = scenes.scene(3, faintest=0.5)
+    picks = pick_micrograph(scene.micrograph, scenes.trained(), DIAMETER)
+    found, known = match(picks.positions, scene.positions, RADIUS)
+    assert picks.contrast is not None
+    assert (picks.contrast[found] > 0.2).all()
+    assert np.corrcoef(picks.contrast[found], known)[0, 1] < -0.5  # the first particle is the strongest
+
+
 @pytest.mark.parametrize("step", [2, 4, 16])
 @pytest.mark.parametrize("peak_window", [0.5, 0.8, 1.3])
 def test_picks_are_never_closer_than_the_minimum_distance(step: int, peak_window: float):
@@ -117,6 +126,7 @@ def test_picks_are_the_same_to_the_last_bit_for_any_number_of_threads_and_any_ti
         for part in ("candidates", "rejected"):
             assert (getattr(other, part).positions == getattr(found[0], part).positions).all()
             assert (getattr(other, part).scores == getattr(found[0], part).scores).all()
+        assert (other.candidates.contrast == found[0].candidates.contrast).all()
         assert (other.junk == found[0].junk).all()
 
 

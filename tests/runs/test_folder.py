@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from deeppicker.formats.relion import star
 from deeppicker.runs import folder as runs
 from deeppicker.runs import results, state
 from deeppicker.runs.folder import RunFolder
-from deeppicker.runs.results import CANDIDATES, PICKS
-from deeppicker.runs.selection import select
+from deeppicker.runs.results import CANDIDATES, MEASURED, PICKS
+from deeppicker.runs.selection import reasons, select, threshold_of
 
 SETTINGS = {"diameter": 120.0, "weights": "abc", "steps": {"score": {"step": 4}, "window": (1, 2)}}
 NAMES = ["mics/a.mrc", "mics/b.1.mrc", "mics/c.mrc"]
@@ -30,7 +31,8 @@ def found_in(name: str) -> Picks:
     rng = np.random.default_rng(NAMES.index(name))
     number = 6 + NAMES.index(name)
     scores = rng.choice([0.05, 0.2, 0.6, 0.7, 0.85], number) + 1e-9 * rng.integers(0, 3, number)
-    return Picks(name, rng.uniform(0, 500, (number, 2)), scores).sorted()
+    positions, contrast = rng.uniform(0, 500, (number, 2)), rng.uniform(-0.2, 1.0, number).round(3)
+    return Picks(name, positions, scores, contrast).sorted()
 
 
 def run(
@@ -80,6 +82,9 @@ def test_a_run_leaves_exactly_these_files(tmp_path: Path):
         "candidates/a_candidates.star",
         "candidates/b.1_candidates.star",
         "candidates/c_candidates.star",
+        "candidates/a_measured.star",
+        "candidates/b.1_measured.star",
+        "candidates/c_measured.star",
         "records/a.json",
         "records/b.1.json",
         "records/c.json",
@@ -278,6 +283,9 @@ SELECTIONS = [
     SelectConfig(threshold=0.1, num_particles=9),
     SelectConfig(threshold=0.1, num_particles=1),
     SelectConfig(threshold=0.5, num_particles=1000),
+    SelectConfig(threshold=0.5, min_contrast=0.4),
+    SelectConfig(min_contrast=0.1, max_contrast=0.6),
+    SelectConfig(threshold=0.1, num_particles=5, max_contrast=0.5),
 ]
 
 
@@ -308,6 +316,56 @@ def test_the_best_of_all_micrographs_are_kept(tmp_path: Path):
     everything = np.concatenate([found_in(name).scores for name in NAMES])
     kept = kept[np.isfinite(kept)]
     assert sorted(kept, reverse=True) == sorted(everything, reverse=True)[:7]
+
+
+def test_a_pick_reaches_the_threshold_and_its_contrast_lies_within_the_limits(tmp_path: Path):
+    opened = run(tmp_path, SelectConfig(threshold=0.5, min_contrast=0.1, max_contrast=0.7))
+    numbers = []
+    for name in NAMES:
+        expected = found_in(name)
+        inside = (expected.contrast >= 0.1) & (expected.contrast <= 0.7)
+        picks = star.read(opened.results.file(PICKS, name))[0]
+        np.testing.assert_array_equal(picks.positions, expected.positions[inside & (expected.scores >= 0.5)])
+        numbers += [(len(picks), (expected.scores >= 0.5).sum())]
+    assert any(some < every for some, every in numbers)
+
+
+def test_a_threshold_is_chosen_by_the_candidates_that_pass_the_filters():
+    contrast = np.array([0.9, 0.8, 0.1, 0.1, 0.1])
+    found = Picks("a", np.zeros((5, 2)), np.array([0.9, 0.2, 0.6, 0.6, 0.6]), contrast)
+    alone = threshold_of([found.where(contrast > 0.5)], SelectConfig())
+    assert threshold_of([found], SelectConfig(min_contrast=0.5)) == alone
+    assert threshold_of([found], SelectConfig()) < alone
+
+
+def test_each_candidate_that_a_filter_keeps_out_has_a_reason():
+    found = Picks("a", np.zeros((4, 2)), np.array([0.9, 0.8, 0.7, 0.1]), np.array([0.1, 0.5, 2.0, 0.1]))
+    why = reasons(found, SelectConfig(min_contrast=0.2, max_contrast=1.0), 0.5)
+    assert why.tolist() == ["low contrast", "", "high contrast", ""]
+
+
+def test_what_was_picked_before_contrast_was_measured_is_refused_by_filters_and_else_as_before(tmp_path: Path):
+    opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
+    opened.store(replace(found_in(NAMES[0]), contrast=None), 1.0)
+    opened.finish(NAMES[:1])
+    before = files_of(tmp_path)
+    with pytest.raises(InputError, match=r"a\.mrc was picked when .*--min-contrast.*--overwrite"):
+        run(tmp_path, SelectConfig(threshold=0.5, min_contrast=0.2), NAMES[:1])
+    assert files_of(tmp_path) == before
+    run(tmp_path, names=NAMES[:1])
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [None, "", "data_\n\nloop_\n_x #1\n1\n"])
+def test_damaged_measurements_are_noticed_and_the_micrograph_is_picked_again(tmp_path: Path, content: str | None):
+    opened = run(tmp_path)
+    before = files_of(tmp_path)
+    path = opened.results.file(MEASURED, NAMES[1])
+    path.unlink() if content is None else path.write_text(content)
+    again = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
+    assert [again.is_done(name) for name in NAMES] == [True, False, True]
+    run(tmp_path)
+    assert without_times({k: v for k, v in files_of(tmp_path).items() if "damaged/" not in k}) == without_times(before)
 
 
 @given(

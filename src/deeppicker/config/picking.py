@@ -175,5 +175,26 @@ class SelectConfig:
     num_particles: int | None = None
     """Keep only this many picks, those with the highest scores of all micrographs of the run."""
 
+    min_contrast: float | None = None
+    """Least contrast of a pick: by how much its disc is darker than the ring around it, in standard deviations of the
+    prepared micrograph. Default: any."""
+
+    max_contrast: float | None = None
+    """Greatest contrast of a pick. Default: any."""
+
     def __post_init__(self) -> None:
         within(self, threshold=(0, 1), num_particles=(1, math.inf))
+        within(self, min_contrast=(-100, 100), max_contrast=(-100, 100))
+        low, high = self.min_contrast, self.max_contrast
+        if low is not None and high is not None and low > high:
+            raise InputError(f"--min-contrast {low:g} is above --max-contrast {high:g}, so nothing would be picked")
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything but scores keeps candidates out."""
+        return self.min_contrast is not None or self.max_contrast is not None
+
+    @property
+    def fixed(self) -> float | None:
+        """The threshold, if that alone tells picks from other candidates; None otherwise."""
+        return self.threshold if self.num_particles is None and not self.filtered else None

@@ -24,9 +24,10 @@ INPUTS = "inputs.json"  # what the run was given to pick
 LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
 ROUNDS = ".learning.rounds"  # what a learning goes on from that was interrupted
 PICKS_SUFFIX = "_autopick.star"
-PICKS, CANDIDATES, REJECTED, JUNK, RECORD = (
+PICKS, CANDIDATES, MEASURED, REJECTED, JUNK, RECORD = (
     f"{{}}{PICKS_SUFFIX}",
     "candidates/{}_candidates.star",
+    "candidates/{}_measured.star",
     "candidates/{}_rejected.star",
     "junk/{}_junk.png",
     "records/{}.json",
@@ -90,10 +91,12 @@ class Recorded:
     def threshold(self) -> float | None:
         """Score that tells the picks of a finished run from its other candidates, given or chosen for the run.
 
-        None if that is not all that tells them apart: a number of picks was asked for, or the selection is not done.
+        None if that is not all that tells them apart: a number of picks was asked for, a filter keeps candidates out,
+        or the selection is not done.
         """
         select = self._run.get(SELECT)
-        if not isinstance(select, dict) or select.get("num_particles", 0) is not None:
+        others = {"num_particles": 0, **select} if isinstance(select, dict) else {"all": 0}
+        if any(value is not None for key, value in others.items() if key != THRESHOLD):
             return None
         value = self._run.get(THRESHOLD)  # that in ``select`` is None when it was chosen for the run
         if value is not None and not _is_number(value):

@@ -14,6 +14,7 @@ from deeppicker.networks.calibration import confidence
 from deeppicker.networks.model import Model
 from deeppicker.picking.borders import find_borders
 from deeppicker.picking.clean import oversized, smooth
+from deeppicker.picking.contrast import contrasts
 from deeppicker.picking.peaks import extreme_fraction, find_peaks, unusual
 from deeppicker.picking.prepare import box_pixels, prepare
 from deeppicker.picking.score import score
@@ -76,6 +77,8 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     calibrated = model.calibration(found.scores, confidence(found.scores[good]))
     found = replace(found, scores=calibrated)
     good_ones = found.where(good & (calibrated > config.peaks.floor))
+    there = prepared.grid.indices(good_ones.positions)
+    good_ones = replace(good_ones, contrast=contrasts(prepared.image, there, model.prepare.diameter_pixels))
     return Found(good_ones, found.where(~good), tuple(reason[~good].tolist()), contaminated | regions, scores.grid)
 
 

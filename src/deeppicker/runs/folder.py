@@ -5,6 +5,7 @@ Layout::
     DIR/run.json                                 settings; picks made with others are never mixed in
     DIR/<micrograph>_autopick.star               picks: candidates that reach the threshold
     DIR/candidates/<micrograph>_candidates.star  the other candidates above the floor
+    DIR/candidates/<micrograph>_measured.star    contrast of all candidates
     DIR/candidates/<micrograph>_rejected.star    what cannot be a particle, and why
     DIR/junk/<micrograph>_junk.png               white where there is contamination
     DIR/records/<micrograph>.json                counts, seconds, of what and how it was made, why it failed
@@ -36,11 +37,11 @@ from deeppicker.errors import FormatError, InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.lock import LOCK, locked
-from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, PICKS, RUN, SUMMARY
+from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, MEASURED, PICKS, RUN, SUMMARY
 from deeppicker.formats.relion import star
 from deeppicker.formats.text import cell, one_line
 from deeppicker.runs.results import DAMAGED, Record, Results, Row
-from deeppicker.runs.selection import select, threshold_of
+from deeppicker.runs.selection import not_measured, select, threshold_of
 from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
 
 _COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
@@ -103,6 +104,8 @@ class RunFolder:
         if not overwrite:
             self._refuse_mixture(earlier, damaged, finished)
         again = overwrite or (earlier is not None and earlier.digest != self.results.settings)
+        if select.filtered and not again:
+            self._refuse_unmeasured()
         joined = None if again else earlier
         generation = (joined.generation if joined else "") or new_generation()
         threshold = joined.threshold if joined and joined.select == select else None
@@ -142,6 +145,11 @@ class RunFolder:
                 "choose another --output, or set --overwrite to delete them"
             )
         self._tell(f"{self.folder / RUN} was {'damaged' if damaged else 'missing'}; written again")
+
+    def _refuse_unmeasured(self) -> None:
+        for record in self.results.records():
+            if not (record.row.error or self.results.file(MEASURED, record.row.micrograph).is_file()):
+                raise not_measured(record.row.micrograph)
 
     def _take_up(self) -> None:
         """Take up all records that are right; put aside the picks that none of them vouches for."""
@@ -307,11 +315,12 @@ class RunFolder:
 
     def _reselect(self, config: SelectConfig) -> float:
         """Move candidates between picks and side files until they follow a selection; return its threshold."""
-        fixed = config.threshold if config.num_particles is None else None
+        fixed = config.fixed
         good = [key for key, record in self._records.items() if not record.row.error]
         keys = [key for key in good if fixed is None or self._records[key].threshold != fixed]
         names = [self._records[key].row.micrograph for key in keys]
-        there = {name: self.results.read(name) for name in names}
+        read = self.results.read_measured if config.filtered else self.results.read
+        there = {name: read(name) for name in names}
         found = {name: candidates for name, (candidates, _) in there.items()}
         threshold = threshold_of(found.values(), config, self._caution)
         for name, keep in select(found, config, self._caution).items():
@@ -364,6 +373,8 @@ def _refuse_settings(folder: Path, earlier: Mapping[str, Any], now: Mapping[str,
 def _asked(config: SelectConfig) -> str:
     parts = [] if config.threshold is None else [f"--threshold {config.threshold:g}"]
     parts += [] if config.num_particles is None else [f"--num-particles {config.num_particles}"]
+    parts += [] if config.min_contrast is None else [f"--min-contrast {config.min_contrast:g}"]
+    parts += [] if config.max_contrast is None else [f"--max-contrast {config.max_contrast:g}"]
     return " ".join(parts) or "a threshold chosen by the program"
 
 

@@ -39,8 +39,14 @@ def advice_on_nothing(
     rows : sequence of Row
         What became of them.
     """
-    subject, threshold = session.config.subject, session.config.select.threshold
-    if threshold is not None and any(row.candidates for row in rows):
+    subject, select = session.config.subject, session.config.select
+    threshold, found = select.threshold, any(row.candidates for row in rows)
+    if select.filtered and found:
+        return (
+            "no candidate passes --min-contrast and --max-contrast, so the coordinate files are empty; choose other "
+            "limits, or leave them out"
+        )
+    if threshold is not None and found:
         return (
             f"no candidate reaches --threshold {threshold:g}, so the coordinate files are empty; choose a lower one, "
             "or leave it out"

@@ -23,14 +23,16 @@ from deeppicker.errors import DeepPickerError, FormatError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind, secure
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.images import raster
-from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD, REJECTED, file_of
+from deeppicker.formats.recorded import CANDIDATES, JUNK, MEASURED, PICKS, RECORD, REJECTED, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
+from deeppicker.formats.text import one_line
+from deeppicker.runs.selection import chosen
 from deeppicker.runs.state import RunState, writing
 
 DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
 _MARKS = (PICKS, CANDIDATES)
-_BESIDE = (REJECTED, JUNK)
+_BESIDE = (REJECTED, JUNK, MEASURED)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Record:
     found : str
         Checksum of all candidates, however they are divided among the two.
     beside : str
-        Checksum of the files of what was rejected, and of contamination.
+        Checksum of the files of what was rejected, of contamination and of what was measured of the candidates.
     """
 
     row: Row
@@ -130,13 +132,17 @@ class Results:
 
     def write_candidates(self, found: Picks, source: Fingerprint | None, seconds: float, state: RunState) -> Record:
         """Write the candidates that reach the threshold as picks, the others beside them, and the record."""
-        chosen = found.scores >= state.provisional
-        fixed = state.select.threshold if state.select.num_particles is None else None
-        record = self.record(found, np.asarray(chosen), source, seconds, fixed)
+        picks = chosen(found, state.select, state.provisional)
+        measured = self.file(MEASURED, found.micrograph)
+        if found.contrast is None:
+            measured.unlink(missing_ok=True)
+        else:
+            atomic_write(measured, star.measured_text(found))
+        record = self.record(found, picks, source, seconds, state.select.fixed)
         record = replace(record, beside=self._checksum(_BESIDE, found.micrograph))
-        star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~chosen))
+        star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~picks))
         self.write_record(record)
-        star.write_coordinates(self.file(PICKS, found.micrograph), found.where(chosen))
+        star.write_coordinates(self.file(PICKS, found.micrograph), found.where(picks))
         return record
 
     def record(
@@ -181,6 +187,23 @@ class Results:
         table = np.unique(table, axis=0)  # a candidate is in both files if a selection was interrupted
         return Picks(name, table[:, :2], table[:, 2]).sorted(), (len(parts[0]), len(parts[1]))
 
+    def read_measured(self, name: str) -> tuple[Picks, tuple[int, int]]:
+        """Read the same as `read`, with what was measured of the candidates, if it was.
+
+        Raises
+        ------
+        DeepPickerError
+            If a file is damaged or missing.
+        """
+        found, numbers = self.read(name)
+        path = self.file(MEASURED, name)
+        if not path.is_file():
+            return found, numbers
+        measured = star.read_measured(path)
+        if not np.array_equal(measured.positions, found.positions):
+            raise FormatError(one_line(f"{path} is not of the candidates of {name}; repeat the command that picked it"))
+        return replace(found, contrast=measured.contrast), numbers
+
     def checked(self, record: Record) -> Record | None:
         """Return a record if the files of its micrograph are those that it tells of, otherwise None.
 
@@ -206,7 +229,7 @@ class Results:
 
     def secure(self, keys: Iterable[str]) -> None:
         """Have the files of some micrographs on the disk, so that they survive a power cut."""
-        kinds = (CANDIDATES, REJECTED, JUNK, RECORD, PICKS)
+        kinds = (CANDIDATES, MEASURED, REJECTED, JUNK, RECORD, PICKS)
         secure(self.folder / kind.format(key) for key in sorted(keys) for kind in kinds)
 
     def make_folders(self) -> None:
@@ -235,7 +258,7 @@ class Results:
 
     def clear(self, key: str = "*") -> None:
         """Remove all files of one or all micrographs, the marks of what is done first."""
-        for kind in (PICKS, RECORD, CANDIDATES, REJECTED, JUNK):
+        for kind in (PICKS, RECORD, CANDIDATES, MEASURED, REJECTED, JUNK):
             found = self.folder.glob(kind.format(key)) if key == "*" else [self.folder / kind.format(key)]
             for path in found:
                 path.unlink(missing_ok=True)

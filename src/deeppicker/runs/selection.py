@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from jaxtyping import Bool
 
 from deeppicker.config import CAUTION, SelectConfig
 from deeppicker.core import Picks, micrograph_key
+from deeppicker.errors import InputError
+from deeppicker.formats.text import one_line
 from deeppicker.picking.threshold import choose_threshold
+
+LOW, HIGH = "low contrast", "high contrast"
+"""Why a filter keeps a candidate out."""
 
 
 def select(found: Mapping[str, Picks], config: SelectConfig, caution: float = CAUTION) -> dict[str, np.ndarray]:
     """Return which candidates of each micrograph become picks.
 
-    Candidates reach the threshold and, if a number of particles is set, are among that many best of all
-    micrographs; of equal scores that of the micrograph first in the alphabet, then the earlier candidate is kept.
+    Candidates reach the threshold, pass the filters and, if a number of particles is set, are among that many best of
+    all micrographs; of equal scores that of the micrograph first in the alphabet, then the earlier candidate is kept.
     """
     threshold = threshold_of(found.values(), config, caution)
-    keep = {name: picks.scores >= threshold for name, picks in found.items()}
+    keep = {name: chosen(picks, config, threshold) for name, picks in found.items()}
     if config.num_particles is None or not keep:
         return keep
     names = sorted(found, key=micrograph_key)  # so that ties do not depend on the order of the micrographs
@@ -32,7 +38,57 @@ def select(found: Mapping[str, Picks], config: SelectConfig, caution: float = CA
 
 
 def threshold_of(found: Iterable[Picks], config: SelectConfig, caution: float = CAUTION) -> float:
-    """Return the threshold that is set, or the one that suits all these candidates best; see `choose_threshold`."""
+    """Return the threshold that is set, or the one that suits all candidates that pass the filters best.
+
+    See `choose_threshold`.
+    """
     if config.threshold is not None:
         return config.threshold
-    return choose_threshold(np.concatenate([np.zeros(0), *(picks.scores for picks in found)]), caution)
+    passed = [picks.scores[passing(picks, config)] for picks in found]
+    return choose_threshold(np.concatenate([np.zeros(0), *passed]), caution)
+
+
+def chosen(found: Picks, config: SelectConfig, threshold: float) -> Bool[np.ndarray, " n"]:
+    """Return which candidates of a micrograph reach a threshold and pass the filters."""
+    return np.asarray((found.scores >= threshold) & passing(found, config))
+
+
+def passing(found: Picks, config: SelectConfig) -> Bool[np.ndarray, " n"]:
+    """Return which candidates no filter keeps out."""
+    return np.asarray(~np.any(list(kept_out(found, config).values()), axis=0))
+
+
+def kept_out(found: Picks, config: SelectConfig) -> dict[str, Bool[np.ndarray, " n"]]:
+    """Return for each reason which candidates a filter keeps out.
+
+    Raises
+    ------
+    InputError
+        If there is a filter, and what it looks at was not measured.
+    """
+    if config.filtered and found.contrast is None:
+        raise not_measured(found.micrograph)
+    contrast = np.zeros(len(found)) if found.contrast is None else found.contrast
+    low, high = config.min_contrast, config.max_contrast
+    return {
+        LOW: contrast < (-np.inf if low is None else low),
+        HIGH: contrast > (np.inf if high is None else high),
+    }
+
+
+def reasons(found: Picks, config: SelectConfig, threshold: float) -> np.ndarray:
+    """Return of each candidate that reaches a threshold why a filter keeps it out; nothing of the others."""
+    why = np.full(len(found), "", dtype=object)
+    for reason, failed in kept_out(found, config).items():
+        why[failed & (found.scores >= threshold)] = reason
+    return why
+
+
+def not_measured(micrograph: str) -> InputError:
+    """Return the refusal to filter candidates by what was not measured when they were found."""
+    return InputError(
+        one_line(
+            f"{micrograph} was picked when contrast was not yet measured; leave out --min-contrast and --max-contrast, "
+            "or set --overwrite to pick again"
+        )
+    )

@@ -19,6 +19,9 @@ from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import CANDIDATES, REJECTED, file_of
+from deeppicker.runs.results import Results
+from deeppicker.runs.selection import reasons
+from deeppicker.runs.state import read_state
 
 _SOURCES = 6  # micrographs from which a contact sheet takes its windows
 _COLUMNS = 10
@@ -86,7 +89,7 @@ def draw_montage(run: Run, path: Path) -> None:
         entry, picks = run.items[place]
         micrograph = read_micrograph(entry.path, pixel_size=run.pixel_size or entry.pixel_size)
         random = picks.where(np.isin(np.arange(len(picks)), rng.permutation(len(picks))[:_COLUMNS]))
-        below, rejected = (_beside(run.folder, which, picks) for which in (CANDIDATES, REJECTED))
+        below, rejected = _others(run.folder, picks)
         for name, some, order in (
             ("best picks", picks, -picks.scores),
             ("picks at the threshold", picks, picks.scores),
@@ -102,6 +105,18 @@ def draw_montage(run: Run, path: Path) -> None:
         for name, found in rows.items()
     }
     atomic_write(path, montage({name: found for name, found in shown.items() if found}, kind))
+
+
+def _others(folder: Path, picks: Picks) -> tuple[Picks, Picks]:
+    """Return the candidates below the threshold, and what was rejected or kept out by a filter."""
+    below, rejected = (_beside(folder, which, picks) for which in (CANDIDATES, REJECTED))
+    state = read_state(folder)
+    if state is None or state.threshold is None or not state.select.filtered:
+        return below, rejected
+    found, _ = Results(folder).read_measured(picks.micrograph)
+    out = found.where(reasons(found, state.select, state.threshold) != "")
+    both = [np.concatenate([getattr(some, name) for some in (rejected, out)]) for name in ("positions", "scores")]
+    return below.where(below.scores < state.threshold), Picks(picks.micrograph, both[0], both[1])
 
 
 def _beside(folder: Path, kind: str, picks: Picks) -> Picks:

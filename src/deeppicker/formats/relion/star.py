@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ _MICROGRAPH = "rlnMicrographName"
 _COORDINATE_FILE = "rlnMicrographCoordinates"
 _SCORE = "rlnAutopickFigureOfMerit"
 _REASON = "deeppickerReason"
+_CONTRAST = "deeppickerContrast"
 _XY = ("rlnCoordinateX", "rlnCoordinateY")
 _ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 _GROUP = "rlnOpticsGroup"
@@ -135,6 +137,30 @@ def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
     columns: dict[str, Sequence[str]] = dict(_coordinate_columns(rejected.positions, rejected.scores))
     columns[_REASON] = [reason.replace(" ", "_") for reason in reasons]
     atomic_write(path, format_table("", columns))
+
+
+def read_measured(path: Path) -> Picks:
+    """Read what `write_measured` wrote: candidates without scores, with their contrast.
+
+    Raises
+    ------
+    FormatError
+        If the file holds something else.
+    InputError
+        If it cannot be opened.
+    """
+    tables = read_tables(path)
+    if not tables or _CONTRAST not in tables[0]:
+        raise FormatError(one_line(f"{path} has no column {_CONTRAST}; found {_found(tables)}"))
+    found = Picks.unscored(micrograph_of(path), _positions(tables[0]))
+    return replace(found, contrast=tables[0].numbers(_CONTRAST))
+
+
+def measured_text(found: Picks) -> str:
+    """Return what was measured of candidates as a file, in columns of our own: RELION would warn of them elsewhere."""
+    assert found.contrast is not None
+    columns = _coordinate_columns(found.positions, np.full(len(found), np.nan))
+    return format_table("", {**columns, _CONTRAST: [f"{value!r}" for value in found.contrast.tolist()]})
 
 
 def write_autopick(path: Path, rows: Sequence[tuple[str, str]]) -> None:
