@@ -264,8 +264,12 @@ class Picks:
 
     def outside(self, shape: tuple[int, ...]) -> Picks:
         """Return those picks that lie outside an image of ``shape`` (height, width)."""
+        return self.where(~self.inside(shape))
+
+    def inside(self, shape: tuple[int, ...]) -> Bool[np.ndarray, " n"]:
+        """Return which picks lie in an image of ``shape`` (height, width)."""
         upper = np.array([shape[1], shape[0]]) - 0.5
-        return self.where(np.asarray(((self.positions < -0.5) | (self.positions > upper)).any(axis=1)))
+        return np.asarray(((self.positions >= -0.5) & (self.positions <= upper)).all(axis=1))
 
     def where(self, keep: Bool[np.ndarray, " n"]) -> Picks:
         """Return those picks for which ``keep`` is true, in the same order."""

@@ -53,6 +53,13 @@ def test_candidates_come_with_their_contrast_and_fainter_particles_have_less_of_
     assert np.corrcoef(picks.contrast[found], known)[0, 1] < -0.5  # the first particle is the strongest
 
 
+def test_nothing_is_rejected_outside_of_the_micrograph():
+    micrograph = crowd(2)
+    found = find(micrograph, load_model("general"), DIAMETER)
+    assert len(found.rejected) == len(found.reasons) > 3
+    assert found.rejected.inside(micrograph.image.shape).all()
+
+
 @pytest.mark.parametrize("step", [2, 4, 16])
 @pytest.mark.parametrize("peak_window", [0.5, 0.8, 1.3])
 def test_picks_are_never_closer_than_the_minimum_distance(step: int, peak_window: float):

@@ -79,7 +79,8 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     good_ones = found.where(good & (calibrated > config.peaks.floor))
     there = prepared.grid.indices(good_ones.positions)
     good_ones = replace(good_ones, contrast=contrasts(prepared.image, there, model.prepare.diameter_pixels))
-    return Found(good_ones, found.where(~good), tuple(reason[~good].tolist()), contaminated | regions, scores.grid)
+    bad = ~good & found.inside(micrograph.image.shape)  # beyond the edge is a mirror image
+    return Found(good_ones, found.where(bad), tuple(reason[bad].tolist()), contaminated | regions, scores.grid)
 
 
 def _contaminated(scores: ScoreMap, margin: float) -> Bool[np.ndarray, "rows columns"]:
