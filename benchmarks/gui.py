@@ -146,7 +146,10 @@ def large(page: Page, folder: Path) -> dict[str, Any]:
         page.wait_for_timeout(3000)
         later = visit(page, f"{server.url.partition('?')[0]}#large4")
         opened = [page.evaluate(OPEN, index) for index in (1, 2, 3)]
-        page.evaluate("import('/static/threshold.js').then(({ setThreshold }) => setThreshold(0.0))")
+        page.evaluate(
+            "import('/static/threshold.js').then(({ choose }) =>"
+            " choose({ threshold: 0, minContrast: null, maxContrast: null }))"
+        )
         page.wait_for_timeout(500)
         fitted, zoomed = panned(page, zoomed=False), panned(page, zoomed=True)
         return {"start": start, "later": later, "opened": opened, "fitted": fitted, "zoomed": zoomed}

@@ -45,9 +45,10 @@ def make_run(folder: Path, number: int = 3, *, threshold: float = 0.5) -> list[S
 
 
 def candidates_of(item: Scene, name: str) -> Picks:
-    """Return all particles but the last four, with scores from 0.9 down to 0.1."""
+    """Return all particles but the last four, with scores from 0.9 down to 0.1, and contrasts in another order."""
     positions = item.positions[:-4].round(1)
-    return Picks(name, positions, np.linspace(0.9, 0.1, len(positions)).round(3))
+    contrast = (0.2 + 0.1 * (5 * np.arange(len(positions)) % 12)).round(3)
+    return Picks(name, positions, np.linspace(0.9, 0.1, len(positions)).round(3), contrast)
 
 
 def project_of(folder: Path, **options: Any) -> Project:
@@ -58,7 +59,7 @@ def project_of(folder: Path, **options: Any) -> Project:
 def classified(folder: Path) -> Report:
     """Write a folder with three classes of a run's picks: the first and third are good."""
     project = project_of(folder)
-    picks = [project.final(index, project.threshold)[0] for index in range(3)]
+    picks = [project.final(index, project.select)[0] for index in range(3)]
     label = np.concatenate([np.arange(len(item)) % 3 for item in picks])
     ones = np.ones(3)
     report = Report(

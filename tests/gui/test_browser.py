@@ -127,6 +127,33 @@ def test_the_threshold_moves_all_counts_and_is_written_when_applied(browser: Any
 
 
 @pytest.mark.slow
+def test_limits_of_contrast_move_all_counts_and_are_written_when_applied(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    until(page, "!document.querySelector('#contrast-card').hidden")
+    until(page, "document.querySelector('#everywhere').textContent === '18'")
+    x, y = state(page, "[state.micrograph.candidates.x[0], state.micrograph.candidates.y[0]]")  # of contrast 0.2
+    page.get_by_label("Least").fill("0.5")
+    until(page, "document.querySelector('#everywhere').textContent === '12'")
+    assert page.locator("#here").inner_text() == "4"
+    assert page.locator("#least-value").inner_text() == "0.50"
+    assert page.locator("#most-value").inner_text() == "any"
+    page.get_by_label("Rejected, with the reason").check()
+    page.mouse.move(*spot(page, x, y))
+    until(page, "document.querySelector('#hover').textContent === 'low contrast, score 0.90, contrast 0.20'")
+    page.get_by_role("button", name="Apply to all").click()
+    until(page, "document.querySelector('#message').textContent.startsWith('All coordinate files')")
+    assert [len(item) for item in read_picks(folder / "picks")] == [4, 4, 4]
+    assert json.loads((folder / "picks" / "run.json").read_text())["select"]["min_contrast"] == 0.5
+    page.reload()
+    until(page, "document.querySelector('#least-value').textContent === '0.50'")
+    assert page.locator("#here").inner_text() == "4"
+    page.get_by_role("button", name="Particles", exact=True).click()
+    page.get_by_label("Which particles").select_option("Kept out by their contrast")
+    until(page, "document.querySelectorAll('#gallery .crop').length === 6")
+    assert page.problems == []
+
+
+@pytest.mark.slow
 def test_two_tabs_see_each_others_picks_and_nothing_is_overwritten(browser: Any, address: str, folder: Path):
     first = enter(browser, address)
     second = first.context.new_page()

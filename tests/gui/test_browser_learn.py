@@ -37,7 +37,7 @@ def correct(page: Any, made: Scene) -> None:
     found = state(
         page,
         "state.micrograph.candidates.x.map((x, i) => [x, state.micrograph.candidates.y[i]])"
-        ".filter((_, i) => state.micrograph.candidates.score[i] >= state.threshold)",
+        ".filter((_, i) => state.micrograph.candidates.score[i] >= state.choice.threshold)",
     )
     here = np.array(found).reshape(-1, 2)
     missed = [p for p in made.positions.tolist() if not len(here) or np.hypot(*(here - p).T).min() > 8]

@@ -53,7 +53,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         run = RunFolder(teller.folder / PICKS, SETTINGS, SelectConfig(threshold=0.4))
         for place, entry in enumerate(project.entries):
             teller.hear(Progressed("picking", place, len(project.entries)))
-            kept, manual = project.final(place, project.threshold)
+            kept, manual = project.final(place, project.select)
             found = np.concatenate([kept.positions, manual.positions, [[150.0 + place, 20.0]]])
             run.store(Picks(entry.name, found, np.full(len(found), 0.9)), 0.1)
         run.finish([entry.name for entry in project.entries])
@@ -106,7 +106,7 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     monkeypatch.setattr(deeppicker.training.few_labels, "adapt_to_few", adapt)
     teller = Teller(tmp_path)
     learn._train(project, [learn._truth(project, project.index("mic1"))], teller)
-    kept, manual = project.final(project.index("mic1"), project.threshold)
+    kept, manual = project.final(project.index("mic1"), project.select)
     (labelled,) = seen["dataset"].micrographs
     assert labelled.picks.positions.tolist() == [*kept.positions.tolist(), *manual.positions.tolist()]
     assert np.isnan(labelled.picks.scores).all()
@@ -121,22 +121,22 @@ def test_accepted_picks_keep_what_was_corrected_and_one_can_go_back(tmp_path: Pa
     made = make_run(tmp_path)
     project = project_of(tmp_path)
     correct(project, "mic0")
-    settled = [picks.positions.tolist() for picks in project.final(0, project.threshold)]
+    settled = [picks.positions.tolist() for picks in project.final(0, project.select)]
     assert do(project)["state"] == "done"
     assert quick
     jobs = Jobs(project)
     assert jobs.do("accept") is True
     again = project_of(tmp_path)
     assert again.folder == looked_at(tmp_path / "picks") == round_folder(tmp_path / "picks", 1) / PICKS
-    kept, manual = again.final(again.index("mic0"), again.threshold)
+    kept, manual = again.final(again.index("mic0"), again.select)
     assert len(kept) == 0
     assert sorted(manual.positions.tolist()) == sorted(settled[0] + settled[1])
-    kept, _ = again.final(again.index("mic1"), again.threshold)
+    kept, _ = again.final(again.index("mic1"), again.select)
     assert [151.0, 20.0] in kept.positions.tolist()
     assert len(candidates_of(made[1], "")) > 0
     assert Jobs(again).do("back") is True
     assert current(tmp_path / "picks") is None
-    assert project_of(tmp_path).final(0, 0.5)[0].positions.tolist() == settled[0]
+    assert project_of(tmp_path).final(0, SelectConfig(threshold=0.5))[0].positions.tolist() == settled[0]
 
 
 def test_a_job_is_one_process_that_outlives_the_server_and_can_be_cancelled(tmp_path: Path):

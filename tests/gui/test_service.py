@@ -78,10 +78,13 @@ def test_a_micrograph_comes_with_all_that_is_drawn_on_it(client: Client, folder:
         assert Image.open(io.BytesIO(client.ask("GET", f"/api/micrographs/0/{picture}")[2])).mode == "L"
 
 
+@pytest.mark.parametrize("limits", [{}, {"min_contrast": 0.5}, {"min_contrast": 0.45, "max_contrast": 1.0}])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.62, 1.0])
-def test_a_threshold_counts_as_the_selection_of_a_run_does(client: Client, folder: Path, threshold: float):
-    told = client.get(f"selection?threshold={threshold}")
-    run = RunFolder(folder / "picks", SETTINGS, SelectConfig(threshold=threshold))
+def test_a_selection_counts_as_that_of_a_run_does(
+    client: Client, folder: Path, threshold: float, limits: dict[str, float]
+):
+    told = client.get(f"selection?threshold={threshold}" + "".join(f"&{name}={v}" for name, v in limits.items()))
+    run = RunFolder(folder / "picks", SETTINGS, SelectConfig(threshold=threshold, **limits))
     run.finish([row.micrograph for row in run.rows])
     assert told["counts"] == [row.picks for row in run.rows]
     assert told["picks"] == sum(row.picks for row in run.rows)
@@ -96,7 +99,7 @@ def test_applying_a_threshold_leaves_the_files_of_a_run_with_that_threshold(
 ):
     other = tmp_path / "other"
     shutil.copytree(folder / "picks", other / "picks")
-    assert client.post("threshold", threshold=0.7) == {"threshold": 0.7}
+    assert client.post("threshold", threshold=0.7) == {"threshold": 0.7, "minContrast": None, "maxContrast": None}
     run = RunFolder(other / "picks", SETTINGS, SelectConfig(threshold=0.7))
     run.finish([row.micrograph for row in run.rows])
     mine, theirs = files_of_run(folder / "picks"), files_of_run(other / "picks")
@@ -105,11 +108,44 @@ def test_applying_a_threshold_leaves_the_files_of_a_run_with_that_threshold(
     assert client.get("project")["threshold"] == 0.7
 
 
+def test_applied_limits_of_contrast_hold_for_all_files_and_for_what_is_shown(client: Client, folder: Path):
+    asked = {"threshold": 0.3, "min_contrast": 0.5, "max_contrast": 1.0}
+    expected = client.get("selection?threshold=0.3&min_contrast=0.5&max_contrast=1.0")
+    assert sum(expected["contrast"]) == client.get("selection?threshold=0.3")["picks"] > expected["picks"] > 0
+    assert client.post("threshold", **asked) == {"threshold": 0.3, "minContrast": 0.5, "maxContrast": 1.0}
+    assert [len(item) for item in read_picks(folder / "picks")] == expected["counts"]
+    assert client.get("changes")["minContrast"] == client.get("project")["minContrast"] == 0.5
+    rows = client.ask("GET", "/api/export?what=automatic&format=tsv")[2].splitlines()
+    assert len(rows) - 1 == expected["picks"]
+    one = client.get("micrographs/0")["candidates"]
+    kept = [s >= 0.3 and 0.5 <= c <= 1.0 for s, c in zip(one["score"], one["contrast"], strict=True)]
+    drawn = client.ask("GET", "/api/micrographs/0/drawing")[2].count(b"<circle")
+    assert drawn == sum(kept) == expected["counts"][0]
+    out = client.get("gallery?order=filtered&threshold=0.3&min_contrast=0.5&max_contrast=1.0")
+    assert out["total"] == sum(expected["contrast"]) - expected["picks"]
+    faint = client.get("gallery?order=faint&threshold=0.3")["items"]
+    where = dict(zip(zip(one["x"], one["y"], strict=True), one["contrast"], strict=True))
+    contrasts = [where[item["x"], item["y"]] for item in faint if item["index"] == 0]
+    assert contrasts == sorted(contrasts)
+    for bad in ({"min_contrast": "low"}, {"min_contrast": 2, "max_contrast": 1}, {"max_contrast": 1e9}):
+        assert client.ask("POST", "/api/threshold", json.dumps({"threshold": 0.3, **bad}).encode())[0] == 422
+
+
+def test_a_run_from_before_contrast_was_measured_is_shown_without_it(folder: Path):
+    for path in (folder / "picks").glob("candidates/*_measured.star"):
+        path.unlink()
+    with served(Wanted(inputs=(str(folder / "picks"),))) as client:
+        settle(client)
+        assert client.get("histogram")["contrast"] is None
+        assert "contrast" not in client.get("micrographs/0")["candidates"]
+        assert client.get("selection?threshold=0.5")["picks"] == 18
+
+
 def test_a_number_of_picks_that_was_asked_for_is_what_is_shown(folder: Path):
     names = [str(folder / "micrographs" / f"mic{number}.mrc") for number in range(3)]
     RunFolder(folder / "picks", SETTINGS, SelectConfig(num_particles=9)).finish(names)
     project = Project(Wanted(inputs=(str(folder / "picks"),)))
-    shown = [project.final(index, project.threshold)[0] for index in range(3)]
+    shown = [project.final(index, project.select)[0] for index in range(3)]
     assert [len(item) for item in shown] == [len(item) for item in read_picks(folder / "picks")]
     assert sum(map(len, shown)) == 9
 
@@ -176,7 +212,7 @@ def test_marks_survive_a_new_run_and_bind_it(client: Client, folder: Path):
     run.finish([])
     assert {path: path.read_bytes() for path in files} == files
     again = Project(Wanted(inputs=(str(folder / "picks"),)))
-    kept, manual = again.final(again.index("mic0"), again.threshold)
+    kept, manual = again.final(again.index("mic0"), again.select)
     assert kept.positions.tolist() == [[15.0, 15.0]]
     assert len(manual) == 0
 
@@ -249,7 +285,7 @@ def test_a_run_whose_records_are_lost_is_shown_all_the_same(folder: Path):
     shutil.rmtree(folder / "picks" / "records")
     project = Project(Wanted(inputs=(str(folder / "picks"),)))
     assert [project.key(index) for index in range(3)] == ["mic0", "mic1", "mic2"]
-    assert len(project.final(1, 0.5)[0]) == 6
+    assert len(project.final(1, SelectConfig(threshold=0.5))[0]) == 6
 
 
 def test_the_gallery_begins_with_the_least_certain_picks_and_leaves_out_what_was_removed(client: Client):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deeppicker.config import SelectConfig
 from deeppicker.core import BOX_DIAMETERS, Picks
 from deeppicker.errors import InputError
 from deeppicker.evaluation.agreement import agree
@@ -35,9 +36,15 @@ def of_project(project: Project, *, read_only: bool) -> dict[str, Any]:
         "other": project.wanted.picks is not None,
         "reference": bool(project.reference),
         "diameter": project.diameter,
-        "threshold": project.threshold,
+        **of_select(project.select),
         "readOnly": read_only,
     }
+
+
+def of_select(select: SelectConfig | None) -> dict[str, float | None]:
+    """Return what tells picks from other candidates."""
+    select = select or SelectConfig()
+    return {"threshold": select.threshold, "minContrast": select.min_contrast, "maxContrast": select.max_contrast}
 
 
 def of_list(project: Project, scores: Scores) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def of_marks(project: Project, index: int, found: Picks | None = None) -> dict[s
     return {"added": marks.added, "removed": marks.removed, "complete": marks.complete, "hidden": hidden.tolist()}
 
 
-def of_agreement(project: Project, index: int, threshold: float | None) -> dict[str, Any]:
+def of_agreement(project: Project, index: int, select: SelectConfig | None) -> dict[str, Any]:
     """Return which picks, as corrected, and which of the reference agree."""
     header, diameter = project.header(index), project.diameter
     reference = project.reference.get(project.key(index))
@@ -127,29 +134,30 @@ def of_agreement(project: Project, index: int, threshold: float | None) -> dict[
         raise InputError("the diameter and the pixel size are needed to compare; set --diameter and --pixel-size")
     if reference is None:
         return {"matched": [], "false": [], "missed": []}
-    kept, manual = project.final(index, threshold)
+    kept, manual = project.final(index, select)
     both = np.concatenate([kept.positions, manual.positions])
     info = MicrographInfo(pixel_size=header.pixel_size, size=(header.height, header.width))
     found = agree(Picks.unscored(kept.micrograph, both), reference, info, EvaluateConfig(particle_diameter=diameter))
     return {name: getattr(found, name).round(1).tolist() for name in ("matched", "false", "missed")}
 
 
-def of_selection(scores: Scores, threshold: float) -> dict[str, Any]:
-    """Return what a threshold selects in all micrographs."""
-    chosen = scores.select(threshold)
+def of_selection(scores: Scores, select: SelectConfig) -> dict[str, Any]:
+    """Return what a selection keeps in all micrographs."""
+    chosen = scores.select(select)
     return {
-        "threshold": threshold,
+        **of_select(select),
         "picks": chosen.picks,
         "precision": chosen.precision,
         "recall": chosen.recall,
         "read": scores.done,
         "counts": chosen.counts.tolist(),
+        "contrast": chosen.contrast,
     }
 
 
-def of_gallery(project: Project, scores: Scores, order: str, threshold: float, start: int) -> dict[str, Any]:
+def of_gallery(project: Project, scores: Scores, order: str, select: SelectConfig, start: int) -> dict[str, Any]:
     """Return a page of particles, without those that marks hide; see `Scores.ranked`."""
-    ranked = scores.ranked(order, threshold)
+    ranked = scores.ranked(order, select)
     page = ranked[start : start + _PAGE]
     items = []
     known: dict[int, tuple[Picks, set[int]]] = {}
@@ -192,7 +200,8 @@ def of_totals(project: Project) -> dict[str, int]:
 def _columns(picks: Picks) -> dict[str, list[float | None]]:
     scores = [None if np.isnan(score) else score for score in np.round(picks.scores, 4).tolist()]
     x, y = picks.positions.round(2).T.tolist() if len(picks) else ([], [])
-    return {"x": x, "y": y, "score": scores}
+    columns = {"x": x, "y": y, "score": scores}
+    return columns if picks.contrast is None else {**columns, "contrast": picks.contrast.tolist()}
 
 
 def _rejected(project: Project, index: int) -> dict[str, Any] | None:

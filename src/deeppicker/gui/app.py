@@ -18,13 +18,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from deeppicker.config import SelectConfig
 from deeppicker.core import BOX_DIAMETERS
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
 from deeppicker.formats.sealed import parse_json
 from deeppicker.gui import answers, page
 from deeppicker.gui.classes import Classes
-from deeppicker.gui.export import Wish, export, save, select
+from deeppicker.gui.export import Wish, apply, export, save
 from deeppicker.gui.jobs import Jobs
 from deeppicker.gui.pictures import Pictures, crop, first_look, jpeg, thumbnail, tile, trend
 from deeppicker.gui.project import Project
@@ -39,6 +40,7 @@ from deeppicker.particles.classify.files import CLASSES, PICTURE
 _DRAWN = 1600  # pixels of a micrograph that is saved with its picks
 _INTERVAL = 2.0  # seconds between two looks for what a run has finished
 _KEPT = {"cache-control": "private, max-age=600"}  # pictures, whose address changes with their content
+_CHOICE = ("threshold", "min_contrast", "max_contrast")
 _OF_CLASSES = {"picture": PICTURE, "table": CLASSES}
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -92,15 +94,15 @@ class Service:
 
     def agreement(self, request: Request) -> dict[str, Any]:
         """Return how the picks of a micrograph agree with the reference."""
-        return answers.of_agreement(self.project, self._index(request), _number(request, "threshold"))
+        return answers.of_agreement(self.project, self._index(request), self._select(request))
 
     def selection(self, request: Request) -> dict[str, Any]:
-        """Return what a threshold selects."""
-        return answers.of_selection(self.scores, _number(request, "threshold") or 0.0)
+        """Return what a threshold and filters select."""
+        return answers.of_selection(self.scores, self._select(request) or SelectConfig(threshold=0.0))
 
     def histogram(self, _request: Request) -> dict[str, Any]:
-        """Return how the scores are distributed."""
-        return {"counts": self.scores.histogram(), "read": self.scores.done}
+        """Return how the scores are distributed, and between which values contrasts are."""
+        return {"counts": self.scores.histogram(), "contrast": self.scores.limits, "read": self.scores.done}
 
     def gallery(self, request: Request) -> dict[str, Any]:
         """Return a page of particles: of a class, or in an order."""
@@ -110,8 +112,8 @@ class Service:
         order = request.query_params.get("order", "doubtful")
         if order not in ORDERS:
             raise HTTPException(400, f"order is one of {', '.join(ORDERS)}")
-        threshold = _number(request, "threshold") or 0.0
-        return answers.of_gallery(self.project, self.scores, order, threshold, start)
+        select = self._select(request) or SelectConfig(threshold=0.0)
+        return answers.of_gallery(self.project, self.scores, order, select, start)
 
     def averages(self, _request: Request) -> dict[str, Any]:
         """Return the classes."""
@@ -134,7 +136,7 @@ class Service:
             "edits": log.size,
             "edited": edited,
             "totals": answers.of_totals(self.project),
-            "threshold": self.project.threshold,
+            **answers.of_select(self.project.select),
             "diameter": self.project.diameter,
             "run": self.project.has_run,
             "job": self.jobs.state(),
@@ -173,8 +175,7 @@ class Service:
     def drawing(self, request: Request) -> Response:
         """Return a micrograph with its picks as an SVG file."""
         index = self._index(request)
-        threshold = _number(request, "threshold")
-        image = drawing(self.project, index, self.project.threshold if threshold is None else threshold, _DRAWN)
+        image = drawing(self.project, index, self._select(request), _DRAWN)
         headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(self.project.key(index))}.svg"}
         return Response(image, media_type="image/svg+xml", headers=headers)
 
@@ -241,12 +242,13 @@ class Service:
 
     def apply(self, body: dict[str, Any]) -> dict[str, Any]:
         """Select the picks of all micrographs anew."""
-        value = body.get("threshold")
-        if not isinstance(value, float | int) or not 0 <= value <= 1:
-            raise InputError("the threshold is a number from 0 to 1")
-        select(self.project, float(value))
+        given = [body.get(name) for name in _CHOICE]
+        if given[0] is None or not all(value is None or type(value) in (int, float) for value in given):
+            raise InputError("the threshold and limits of the contrast are numbers")
+        threshold, low, high = (None if value is None else float(value) for value in given)
+        apply(self.project, SelectConfig(threshold=threshold, min_contrast=low, max_contrast=high))
         self.project.refresh()
-        return {"threshold": self.project.threshold}
+        return answers.of_select(self.project.select)
 
     def keep(self, _body: dict[str, Any]) -> dict[str, Any]:
         """Write the corrected picks beside the automatic ones."""
@@ -285,6 +287,13 @@ class Service:
         if index >= len(self.project.entries):
             raise HTTPException(404)
         return index
+
+    def _select(self, request: Request) -> SelectConfig | None:
+        """Return the selection that a page asks for, or that of the run."""
+        threshold, low, high = (_number(request, name, -100.0, 100.0) for name in _CHOICE)
+        if threshold is None:
+            return self.project.select
+        return SelectConfig(threshold=threshold, min_contrast=low, max_contrast=high)
 
     def _meant(self, body: dict[str, Any]) -> int:
         """Return the number of the micrograph that the page means by its name: numbers end with the program."""

@@ -63,7 +63,7 @@ def _dataset(project: Project, star: Path) -> Dataset:
 
     if project.diameter is None:
         raise InputError("the particle diameter is not known; measure it first")
-    picks = [together(*project.final(index, project.threshold)) for index in range(len(project.entries))]
+    picks = [together(*project.final(index, project.select)) for index in range(len(project.entries))]
     both = [(item, entry.path.resolve()) for item, entry in zip(picks, project.entries, strict=True) if len(item)]
     project.write_picks(star, [replace(item, micrograph=str(path)) for item, path in both])
     return load_dataset(star, diameter=project.diameter, invert=project.recorded.invert)

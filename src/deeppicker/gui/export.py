@@ -86,7 +86,7 @@ def save(project: Project) -> Path:
     """
     folder = make_folder(project.writable / CORRECTED)
     indices = range(len(project.entries))
-    final = [project.final(index, project.threshold) for index in indices]
+    final = [project.final(index, project.select) for index in indices]
     write_picks(folder, [together(kept, manual) for kept, manual in final])
     write_picks(folder / "manual", [manual for _, manual in final])
     write_picks(folder / "removed", list(_picks(project, Wish("removed", "star"))))
@@ -96,8 +96,8 @@ def save(project: Project) -> Path:
     return folder
 
 
-def select(project: Project, threshold: float) -> None:
-    """Rewrite the files of a run with the candidates above another threshold as picks.
+def apply(project: Project, select: SelectConfig) -> None:
+    """Rewrite the files of a run with another selection of its candidates as picks.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def select(project: Project, threshold: float) -> None:
     state = read_state(project.folder)
     if state is None or project.wanted.picks is not None:
         raise InputError("only the threshold of a run can be changed; export these picks instead")
-    folder = RunFolder(project.folder, state.settings, SelectConfig(threshold=threshold))
+    folder = RunFolder(project.folder, state.settings, select)
     folder.finish([row.micrograph for row in folder.rows])
 
 
@@ -119,7 +119,7 @@ def _picks(project: Project, wish: Wish) -> Iterator[Picks]:
         if wish.what == "removed":
             yield Picks.unscored(entry.name, marks.positions(REMOVED))
             continue
-        kept, manual = project.final(index, project.threshold)
+        kept, manual = project.final(index, project.select)
         yield {"all": together(kept, manual), "automatic": kept, "manual": manual}[wish.what]
 
 

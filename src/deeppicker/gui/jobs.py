@@ -113,7 +113,7 @@ class Jobs:
 
 def _shown(project: Project, index: int) -> Picks:
     found = project.automatic(index)
-    return found.where(project.is_pick(found, project.threshold))
+    return found.where(project.is_pick(found, project.select))
 
 
 def _lives(pid: int | None, folder: Path) -> bool:
@@ -134,7 +134,7 @@ def carry_over(project: Project, target: Path) -> None:
         marks = project.marks(index)
         edits = _all_of(marks)
         if marks.complete:
-            kept, _ = project.final(index, project.threshold)
+            kept, _ = project.final(index, project.select)
             edits += [
                 {"op": "put", "name": f"kept-{number}", "kind": "added", "x": x, "y": y}
                 for number, (x, y) in enumerate(kept.positions.tolist())

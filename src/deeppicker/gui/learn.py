@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deeppicker.config import DEFAULT_MODEL, LearnConfig, LearnFirstConfig, RunConfig, Subject, TrainConfig
+from deeppicker.config import (
+    DEFAULT_MODEL,
+    LearnConfig,
+    LearnFirstConfig,
+    RunConfig,
+    SelectConfig,
+    Subject,
+    TrainConfig,
+)
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.evaluation.evaluate import evaluate_picks
@@ -37,7 +46,7 @@ def learn(project: Project, teller: Teller) -> None:
 
 
 def _truth(project: Project, index: int) -> Picks:
-    kept, manual = project.final(index, project.threshold)
+    kept, manual = project.final(index, project.select)
     path = str(project.entries[index].path.resolve())
     return Picks.unscored(path, np.concatenate([kept.positions, manual.positions]))
 
@@ -87,7 +96,10 @@ def pick(project: Project, model: Path | None, teller: Teller) -> None:
     )
     learning = LearnFirstConfig() if model is None else LearnFirstConfig(learn="off")
     output = project.folder if model is None else teller.folder / PICKS
-    result = run_picking(names, output, RunConfig(subject=subject, learning=learning), teller.hear)
+    before = project.select or SelectConfig()
+    select = replace(before, threshold=None)  # scores of another model ask for another one; limits of contrast stay
+    config = RunConfig(subject=subject, learning=learning, select=select)
+    result = run_picking(names, output, config, teller.hear)
     if not result.good:
         raise InputError(f"no micrograph could be picked: {next((row.error for row in result.rows), 'there is none')}")
 
@@ -110,7 +122,7 @@ def _rates(source: Project, truth: Mapping[int, Picks], project: Project) -> dic
     for index in truth:
         key, header = project.key(index), project.header(index)
         found = source.automatic(source.index(key))
-        picks.append(found.where(source.is_pick(found, source.threshold)))
+        picks.append(found.where(source.is_pick(found, source.select)))
         size = (header.height, header.width)
         info[key] = MicrographInfo(pixel_size=header.pixel_size or 1.0, size=size)
     assert project.diameter is not None

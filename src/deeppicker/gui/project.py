@@ -24,6 +24,7 @@ from deeppicker.formats.relion.star import resolve
 from deeppicker.gui.edits import ADDED, EDITS, REACH, EditLog, Marks
 from deeppicker.gui.rounds import looked_at
 from deeppicker.runs.results import Results, Row, read_record
+from deeppicker.runs.selection import chosen
 from deeppicker.runs.state import PROVISIONAL, read_state
 
 _NOTHING = np.zeros((0, 2))
@@ -192,7 +193,7 @@ class Project:
             return self._other.get(self.key(index), Picks.unscored(name, _NOTHING))
         if not file_of(self.folder, PICKS, name).is_file():
             return Picks.unscored(name, _NOTHING)
-        return Results(self.folder).read(name)[0]
+        return Results(self.folder).read_measured(name)[0]
 
     def marks(self, index: int) -> Marks:
         """Return what was marked by hand in a micrograph."""
@@ -203,16 +204,16 @@ class Project:
         size = self.header(index).pixel_size or 1.0
         return REACH * (self.diameter or 0.0) / size
 
-    def is_pick(self, picks: Picks, threshold: float | None) -> np.ndarray:
-        """Return which candidates are picks at a threshold; all without scores are."""
-        if threshold is None or not picks.has_scores:
+    def is_pick(self, picks: Picks, select: SelectConfig | None) -> np.ndarray:
+        """Return which candidates are picks by a selection like `select`; all without scores are."""
+        if select is None or select.threshold is None or not picks.has_scores:
             return np.ones(len(picks), dtype=bool)
-        return np.asarray(picks.scores >= threshold)
+        return chosen(picks, select, select.threshold)
 
-    def final(self, index: int, threshold: float | None) -> tuple[Picks, Picks]:
+    def final(self, index: int, select: SelectConfig | None) -> tuple[Picks, Picks]:
         """Return the picks of a micrograph that stay, and those made by hand."""
         found, marks = self.automatic(index), self.marks(index)
-        keep = self.is_pick(found, threshold)
+        keep = self.is_pick(found, select)
         if marks.added or marks.removed or marks.only:
             keep &= ~marks.hides(found, self.reach(index))
         return found.where(keep), Picks.unscored(found.micrograph, marks.positions(ADDED))
@@ -229,17 +230,21 @@ class Project:
         return make_folder(self.folder)
 
     @property
+    def select(self) -> SelectConfig | None:
+        """What tells picks from other candidates now: a threshold, and perhaps filters; None where all are picks."""
+        state = read_state(self.folder) if self.wanted.picks is None and self.has_run else None
+        if state is None:
+            return None
+        threshold = state.provisional if state.threshold is None else state.threshold
+        if state.select.num_particles is not None and state.threshold is not None:
+            threshold = self._lowest(self.version, state.select)
+        return replace(state.select, threshold=threshold, num_particles=None)
+
+    @property
     def threshold(self) -> float | None:
         """The threshold of the picks; None if there is none."""
-        if self.wanted.picks is not None or not self.has_run:
-            return None
-        value = self.recorded.threshold
-        if value is not None:
-            return value
-        state = read_state(self.folder)
-        if state is None or state.select.num_particles is None or state.threshold is None:
-            return PROVISIONAL
-        return self._lowest(self.version, state.select)
+        select = self.select
+        return None if select is None else select.threshold
 
     def _lowest(self, version: int, select: SelectConfig) -> float:
         """Return the lowest score of all picks, which is the threshold if a number of picks was asked for."""

@@ -12,6 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from deeppicker.config import SelectConfig
 from deeppicker.errors import DeepPickerError
 from deeppicker.formats import read_micrograph
 from deeppicker.gui.answers import of_totals
@@ -74,8 +75,10 @@ def _facts(project: Project, scores: Scores) -> Iterator[str]:
         ("expected recall", _percent(right, particles)),
         ("particle diameter", "–" if project.diameter is None else f"{project.diameter:.0f} Å"),
         ("threshold", "–" if project.threshold is None else f"{project.threshold:.3f}"),
-        ("candidates", f"{int(scores.select(0.0).picks):,}"),
+        ("candidates", f"{int(scores.select(SelectConfig(threshold=0.0)).picks):,}"),
     ]
+    if project.select is not None and project.select.filtered:
+        values.append(("contrast", _limits(project.select)))
     failed = sum(1 for row in project.rows if row is not None and row.error)
     if failed:
         values.append(("failed", f"{failed:,}"))
@@ -87,6 +90,13 @@ def _facts(project: Project, scores: Scores) -> Iterator[str]:
         values.append(("precision, measured", f"{rates.precision or 0:.3f}"))
         values.append(("recall, measured", f"{rates.recall or 0:.3f}"))
     return (f"<div><b>{html.escape(value)}</b>{html.escape(name)}</div>" for name, value in values)
+
+
+def _limits(select: SelectConfig) -> str:
+    low, high = select.min_contrast, select.max_contrast
+    if high is None:
+        return f"from {low:.2f}"
+    return f"up to {high:.2f}" if low is None else f"{low:.2f} to {high:.2f}"
 
 
 def _percent(part: float, whole: float | int) -> str:
@@ -128,22 +138,22 @@ def _precision(row: Row | None) -> float:
 
 
 def _picture(project: Project, index: int) -> str:
-    kept, manual = project.final(index, project.threshold)
+    kept, manual = project.final(index, project.select)
     by_hand = f", {len(manual)} of them by hand" if len(manual) else ""
     rate = f"expected precision {100 * _precision(project.rows[index]):.0f} %"
     caption = f"{project.key(index)}: {len(kept) + len(manual)} picks{by_hand}, {rate}"
-    return _figure(drawing(project, index, project.threshold, _SIDE), caption)
+    return _figure(drawing(project, index, project.select, _SIDE), caption)
 
 
-def drawing(project: Project, index: int, threshold: float | None, side: int) -> str:
-    """Return a micrograph, reduced to about ``side`` pixels, with its picks at a threshold as SVG."""
+def drawing(project: Project, index: int, select: SelectConfig | None, side: int) -> str:
+    """Return a micrograph, reduced to about ``side`` pixels, with its picks by a selection as SVG."""
     entry, header = project.entries[index], project.header(index)
     micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=header.pixel_size or 1.0)
     height, width = micrograph.image.shape
     image = -micrograph.image if project.recorded.invert else micrograph.image
     factor = max(1, round(max(height, width) / side))
     picture = base64.b64encode(jpeg(first_look(image, factor, flat=side / 10, smooth=0.7), _QUALITY)).decode()
-    kept, manual = project.final(index, threshold)
+    kept, manual = project.final(index, select)
     radius = 0.5 * project.diameter / micrograph.pixel_size if project.diameter else max(height, width) / 60
     circles = _circles(kept.positions, radius, "#ffd23f") + _circles(manual.positions, radius, "#35d0ff")
     key, rows, columns = project.key(index), height // factor * factor, width // factor * factor

@@ -9,6 +9,7 @@ from deeppicker.evaluation.results import EvaluateConfig, Evaluation, Micrograph
 from deeppicker.gui.plots import Axis, Plot, axis_of, histogram, line, scatter
 from deeppicker.gui.project import Project
 from deeppicker.gui.scores import Scores
+from deeppicker.runs.selection import passing
 
 _LEAST = 120.0  # seconds that a data collection takes at least
 
@@ -59,6 +60,7 @@ def evaluated(project: Project) -> Evaluation | None:
     """Return how the candidates agree with the reference, if there is one."""
     if not project.reference or project.diameter is None:
         return None
+    select = project.select
     config = EvaluateConfig(particle_diameter=project.diameter, threshold=project.threshold)
     picks, reference, info = [], [], {}
     for index, entry in enumerate(project.entries):
@@ -68,7 +70,8 @@ def evaluated(project: Project) -> Evaluation | None:
         header = project.header(index)
         if header.pixel_size is None:
             continue
-        picks.append(project.automatic(index))
+        found = project.automatic(index)
+        picks.append(found if select is None else found.where(passing(found, select)))
         reference.append(project.reference[key])
         size = (header.height, header.width)
         info[key] = MicrographInfo(pixel_size=header.pixel_size, size=size, defocus=entry.defocus)

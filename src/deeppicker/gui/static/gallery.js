@@ -3,7 +3,7 @@ import { get } from "./api.js";
 import { editElsewhere, newName } from "./edits.js";
 import { go } from "./list.js";
 import { cropOf, make, savePicture } from "./make.js";
-import { count, element, on, say, state } from "./state.js";
+import { asked, count, element, on, say, state } from "./state.js";
 import { show as showView } from "./views.js";
 import { moveTo, view } from "./viewer.js";
 
@@ -18,7 +18,7 @@ let last = -1;
 /** Reject the chosen ones, or keep those that lie below the threshold. */
 function decide() {
   /** @type {Map<string, import("./edits.js").Change[]>} */ const batches = new Map();
-  const kind = order === "below" ? "added" : "removed";
+  const kind = shunned() ? "added" : "removed";
   for (const { index, x, y, name: mark } of chosen) {
     const micrograph = state.list.names[index];
     const changes = batches.get(micrograph) ?? [];
@@ -63,7 +63,7 @@ function press(place, /** @type {MouseEvent} */ event) {
 function marks() {
   document.querySelectorAll("#gallery .crop").forEach((crop, i) => crop.setAttribute("aria-pressed", String(chosen.has(items[i]))));
   const button = element("gallery-decide");
-  button.textContent = `${order === "below" ? "Keep" : "Reject"} ${chosen.size || ""}`;
+  button.textContent = `${shunned() ? "Keep" : "Reject"} ${chosen.size || ""}`;
   button.disabled = chosen.size === 0 || state.project.readOnly;
   element("gallery-visit").disabled = chosen.size !== 1;
 }
@@ -87,6 +87,13 @@ async function sheet() {
   return canvas;
 }
 
+/** Orders that need the contrast of picks. */
+const ofContrast = () =>
+  element("contrast-card").hidden ? [] : [["faint", "Picks, faintest first"], ["filtered", "Kept out by their contrast"]];
+
+/** Whether what is shown are no picks, so that one may keep them. */
+const shunned = () => order === "below" || order === "filtered";
+
 let total = 0;
 /** @type {string[][]} */ let classes = [];
 
@@ -105,7 +112,7 @@ function draw() {
   const head = make("div", "", "head");
   const select = make("select");
   select.setAttribute("aria-label", "Which particles");
-  for (const [value, text] of [["doubtful", "Picks, least certain first"], ["best", "Picks, best first"], ["below", "Just below the threshold"], ["defocus", "Picks by defocus"], ...classes])
+  for (const [value, text] of [["doubtful", "Picks, least certain first"], ["best", "Picks, best first"], ["below", "Just below the threshold"], ["defocus", "Picks by defocus"], ...ofContrast(), ...classes])
     select.append(new Option(text, value, false, value === order));
   select.addEventListener("change", () => {
     order = select.value;
@@ -162,9 +169,8 @@ function draw() {
 }
 
 async function load() {
-  const threshold = state.threshold ?? 0;
   const which = order.startsWith("class ") ? `class=${order.slice(6)}` : `order=${order}`;
-  const [answer, told] = await Promise.all([get(`gallery?${which}&start=${start}&threshold=${threshold}`), get("classes")]);
+  const [answer, told] = await Promise.all([get(`gallery?${which}&start=${start}&${asked()}`), get("classes")]);
   ({ items, total } = answer);
   classes = told.classes.map((/** @type {{number: number, members: number}} */ one) => [
     `class ${one.number}`,

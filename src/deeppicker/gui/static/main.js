@@ -9,14 +9,14 @@ import "./learn.js";
 import "./panel.js";
 import * as picture from "./picture.js";
 import { count, element, on, say, state, tell } from "./state.js";
-import { loadHistogram, setThreshold } from "./threshold.js";
+import { choose, loadHistogram, same } from "./threshold.js";
 import "./theme.js";
 import { fit, isFitted } from "./viewer.js";
 import "./statistics.js";
 import "./views.js";
 
 const INTERVAL = 2000;
-const seen = { version: -1, edits: 0, read: -1, threshold: /** @type {number | null} */ (null) };
+const seen = { version: -1, edits: 0, read: -1 };
 
 async function open() {
   const index = state.index;
@@ -88,9 +88,9 @@ async function look() {
     await loadList();
   }
   state.project.run = now.run;
-  if (now.threshold !== state.project.threshold) {
-    state.project.threshold = now.threshold;
-    setThreshold(now.threshold);
+  if (!same(now, state.project)) {
+    take(now);
+    choose(now);
   }
   const live = element("live");
   const going = now.status?.state === "running";
@@ -107,19 +107,23 @@ async function look() {
   tell("changes");
 }
 
+/** @param {import("./state.js").Choice} choice of the run */
+function take({ threshold, minContrast, maxContrast }) {
+  Object.assign(state.project, { threshold, minContrast, maxContrast });
+}
+
 async function start() {
   [state.project, state.list] = await Promise.all([get("project"), get("micrographs")]);
   element("folder").textContent = state.project.folder;
   document.title = `${state.project.folder} – DeepPicker`;
   element("reference-row").hidden = !state.project.reference;
   element("keep").disabled = state.project.readOnly;
-  state.threshold = state.project.threshold;
   listed();
   const named = state.list.names.indexOf(decodeURIComponent(location.hash.slice(1)));
   state.index = Math.max(0, named);
   on("go", open);
   tell("go");
-  setThreshold(state.project.threshold);
+  choose(state.project);
   resume();
   await follow();
 }

@@ -3,7 +3,7 @@ import { get, newest, post } from "./api.js";
 import { save } from "./make.js";
 import { COLOURS, counted, RAMP } from "./picks.js";
 import * as picture from "./picture.js";
-import { count, element, on, percent, say, state, tell } from "./state.js";
+import { asked, count, element, on, percent, say, state, tell } from "./state.js";
 import { drawScaleBar, paint } from "./viewer.js";
 
 const CHECKS = { "show-picks": "picks", "show-below": "below", "show-rejected": "rejected", "show-removed": "removed", "show-mask": "mask", "show-scores": "scores", "show-reference": "reference" };
@@ -34,8 +34,7 @@ element("smooth").addEventListener("change", (/** @type {any} */ event) => {
 });
 
 const agree = newest(
-  (/** @type {{index: number, threshold: number | null}} */ wish) =>
-    get(`micrographs/${wish.index}/agreement${wish.threshold === null ? "" : `?threshold=${wish.threshold}`}`),
+  (/** @type {{index: number, choice: string}} */ wish) => get(`micrographs/${wish.index}/agreement?${wish.choice}`),
   (answer, wish) => {
     if (wish.index !== state.micrograph?.index || !state.show.reference) return;
     state.agreement = answer;
@@ -52,7 +51,7 @@ const agree = newest(
 /** Ask how the picks agree with the reference, if that is to be seen. */
 function compare() {
   if (state.show.reference && state.micrograph)
-    agree({ index: state.micrograph.index, threshold: state.threshold }).catch((error) => say(error.message, true));
+    agree({ index: state.micrograph.index, choice: asked() }).catch((error) => say(error.message, true));
   else {
     state.agreement = null;
     element("agreement").hidden = true;
@@ -107,8 +106,7 @@ function facts() {
 }
 
 function link() {
-  const threshold = state.threshold === null ? "" : `?threshold=${state.threshold}`;
-  element("drawing").href = `api/micrographs/${state.index}/drawing${threshold}`;
+  element("drawing").href = `api/micrographs/${state.index}/drawing?${asked()}`;
   const [what, format] = [element("export-what").value, element("export-format").value];
   element("download").href = `api/export?what=${what}&format=${format}`;
 }

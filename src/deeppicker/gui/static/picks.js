@@ -8,7 +8,7 @@ export const COLOURS = {
 };
 
 /** @typedef {{kind: "automatic" | "below" | "manual" | "removed" | "rejected", x: number, y: number,
- *   score?: number | null, name?: string, reason?: string, number?: number}} Spot */
+ *   score?: number | null, contrast?: number, name?: string, reason?: string, number?: number}} Spot */
 
 /** @type {{micrograph: unknown, hidden: unknown, set: Set<number>}} */
 const cache = { micrograph: null, hidden: null, set: new Set() };
@@ -22,8 +22,18 @@ export function hidden() {
   return cache.set;
 }
 
-/** @param {number | null} score */
-export const reaches = (score) => state.threshold === null || score === null || score >= state.threshold;
+/**
+ * Why a candidate is no pick as the sliders say; nothing if it is one.
+ * @param {import("./state.js").Columns} candidates @param {number} i
+ */
+function fault({ score, contrast }, i) {
+  const { threshold, minContrast, maxContrast } = state.choice;
+  const value = score[i];
+  if (threshold === null || value === null) return "";
+  if (value < threshold) return "below";
+  if (minContrast !== null && contrast && contrast[i] < minContrast) return "low contrast";
+  return maxContrast !== null && contrast && contrast[i] > maxContrast ? "high contrast" : "";
+}
 
 /**
  * All that is shown now.
@@ -34,15 +44,16 @@ export function* spots() {
   if (!micrograph) return;
   const { candidates, rejected, added, removed } = micrograph;
   const gone = hidden();
-  if (show.picks) {
-    for (let i = 0; i < candidates.x.length; i++) {
-      if (gone.has(i)) continue;
-      const score = candidates.score[i];
-      const kind = reaches(score) ? "automatic" : "below";
-      if (kind === "automatic" || show.below) yield { kind, x: candidates.x[i], y: candidates.y[i], score, number: i };
-    }
-    for (const [name, [x, y]] of Object.entries(added)) yield { kind: "manual", x, y, name };
+  for (let i = 0; i < candidates.x.length; i++) {
+    if (gone.has(i)) continue;
+    const reason = fault(candidates, i);
+    const kind = reason === "" ? "automatic" : reason === "below" ? "below" : "rejected";
+    if (!(kind === "rejected" ? show.rejected : show.picks && (kind === "automatic" || show.below))) continue;
+    const [x, y, score] = [candidates.x[i], candidates.y[i], candidates.score[i]];
+    yield { kind, x, y, score, contrast: candidates.contrast?.[i], reason, number: i };
   }
+  if (show.picks)
+    for (const [name, [x, y]] of Object.entries(added)) yield { kind: "manual", x, y, name };
   if (show.removed) for (const [name, [x, y]] of Object.entries(removed)) yield { kind: "removed", x, y, name };
   if (show.rejected && rejected)
     for (let i = 0; i < rejected.x.length; i++)
@@ -54,7 +65,7 @@ export function counted() {
   const micrograph = state.micrograph;
   if (!micrograph) return { automatic: 0, manual: 0 };
   const gone = hidden();
-  const automatic = micrograph.candidates.score.filter((score, i) => reaches(score) && !gone.has(i)).length;
+  const automatic = micrograph.candidates.x.filter((_, i) => !gone.has(i) && !fault(micrograph.candidates, i)).length;
   return { automatic, manual: Object.keys(micrograph.added).length };
 }
 

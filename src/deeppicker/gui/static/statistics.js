@@ -60,7 +60,7 @@ function tileOf({ title, svg, csv: numbers }) {
   return tile;
 }
 
-const stamp = () => JSON.stringify([state.list.version, state.changes?.read, state.project.threshold]);
+const stamp = () => JSON.stringify([state.list.version, state.changes?.read, state.project.threshold, state.project.minContrast, state.project.maxContrast]);
 
 async function show() {
   drawn = stamp();

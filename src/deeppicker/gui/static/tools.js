@@ -286,10 +286,11 @@ function hover(now) {
   const label = element("hover");
   label.hidden = !spot;
   if (!spot) return;
-  const score = typeof spot.score === "number" ? `score ${spot.score.toFixed(2)}` : "";
+  const contrast = spot.contrast === undefined ? "" : `, contrast ${spot.contrast.toFixed(2)}`;
+  const score = typeof spot.score === "number" ? `score ${spot.score.toFixed(2)}${contrast}` : "";
   const kinds = { automatic: "", below: "below the threshold, ", manual: "picked by hand", removed: "removed by hand", rejected: `${spot.reason}, ` };
   label.textContent = `${kinds[spot.kind]}${score}` || "pick without score";
-  label.style.left = `${Math.min(now.x + 16, canvas.clientWidth - 190)}px`;
+  label.style.left = `${Math.min(now.x + 16, canvas.clientWidth - label.offsetWidth - 8)}px`;
   label.style.top = `${now.y + 16}px`;
 }
 
