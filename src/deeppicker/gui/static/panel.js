@@ -62,10 +62,11 @@ function legend() {
   const { show, project } = state;
   const box = element("legend");
   box.replaceChildren();
-  const entry = (/** @type {string} */ colour, /** @type {string} */ text) => {
+  const entry = (/** @type {string} */ colour, /** @type {string} */ text, round = true) => {
     const item = document.createElement("span");
     const dot = document.createElement("i");
     dot.style.borderColor = colour;
+    if (!round) dot.style.borderRadius = "0";
     item.append(dot, text);
     box.append(item);
   };
@@ -85,7 +86,7 @@ function legend() {
   box.append(ramp, "score from 0 to 1");
   entry(COLOURS.manual, "by hand");
   if (show.below) entry(COLOURS.below, "below");
-  if (show.rejected) entry(COLOURS.rejected, "rejected");
+  if (show.rejected) entry(COLOURS.rejected, "rejected", false);
 }
 
 function facts() {

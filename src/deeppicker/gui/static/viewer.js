@@ -182,7 +182,7 @@ export function drawScaleBar(on, at, width, height) {
   const length = power * (most >= 5 * power ? 5 : most >= 2 * power ? 2 : 1);
   const pixels = (length / size) * at.scale;
   const label = length >= 10000 ? `${length / 10000} µm` : length >= 1000 ? `${length / 10} nm` : `${length} Å`;
-  const [x, y] = [16, height - 18];
+  const [x, y] = [16, height - (width < 560 ? 18 + BAR : 18)]; // where there is little room, above the tools
   on.font = "600 12px system-ui, sans-serif";
   on.fillStyle = "rgb(0 0 0 / 60%)";
   on.beginPath();
