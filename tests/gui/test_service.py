@@ -263,6 +263,13 @@ def test_somebody_elses_coordinates_are_shown_in_place_of_a_run(folder: Path, tm
     ) as client:
         assert client.get("micrographs/1")["candidates"] == {"x": [30, 70], "y": [40, 80], "score": [None, None]}
         assert client.get("micrographs/0")["candidates"]["x"] == []
+        assert client.get("micrographs")["picks"] == [0, 2, 0]
+        settle(client)
+        items = client.get("gallery?order=best")["items"]
+        assert [(item["index"], item["x"], item["score"]) for item in items] == [(1, 30, None), (1, 70, None)]
+        titles = [plot["title"] for plot in client.get("statistics")["plots"]]
+        assert "Picks of each micrograph" in titles
+        assert "Scores of all candidates" not in titles
         assert client.ask("POST", "/api/threshold", b'{"threshold": 0.5}')[0] == 422
 
 

@@ -56,7 +56,7 @@ def of_list(project: Project, scores: Scores) -> dict[str, Any]:
     return {
         "version": project.version,
         "names": keys,
-        "picks": [row.picks for row in rows],
+        "picks": project.counts()[: len(rows)],
         "precision": [_ratio(row.right, row.picks) for row in rows],
         "recall": [_ratio(row.right, row.particles) for row in rows],
         "failed": {str(index): row.error for index, row in enumerate(rows) if row.error},
@@ -168,7 +168,8 @@ def of_gallery(project: Project, scores: Scores, order: str, select: SelectConfi
         found, hidden = known[index]
         if place not in hidden and place < len(found):
             x, y = found.positions[place].round(2).tolist()
-            items.append({"index": index, "x": x, "y": y, "score": round(float(found.scores[place]), 3)})
+            score = float(found.scores[place])
+            items.append({"index": index, "x": x, "y": y, "score": None if np.isnan(score) else round(score, 3)})
     return {"items": items, "start": start, "total": len(ranked), "page": _PAGE}
 
 

@@ -195,6 +195,12 @@ class Project:
             return Picks.unscored(name, _NOTHING)
         return Results(self.folder).read_measured(name)[0]
 
+    def counts(self) -> list[int]:
+        """Return the number of picks of each micrograph, as its record says, or those given in place of a run."""
+        if self.wanted.picks is not None:
+            return [len(self.automatic(index)) for index in range(len(self.entries))]
+        return [0 if row is None else row.picks for row in self.rows]
+
     def marks(self, index: int) -> Marks:
         """Return what was marked by hand in a micrograph."""
         return self.log.of(self.key(index))

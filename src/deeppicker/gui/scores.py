@@ -53,7 +53,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class _All:
-    """Scores and contrasts (NaN where not measured) of all candidates, and how many there are up to each micrograph."""
+    """Scores and contrasts (NaN where not known) of all candidates, and how many there are up to each micrograph."""
 
     scores: Float[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0))
     contrast: Float[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0))
@@ -72,6 +72,10 @@ class _All:
         """In which of the equal ranges between the limits each contrast lies."""
         low, high = self.limits or (0.0, 1.0)
         return np.asarray(np.clip(_BINS * (np.nan_to_num(self.contrast) - low) / (high - low), 0, _BINS - 1), np.int64)
+
+    def reaching(self, select: SelectConfig) -> Bool[np.ndarray, " n"]:
+        """Return which candidates reach the threshold; all without a score do."""
+        return np.asarray(~(self.scores < (select.threshold or 0.0)))
 
     def passing(self, select: SelectConfig) -> Bool[np.ndarray, " n"]:
         """Return which candidates no filter keeps out."""
@@ -104,7 +108,7 @@ class Scores:
             if index < len(self._rows) and self._rows[index] is row:
                 continue
             part = self._part(index)
-            scores = part[:, 0]
+            scores = part[np.isfinite(part[:, 0]), 0]
             self._parts[index : index + 1] = [part]
             self.doubt[index : index + 1] = [float(np.minimum(scores, 1 - scores).clip(0).sum())]
             self.ice[index : index + 1] = [self._ice(index)]
@@ -121,7 +125,6 @@ class Scores:
             found = self._project.automatic(index)
         except DeepPickerError:  # is shown where the micrograph is
             return np.zeros((0, 2))
-        found = found.where(np.isfinite(found.scores))
         contrast = np.full(len(found), np.nan) if found.contrast is None else found.contrast
         return np.column_stack([found.scores, contrast])
 
@@ -141,10 +144,10 @@ class Scores:
     def select(self, select: SelectConfig) -> Selection:
         """Return what a selection, of which a threshold is known, keeps of all candidates."""
         all_ = self._all
-        reaching = all_.scores >= (select.threshold or 0.0)
+        reaching = all_.reaching(select)
         chosen = reaching & all_.passing(select)
         sums = np.concatenate([[0], np.cumsum(chosen)])[np.concatenate([[0], all_.ends])]
-        right, particles = float(all_.scores[chosen].sum()), float(all_.scores.sum())
+        right, particles = float(np.nansum(all_.scores[chosen])), float(np.nansum(all_.scores))
         contrast = np.bincount(all_.bins[reaching], minlength=_BINS).tolist()
         return Selection(np.diff(sums), int(chosen.sum()), right, particles, contrast)
 
@@ -156,7 +159,7 @@ class Scores:
         ``filtered`` are those that a filter keeps out, best first.
         """
         all_ = self._all
-        reaching, passing = all_.scores >= (select.threshold or 0.0), all_.passing(select)
+        reaching, passing = all_.reaching(select), all_.passing(select)
         wanted = {"below": ~reaching & passing, "filtered": reaching & ~passing}.get(order, reaching & passing)
         chosen = np.flatnonzero(wanted)
         index = np.searchsorted(all_.ends, chosen, side="right")
@@ -173,7 +176,8 @@ class Scores:
 
     def histogram(self) -> list[int]:
         """Return the numbers of candidates in equal ranges of the score from 0 to 1."""
-        counts, _ = np.histogram(np.clip(self._all.scores, 0, 1), bins=_BINS, range=(0, 1))
+        scores = self._all.scores
+        counts, _ = np.histogram(np.clip(scores[np.isfinite(scores)], 0, 1), bins=_BINS, range=(0, 1))
         return [int(n) for n in counts]
 
     @property

@@ -17,12 +17,16 @@ _LEAST = 120.0  # seconds that a data collection takes at least
 def plots_of(project: Project, scores: Scores) -> list[Plot]:
     """Return the plots that there are data for."""
     rows = [(i, row) for i, row in enumerate(project.rows) if row is not None and not row.error]
-    picks = {i: float(row.picks) for i, row in rows}
+    known = range(len(project.entries)) if project.wanted.picks is not None else [i for i, _ in rows]
+    counts = project.counts()
+    picks = {i: float(counts[i]) for i in known}
     precision = {i: row.right / row.picks for i, row in rows if row.picks}
     ice = {i: share for i, share in enumerate(scores.ice) if share is not None}
     order = {i: float(i + 1) for i in range(len(project.entries))}
     defocus = {i: entry.defocus for i, entry in enumerate(project.entries) if entry.defocus is not None}
-    plots = [histogram("Scores of all candidates", scores.histogram(), Axis("Score", 0.0, 1.0))]
+    plots, spread = [], scores.histogram()
+    if any(spread):
+        plots.append(histogram("Scores of all candidates", spread, Axis("Score", 0.0, 1.0)))
     plots += _against(order, "Micrograph, in order", picks, "Picks", "Picks of each micrograph")
     plots += _against(order, "Micrograph, in order", precision, "Precision", "Expected precision")
     if len(hours := _hours(scores)) > 1:
