@@ -17,6 +17,7 @@ import uvicorn
 
 from deeppicker.errors import InputError, OutputError
 from deeppicker.gui.app import Service, application
+from deeppicker.gui.memory import give_memory_back
 from deeppicker.gui.project import Project
 from deeppicker.gui.security import Keys
 
@@ -63,6 +64,7 @@ class Address:
 
 def serve(project: Project, address: Address, say: Callable[[str], None], *, browser: bool, read_only: bool) -> None:
     """Serve a project until interrupted."""
+    give_memory_back()
     with address.open() as listening:
         keys = Keys(lambda token: say(f"for one more browser: {address.shown(listening, token)[0]}"))
         url, line = address.shown(listening, keys.token)
