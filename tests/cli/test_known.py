@@ -86,8 +86,8 @@ def test_other_commands_know_pixel_size_diameter_micrographs_and_defocus(capsys:
         assert set(sizes) == {PIXEL_SIZE}
 
 
-def test_convert_knows_the_pixel_size_that_the_micrographs_of_a_run_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_the_micrographs_of_a_run_say_need_not_be_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
     item = scenes.scene(0, "mics/0.mrc", number=24)
@@ -98,6 +98,10 @@ def test_convert_knows_the_pixel_size_that_the_micrographs_of_a_run_say(
     record_inputs(Path("run"), ["mics"])
     assert main(["convert", "run", "picks.star"]) == 0
     assert read_tables(Path("picks.star"))[0].numbers("rlnMicrographPixelSize").tolist() == [PIXEL_SIZE]
+    assert main(["convert", "run", "picks.cs"]) == 0
+    assert set(np.load("picks.cs")["location/micrograph_psize_A"]) == {PIXEL_SIZE}
+    assert main(["pick", "run", "--output", "again"]) == 2
+    assert "run is the output folder of a run; give the micrographs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

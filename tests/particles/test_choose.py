@@ -128,6 +128,7 @@ def test_the_picture_shows_what_is_kept(folder: Path):
         (["--keep", "6"], "--keep 6 is no class; their numbers are 1 to 5"),
         (["--drop", "0"], "--drop 0 is no class"),
         (["--keep", "one"], "--keep one is no list of classes"),
+        (["--keep", "1-"], "--keep 1- is no list of classes"),
         (["--keep", "5"], "no pick would be left"),
         (["--drop", "1,2"], "no pick would be left"),
         (["--keep", "1", "--picks", "picks"], "give neither --picks nor --reject"),

@@ -98,8 +98,8 @@ def numbers_of(text: str, option: str) -> set[int]:
     """
     found: set[int] = set()
     for part in text.replace(",", " ").split():
-        first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last if dash else first).isdecimal()):
             raise InputError(f"{option} {text} is no list of classes; give their numbers, such as 1,2,5-9")
         found |= set(range(int(first), int(last or first) + 1))
     return found

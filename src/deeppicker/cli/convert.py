@@ -148,7 +148,8 @@ def _image_sizes(
     """Return what a .cs file says about its micrographs, by their new names; of the images, else of INPUT."""
     if options.output.suffix.lower() != ".cs":
         return {}
-    given = {entry.name: entry for entry in _entries_of(options.input) if entry.shape is not None}
+    named = _entries_of(options.input)
+    given = {entry.name: entry for entry in named if entry.shape is not None or is_file(entry.path)}
     sizes = {}
     for item in picks:
         entry = matched.get(item.micrograph) or given.get(item.micrograph)

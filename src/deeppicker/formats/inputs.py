@@ -14,6 +14,7 @@ from deeppicker.formats.coordinates import cryosparc
 from deeppicker.formats.coordinates.cryosparc import MicrographSize
 from deeppicker.formats.images.read import IMAGE_EXTENSIONS, is_image, read_header
 from deeppicker.formats.names import uid_of
+from deeppicker.formats.recorded import RUN
 from deeppicker.formats.relion import star
 from deeppicker.formats.room import refuse_special
 from deeppicker.formats.text import files_in, is_file, one_line
@@ -112,7 +113,10 @@ def _entries(text: str) -> Iterator[MicrographEntry]:
     if os.path.isdir(text):  # noqa: PTH112 - False where Path.is_dir raises: names that no file can have
         names = [str(file) for file in files_in(path)]
         problem = f"folder {text} holds no images"
-        if not any(is_image(name) for name in names) and any(is_image(name) for name in _below(text)):
+        none = not any(is_image(name) for name in names)
+        if none and is_file(path / RUN):
+            raise InputError(one_line(f"{text} is the output folder of a run; give the micrographs that it has picked"))
+        if none and any(is_image(name) for name in _below(text)):
             raise InputError(one_line(f"{problem}, but folders in it do; add --recursive, or give these folders"))
         yield from _images(names, problem)
     elif is_file(path) or not glob.has_magic(text):
