@@ -100,6 +100,9 @@ def test_what_the_micrographs_of_a_run_say_need_not_be_said_again(
     assert read_tables(Path("picks.star"))[0].numbers("rlnMicrographPixelSize").tolist() == [PIXEL_SIZE]
     assert main(["convert", "run", "picks.cs"]) == 0
     assert set(np.load("picks.cs")["location/micrograph_psize_A"]) == {PIXEL_SIZE}
+    assert main(["convert", "run", "flipped.csv", "--flip-y"]) == 0
+    flipped = item.micrograph.image.shape[0] - 1 - read_picks("run")[0].positions[:, 1]
+    np.testing.assert_allclose(read_picks("flipped.csv")[0].positions[:, 1], flipped, atol=1e-3)
     assert main(["pick", "run", "--output", "again"]) == 2
     assert "run is the output folder of a run; give the micrographs" in capsys.readouterr().err
 

@@ -56,8 +56,8 @@ class Options:
     micrographs. They provide the names in OUTPUT, the heights for --flip-y and the sizes for a .cs file."""
 
     flip_y: FlagCreatePairsOff[bool] = False
-    """Count y from the other end of the image (CryoPPP counts from the bottom); needs --micrographs, except for .cs.
-    y becomes height - 1 - y."""
+    """Count y from the other end of the image (CryoPPP counts from the bottom): y becomes height - 1 - y. Needs
+    --micrographs, unless INPUT is a .cs file or names images that are there."""
 
     keep_y: FlagCreatePairsOff[bool] = False
     """Keep y even if the columns are CryoPPP's."""
@@ -98,8 +98,7 @@ def run(options: Options) -> int:
     entries = find_micrographs([str(options.micrographs)]) if options.micrographs else []
     matched = match_names(picks, entries)
     orientation = Orientation(options.swap_xy, options.flip_x, options.flip_y)
-    sized = {entry.name: entry for entry in _entries_of(options.input) if entry.shape is not None}
-    sources = {**sized, **matched}
+    sources = {**_sized(options.input), **matched}
     picks = [turned(item, orientation, sources.get(item.micrograph)) for item in picks]
     if options.min_score is not None:
         picks = _at_least(picks, options.min_score, options.input)
@@ -127,11 +126,10 @@ def run(options: Options) -> int:
 def _check(options: Options) -> None:
     if options.flip_y and options.keep_y:
         raise InputError("--flip-y and --keep-y exclude each other; set one of them")
-    told = options.micrographs is not None or options.input.suffix.lower() == ".cs"  # which holds the sizes of images
-    if options.flip_y and not told:
-        raise InputError("--flip-y needs the heights of the images; set --micrographs")
-    if options.flip_x and not told:
-        raise InputError("--flip-x needs the widths of the images; set --micrographs")
+    flips = options.flip_x or options.flip_y
+    if flips and options.micrographs is None and not _sized(options.input):
+        option, sides = ("--flip-y", "heights") if options.flip_y else ("--flip-x", "widths")
+        raise InputError(f"{option} needs the {sides} of the images; set --micrographs")
     positive(options, "pixel_size", "box_size")
     if options.relion == "3.0" and options.output.suffix.lower() != ".star":
         raise InputError(one_line(f"--relion 3.0 is for a particle table; {options.output} is not a .star file"))
@@ -148,8 +146,7 @@ def _image_sizes(
     """Return what a .cs file says about its micrographs, by their new names; of the images, else of INPUT."""
     if options.output.suffix.lower() != ".cs":
         return {}
-    named = _entries_of(options.input)
-    given = {entry.name: entry for entry in named if entry.shape is not None or is_file(entry.path)}
+    given = _sized(options.input)
     sizes = {}
     for item in picks:
         entry = matched.get(item.micrograph) or given.get(item.micrograph)
@@ -204,6 +201,11 @@ def _entries_of(path: Path) -> list[MicrographEntry]:
         return named_micrographs(path, ())
     except DeepPickerError:  # bare coordinates: no names, no pixel sizes
         return []
+
+
+def _sized(path: Path) -> dict[str, MicrographEntry]:
+    """Return by name the micrographs of INPUT whose size it says, or whose images are there."""
+    return {entry.name: entry for entry in _entries_of(path) if entry.shape is not None or is_file(entry.path)}
 
 
 def _count(number: int, noun: str) -> str:
