@@ -9,7 +9,8 @@ from PIL import Image
 import scenes
 from deeppicker.cli.main import main
 from deeppicker.config import SelectConfig
-from deeppicker.core import Picks
+from deeppicker.core import Micrograph, Picks
+from deeppicker.evaluation.montage import windows
 from deeppicker.evaluation.overlays import displayed
 from deeppicker.formats.provenance import record_inputs
 from deeppicker.runs.folder import RunFolder
@@ -53,6 +54,15 @@ def test_a_contact_sheet_is_the_same_on_every_run():
     with Image.open("sheet.png") as image:
         rows, columns = image.height / (96 + 22), image.width / 96
     assert (rows, columns) == (4, 10)  # best, at the threshold, below it, random; nothing was rejected
+
+
+def test_a_window_at_the_edge_shows_nothing_beyond_it():
+    image = np.random.default_rng(0).normal(size=(60, 80)).astype(np.float32)
+    (window,) = windows(Micrograph("m.mrc", image, 1.0), np.array([[0.0, 30.0]]), 16.0)
+    assert window.shape == (24, 24)
+    assert np.isnan(window[:, :12]).all()
+    assert np.isfinite(window[:, 12:]).all()
+    assert np.nanstd(window) == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.usefixtures("run")

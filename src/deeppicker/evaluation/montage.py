@@ -38,15 +38,15 @@ def windows(
 ) -> list[Float32[np.ndarray, "side side"]]:
     """Return windows of one and a half diameters (Å) around positions, smoothed, each in its own standard deviations.
 
-    At the edge the micrograph is mirrored.
+    What lies outside of the micrograph is NaN, which is drawn as nothing.
     """
     pixels = particle_diameter / micrograph.pixel_size
     half = max(2, round(BOX_DIAMETERS * pixels / 2))
     smooth = ndimage.gaussian_filter(micrograph.image, pixels / 25)
-    padded = np.pad(smooth, half, mode="symmetric")
+    padded = np.pad(smooth, half, constant_values=np.nan)
     found = []
     height, width = smooth.shape
     for x, y in np.clip(np.rint(positions), 0, [width - 1, height - 1]).astype(int).tolist():
         window = padded[y : y + 2 * half, x : x + 2 * half]
-        found.append(np.asarray((window - window.mean()) / (window.std() or 1.0), dtype=np.float32))
+        found.append(np.asarray((window - np.nanmean(window)) / (np.nanstd(window) or 1.0), dtype=np.float32))
     return found
