@@ -80,7 +80,7 @@ SMALL = scenes.scene(0, number=3, shape=(80, 110)).micrograph
 PLACES = st.sampled_from([(part, name) for part, names in FIELDS.items() for name in names])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(PLACES, VALUES | NUMBERS), min_size=1, max_size=2))
 def test_whatever_a_model_says_of_itself_it_is_refused_in_one_line_or_picks(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[tuple[str, str], object]]
@@ -99,7 +99,7 @@ def test_whatever_a_model_says_of_itself_it_is_refused_in_one_line_or_picks(
     except DeepPickerError as error:
         message = str(error)
     assert message.isprintable()
-    assert message == "" or "odd.safetensors" in message or "check --diameter" in message
+    assert message == "" or "odd.safetensors" in message or "check --diameter" in message or "no numbers" in message
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
@@ -125,3 +125,13 @@ def test_weights_that_are_no_numbers_and_negative_variances_are_refused(tmp_path
     save_model(model, tmp_path / "m")
     with pytest.raises(FormatError, match=rf"weights: {name} holds (NaN or infinity|a negative variance)"):
         load_model(tmp_path / "m")
+
+
+def test_weights_whose_scores_are_no_numbers_are_told(tmp_path: Path):
+    model = new_model(0, "dense")
+    for weight in model.network.state_dict().values():
+        if weight.is_floating_point():
+            weight.fill_(1e30)
+    save_model(model, tmp_path / "m")
+    with pytest.raises(FormatError, match="scores of the model are no numbers"):
+        pick_micrograph(SMALL, load_model(tmp_path / "m"), DIAMETER)

@@ -108,6 +108,34 @@ def test_brackets_without_end_are_told_or_made_again(what: str, capsys: pytest.C
     assert scenes.files_of_run(Path("out")) == before
 
 
+@pytest.mark.parametrize("what", ["0_autopick.star", "records/0.json", "run.json", ".generation", "inputs.json"])
+def test_a_pipe_in_the_place_of_a_file_is_written_over(what: str):
+    assert main(words()) == 0
+    before = scenes.files_of_run(Path("out"))
+    Path("out", what).unlink()
+    os.mkfifo(Path("out", what))
+    assert main(words()) == 0
+    shutil.rmtree("out/damaged", ignore_errors=True)
+    assert scenes.files_of_run(Path("out")) == before
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["0_autopick.star", "candidates/0_rejected.star", "records/0.json", "run.json", "summary.csv", "inputs.json"],
+)
+def test_nothing_is_written_through_a_link_in_the_output_folder(what: str):
+    assert main(words()) == 0
+    before = scenes.files_of_run(Path("out"))
+    mine = Path("mine.txt")
+    mine.write_text("my own file\n")
+    Path("out", what).unlink()
+    Path("out", what).symlink_to(mine.absolute())
+    assert main(words()) == 0
+    assert mine.read_text() == "my own file\n"
+    shutil.rmtree("out/damaged", ignore_errors=True)
+    assert scenes.files_of_run(Path("out")) == before
+
+
 @pytest.mark.parametrize(
     "name", ["summary.csv", "autopick.star", "run.json", "0_autopick.star", ".lock", ".generation"]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,6 +63,14 @@ def remove_left_behind(folder: Path) -> None:
     for path in folder.glob(f"{_START}*{_END}"):
         with suppress(OSError):
             path.unlink()
+
+
+def remove_links(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove links in the places of our files, so that nothing is written through them to files elsewhere."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() and not entry.is_dir() and is_ours(entry.name):
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

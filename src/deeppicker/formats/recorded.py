@@ -35,6 +35,7 @@ PICKS, CANDIDATES, MEASURED, REJECTED, JUNK, RECORD = (
 """Where the files of a micrograph lie in a run folder, by its key; the picks first, since they mark it as done."""
 SELECT, THRESHOLD = "select", "threshold"  # keys of run.json that may change without new picks
 GENERATION = ".generation"  # file that tells which commands may write, see `runs.state`
+FILES = (RUN, AUTOPICK, SUMMARY, STATUS, INPUTS, LEARNING, LEARNT, ROUNDS, GENERATION)  # of a whole run folder
 DATASET_DIAMETER = "particle_diameter_angstrom"  # key of dataset.json
 
 

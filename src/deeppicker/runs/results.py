@@ -20,10 +20,10 @@ from jaxtyping import Bool
 
 from deeppicker.core import Found, Picks
 from deeppicker.errors import DeepPickerError, FormatError, OutputError
-from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind, secure
+from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind, remove_links, secure
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.images import raster
-from deeppicker.formats.recorded import CANDIDATES, JUNK, MEASURED, PICKS, RECORD, REJECTED, file_of
+from deeppicker.formats.recorded import CANDIDATES, FILES, JUNK, MEASURED, PICKS, RECORD, REJECTED, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
 from deeppicker.formats.text import one_line
@@ -33,6 +33,7 @@ from deeppicker.runs.state import RunState, writing
 DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
 _MARKS = (PICKS, CANDIDATES)
 _BESIDE = (REJECTED, JUNK, MEASURED)
+_ENDS = tuple(Path(kind.format("")).name for kind in (*_MARKS, *_BESIDE, RECORD))
 
 
 @dataclass(frozen=True)
@@ -233,9 +234,11 @@ class Results:
         secure(self.folder / kind.format(key) for key in sorted(keys) for kind in kinds)
 
     def make_folders(self) -> None:
-        """Create the folders of the files, and remove what killed commands left in them."""
+        """Create the folders of the files; remove what killed commands left in them, and links to files elsewhere."""
         for kind in (PICKS, CANDIDATES, JUNK, RECORD):
-            remove_left_behind(make_folder((self.folder / kind).parent))
+            folder = make_folder((self.folder / kind).parent)
+            remove_left_behind(folder)
+            remove_links(folder, lambda name: name in FILES or name.endswith(_ENDS))
 
     def finished(self) -> list[str]:
         """Return the keys of all micrographs that have a file of picks, sorted."""

@@ -98,8 +98,9 @@ def read_state(folder: Path) -> RunState | None:
 
 def generation_of(folder: Path) -> str:
     """Return the generation of a folder, nothing if there is none."""
+    path = folder / GENERATION
     try:
-        return (folder / GENERATION).read_bytes().decode("ascii", "replace")
+        return path.read_bytes().decode("ascii", "replace") if path.is_file() else ""  # a pipe would never end
     except OSError:
         return ""
 
