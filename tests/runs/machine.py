@@ -11,6 +11,7 @@ long; `test_machine.py` plays a few sequences in the test suite.
 from __future__ import annotations
 
 import argparse
+import csv
 import errno
 import hashlib
 import json
@@ -446,8 +447,8 @@ class RunFolderMachine(RuleBasedStateMachine):
             self.check_folder(said=" ".join([*command.warnings, *self._reasons()]))
 
     def _reasons(self) -> list[str]:
-        with suppress(OSError):
-            return [(self.out / "summary.csv").read_text(encoding="utf-8")]
+        with suppress(OSError), (self.out / "summary.csv").open(encoding="utf-8", errors="replace", newline="") as file:
+            return [row["error"] or "" for row in csv.DictReader(file)]
         return []
 
     def check_folder(self, said: str = "") -> None:
