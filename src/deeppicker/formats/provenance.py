@@ -108,7 +108,7 @@ def _recorded(folder: Path) -> list[str]:
     try:
         return list(map(str, read_json(path, sealed=True)["inputs"]))
     except (OSError, KeyError, TypeError, FormatError) as error:
-        raise FormatError(one_line(f"{path} is damaged ({error}); repeat the command that picked")) from error
+        raise FormatError(one_line(f"{path} is damaged; repeat the command that picked")) from error
 
 
 def outside_project(entries: Sequence[MicrographEntry]) -> Path | None:
