@@ -33,7 +33,6 @@ from deeppicker.runs.state import RunState, writing
 DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
 _MARKS = (PICKS, CANDIDATES)
 _BESIDE = (REJECTED, JUNK, MEASURED)
-_ENDS = tuple(Path(kind.format("")).name for kind in (*_MARKS, *_BESIDE, RECORD))
 
 
 @dataclass(frozen=True)
@@ -238,7 +237,7 @@ class Results:
         for kind in (PICKS, CANDIDATES, JUNK, RECORD):
             folder = make_folder((self.folder / kind).parent)
             remove_left_behind(folder)
-            remove_links(folder, lambda name: name in FILES or name.endswith(_ENDS))
+            remove_links(folder, _is_ours if kind == PICKS else bool)  # the other folders hold nothing else
 
     def finished(self) -> list[str]:
         """Return the keys of all micrographs that have a file of picks, sorted."""
@@ -265,6 +264,11 @@ class Results:
             found = self.folder.glob(kind.format(key)) if key == "*" else [self.folder / kind.format(key)]
             for path in found:
                 path.unlink(missing_ok=True)
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a file of the run folder itself is one of a run: people may keep others there."""
+    return name in FILES or name.endswith(PICKS.format(""))
 
 
 @cache
