@@ -42,7 +42,7 @@ from deeppicker.formats.recorded import PICKS_SUFFIX, REJECTED, RUN, file_of
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import Model, new_model, weights_digest
 from deeppicker.picking.pipeline import JUNK
-from deeppicker.runs import arrivals, run, session, watch
+from deeppicker.runs import arrivals, folder, run, session, watch
 from deeppicker.runs.events import RunEvent, Warned
 from deeppicker.runs.pick_job import Picker
 from deeppicker.runs.results import Results
@@ -210,6 +210,7 @@ def _patched(disk: Disk) -> Iterator[Any]:
     yield mock.patch.object(arrivals.Arrivals, "changes", changes)
     if hasattr(run, "read_ahead"):
         yield mock.patch.object(run, "read_ahead", lambda entries: entries)
+    yield mock.patch.object(folder, "_NAMED", len(NAMES))  # so that warnings name all
     yield mock.patch("deeppicker.runs.diameter._check")
     yield mock.patch("deeppicker.runs.pick_job.weights_digest", lambda model: _DIGESTS[id(model.network)])
 

@@ -85,6 +85,27 @@ def test_a_micrograph_that_changed_is_picked_again(play: RunFolderMachine, chang
     play.check_folder()
 
 
+def test_a_micrograph_that_changes_while_others_are_picked_is_told_of_at_the_end(play: RunFolderMachine):
+    first = begun(play, Wish(), 0)
+    while not first.found:
+        first.step()
+    name = f"{first.found[0]}.mrc"
+    first.step()
+    play._write(name, 99)
+    assert ended(first) is None
+    assert any(name in warning and "repeat the command with all" in warning for warning in first.warnings)
+    assert ended(begun(play, Wish(), 0)) is None
+    play.check_folder()
+
+
+def test_a_micrograph_that_is_not_picked_now_and_changed_is_told_of(play: RunFolderMachine):
+    assert ended(begun(play, Wish(), 0)) is None
+    play._write("b.mrc", 99)
+    one = begun(play, Wish(), 0, "a.mrc")
+    assert ended(one) is None
+    assert any("b.mrc" in warning and "repeat the command with all" in warning for warning in one.warnings)
+
+
 def test_a_micrograph_of_the_same_name_elsewhere_does_not_inherit_picks(play: RunFolderMachine):
     assert ended(begun(play, Wish(), 0)) is None
     here, there = play.root / "in", play.root / "gone"

@@ -297,14 +297,22 @@ class RunFolder:
                 self._state.write(self.folder)
 
     def changed_since(self, names: Sequence[str]) -> str | None:
-        """Return a warning of micrographs, other than these, that changed after they were picked."""
+        """Return a warning of micrographs that changed after they were picked, or that are gone and none of these."""
         mine = set(map(micrograph_key, names))
-        others = [(key, record.source) for key, record in self._records.items() if record.source and key not in mine]
-        gone = {key: None for key, source in others if not Path(source.path).exists()}
-        changed = [key for key, source in others if key not in gone and not source.fits(Path(source.path))]
+        changed, gone = [], []
+        for key, record in self._records.items():
+            if record.source is None or record.source.fits(Path(record.source.path)):
+                continue
+            if Path(record.source.path).exists():
+                changed.append(record.row.micrograph)
+            elif key not in mine:
+                gone.append(record.row.micrograph)
         if changed:
-            return f"{_some(changed)} changed after being picked; give all micrographs, so that they are picked again"
-        return f"{_some(list(gone))} are gone, and their picks are kept" if gone else None
+            return (
+                f"{_some(changed)} changed after being picked; repeat the command with all micrographs, so that they "
+                "are picked again"
+            )
+        return f"{_some(gone)} are gone, and their picks are kept" if gone else None
 
     def _arrange(self, names: Sequence[str]) -> None:
         """Put the rows of this run in its order, whatever interrupted it before; the others keep their places."""
@@ -378,6 +386,6 @@ def _asked(config: SelectConfig) -> str:
     return " ".join(parts) or "a threshold chosen by the program"
 
 
-def _some(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:_NAMED])
-    return one_line(shown if len(keys) <= _NAMED else f"{len(keys):,} micrographs, such as {shown},")
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return one_line(shown if len(names) <= _NAMED else f"{len(names):,} micrographs, such as {shown},")

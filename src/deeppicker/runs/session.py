@@ -90,7 +90,7 @@ class Picking:
             record_inputs(self.folder.folder, inputs, self.session.warn)
 
     def finish(self, names: Sequence[str]) -> None:
-        """Select the picks of the folder, and warn of other micrographs that changed."""
+        """Select the picks of the folder, and warn of micrographs that have changed since they were picked."""
         self.folder.finish(names)
         changed = self.folder.changed_since(names)
         if changed is not None:

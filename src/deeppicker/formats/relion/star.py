@@ -140,7 +140,7 @@ def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
 
 
 def read_measured(path: Path) -> Picks:
-    """Read what `write_measured` wrote: candidates without scores, with their contrast.
+    """Read what `measured_text` made: candidates without scores, with their contrast.
 
     Raises
     ------
