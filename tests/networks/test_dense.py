@@ -127,7 +127,7 @@ def test_the_reach_of_the_default_network():
 
 
 def test_a_model_file_from_before_the_arguments_were_kept_is_loaded_with_defaults(tmp_path: Path):
-    save_model(Model(new_network(3, "dense")), tmp_path / "m")
+    save_model(new_model(3, "dense"), tmp_path / "m")
     description, weights = load_tensors(tmp_path / "m", "deeppicker")
     assert description.pop("arguments") == {"width": 16, "depth": 4}
     save_tensors(tmp_path / "m", "deeppicker", description, weights)
