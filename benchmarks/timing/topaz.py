@@ -47,9 +47,9 @@ def vflip(image):
 '''
 
 
-def install(work: Path) -> list[str | Path] | None:
+def install(work: Path, version: str = VERSION) -> list[str | Path] | None:
     """Return the command that starts ``topaz``, or None with the reason why there is none."""
-    folder = work.resolve() / "topaz"
+    folder = work.resolve() / ("topaz" if version == VERSION else f"topaz-{version}")
     python = [folder / "bin" / "python", "-E"]  # ignore PYTHONPATH and the like
     program = [*python, folder / "bin" / "topaz"]
     ready = folder / ".ready"
@@ -63,7 +63,7 @@ def install(work: Path) -> list[str | Path] | None:
     pip = [*python, "-m", "pip", "install", "--quiet"]
     try:
         subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}", *_NEEDS], check=True)
-        subprocess.run([*pip, "--no-deps", f"topaz-em=={VERSION}"], check=True)
+        subprocess.run([*pip, "--no-deps", f"topaz-em=={version}"], check=True)
     except subprocess.CalledProcessError:
         print("Topaz cannot be installed here; it is left out")
         return None

@@ -153,7 +153,7 @@ class Sequence:
     def narrow(self) -> None:
         """While all are picked by one threshold, one is picked by another."""
         first = self.start(smooth=SMOOTH[0], threshold=THRESHOLDS[1])
-        self._suspend(first)
+        self._suspend(first, least=1)  # else it has perhaps not begun, and is the last to start
         second = self.start("in/a.mrc", smooth=SMOOTH[0], threshold=THRESHOLDS[0])
         self._let_end(second, first)
         self._let_end(first)
@@ -200,9 +200,9 @@ class Sequence:
         record = read_record(self.root / "out" / "records" / f"{path.stem}.json")
         return record is not None and record.is_of(path)
 
-    def _suspend(self, command: Command) -> None:
+    def _suspend(self, command: Command, least: int = 0) -> None:
         """Suspend a command after it has picked some micrographs, unless it ends before."""
-        number = self.random.randrange(3)
+        number = self.random.randrange(least, 3)
         self._wait(lambda: len(list((self.root / "out").glob("records/*.json"))) >= number, command)
         command.ended(self.random.uniform(0, 0.05))
         command.send(signal.SIGSTOP)
