@@ -25,7 +25,8 @@ from timing.bench import DIAMETER, PIXEL_SIZE
 
 VERSION = "0.3.20"
 SCALES = {3: "recommended for a particle of this size", 4: "the fastest recommended scale"}
-_NEEDS = ("h5py", "numpy", "pandas", "pillow", "psutil", "scikit-learn", "scipy", "tqdm", "future")
+_NEEDS = ("h5py", "numpy", "pandas", "pillow", "psutil", "scikit-learn", "scipy", "setuptools<81", "tqdm", "future")
+_OLDER = ("numpy<2", "pandas<3", "scikit-learn<1.6", "scipy<1.14")  # for versions before 0.3
 _STAND_IN = '''"""In place of torchvision: what the augmentation of training calls."""
 
 import torch
@@ -62,7 +63,8 @@ def install(work: Path, version: str = VERSION) -> list[str | Path] | None:
     venv.create(folder, clear=True, with_pip=True)
     pip = [*python, "-m", "pip", "install", "--quiet"]
     try:
-        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}", *_NEEDS], check=True)
+        needs = (*_NEEDS, *_OLDER) if version.startswith("0.2") else _NEEDS
+        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}", *needs], check=True)
         subprocess.run([*pip, "--no-deps", f"topaz-em=={version}"], check=True)
     except subprocess.CalledProcessError:
         print("Topaz cannot be installed here; it is left out")
