@@ -146,7 +146,7 @@ def test_limits_of_contrast_move_all_counts_and_are_written_when_applied(browser
     assert json.loads((folder / "picks" / "run.json").read_text())["select"]["min_contrast"] == 0.5
     page.reload()
     until(page, "document.querySelector('#least-value').textContent === '0.50'")
-    assert page.locator("#here").inner_text() == "4"
+    until(page, "document.querySelector('#here').textContent === '4'")
     page.get_by_role("button", name="Particles", exact=True).click()
     page.get_by_label("Which particles").select_option("Kept out by their contrast")
     until(page, "document.querySelectorAll('#gallery .crop').length === 6")
