@@ -150,7 +150,8 @@ def by_topaz(program: list[str | Path], trial: Trial, scale: int, seconds: float
     weights = sorted(trial.work.glob("topaz_epoch*.sav"), key=lambda path: int(path.stem.rpartition("epoch")[2]))
     model = ["-m", weights[-1]] if weights else []
     extract = [*program, "extract", *model, "-d", "-1", "-r", str(2 * radius), "-x", str(scale)]
-    subprocess.run([*extract, "-t", "-6", "-o", trial.work / "picks.txt", *testing], check=True)
+    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # it stores whole objects
+    subprocess.run([*extract, "-t", "-6", "-o", trial.work / "picks.txt", *testing], check=True, env=environment)
     picks = read_topaz(trial.work / "picks.txt", testing, trial.test)
     updates = EPOCH * len(weights)
     return {"labels": len(trial.labels), "updates": updates, **rates(trial.test, picks, threshold=0.0)}
