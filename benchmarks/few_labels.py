@@ -216,7 +216,7 @@ natural threshold. Both get the diameter.
 
 
 def cell(one: dict[str, Any] | None) -> str:
-    return "–" if one is None else f"{one['best']:.3f} ({one['updates']} updates)"
+    return "not measured" if one is None else f"{one['best']:.3f} ({one['updates']} updates)"
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
