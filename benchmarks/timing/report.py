@@ -59,7 +59,7 @@ def answers(result: Result) -> str:
 
 Micrographs of 4096×4096 pixels, with the start of the program, without learning (once, some 40 s of a core) and the
 start of cluster jobs. Calculated from {each:.2f} s of a core for each, measured with the default network of commit
-{result["stages"]["setting"]["commit"]}. No graphics card was at hand; one would take over the step "score".
+{result["stages"]["setting"]["commit"]}. A graphics card takes over the step "score" (results/gpu.json).
 
 {rows(head, lines)}
 """
