@@ -137,7 +137,7 @@ class Results:
         if found.contrast is None:
             measured.unlink(missing_ok=True)
         else:
-            atomic_write(measured, star.measured_text(found))
+            star.write_measured(measured, found)
         record = self.record(found, picks, source, seconds, state.select.fixed)
         record = replace(record, beside=self._checksum(_BESIDE, found.micrograph))
         star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~picks))

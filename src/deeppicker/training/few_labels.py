@@ -10,17 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy.spatial import cKDTree
 
 from deeppicker.config import LearnConfig, SelfTrainConfig
-from deeppicker.core import Micrograph
 from deeppicker.errors import InputError
 from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model, save_model
-from deeppicker.picking.pipeline import pick_micrograph
-from deeppicker.training.data import Dataset, Labelled
+from deeppicker.training.data import Dataset
+from deeppicker.training.doubt import doubted
 from deeppicker.training.fit import halves
+from deeppicker.training.plates import in_doubt
 from deeppicker.training.self_train import RESULT, can_learn, learnt_calibration, one_thread_each
 from deeppicker.training.sheets import Sheet, load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
@@ -32,7 +30,6 @@ STEPS = 60
 """Steps of such a training."""
 
 _METHOD = SelfTrainConfig(steps=STEPS, start_share=0.25)  # people err less than the start does
-_FAR = 0.4  # diameters; what the model picks farther than this from every label has none
 
 
 def is_few(model: Model, dataset: Dataset) -> bool:
@@ -79,11 +76,9 @@ def adapt_to_few(
     if len(taught) == 0:
         raise InputError(f"{dataset.name} holds no pick to learn from")
     sheets, targets = [], []
-    for item in taught.micrographs:
-        micrograph = item.load()
-        unknown = np.zeros((0, 2)) if complete else _doubtful(model, item, micrograph, dataset.diameter, config)
-        sheets.append(load_sheet(micrograph, model, dataset.diameter))
-        targets.append(target(sheets[-1], item.picks.positions, unknown, model.prepare.diameter_pixels))
+    for item in taught.micrographs if complete else doubted(model, taught, config.crops.doubt).micrographs:
+        sheets.append(load_sheet(item.load(), model, dataset.diameter))
+        targets.append(target(sheets[-1], item.picks.positions, in_doubt(item), model.prepare.diameter_pixels))
     learnt = _trained(model, sheets, targets, config.train.seed, progress)
     adapted = replace(
         model,
@@ -98,18 +93,6 @@ def adapt_to_few(
     )
     save_model(adapted, output)
     return adapted
-
-
-def _doubtful(
-    model: Model, item: Labelled, micrograph: Micrograph, diameter: float, config: LearnConfig
-) -> Float[np.ndarray, "n 2"]:
-    """Return what may be particles that nobody has labelled: known ones that are not taught, and confident picks."""
-    found = pick_micrograph(micrograph, model, diameter)
-    places = np.concatenate([item.avoid, found.positions[found.scores >= config.crops.doubt]])
-    if len(places) == 0:
-        return places
-    far = cKDTree(item.picks.positions).query(places)[0] > _FAR * diameter / micrograph.pixel_size
-    return np.asarray(places[far])
 
 
 def _trained(

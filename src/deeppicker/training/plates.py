@@ -61,11 +61,11 @@ def load_plates(dataset: Dataset, prepare: PrepareConfig) -> Iterator[Plate]:
         image, grid = resample(clip_outliers(micrograph.image, prepare.clip), scale)
         image = (image - image.mean()) / (image.std() + 1e-12)
         junk = None if item.mask is None else _reduced(item.mask, image.shape)
-        centres, doubtful = (grid.indices(points) for points in (item.picks.positions, _doubtful(item)))
+        centres, doubtful = (grid.indices(points) for points in (item.picks.positions, in_doubt(item)))
         yield Plate(image.astype(np.float16), centres, doubtful, diameter * scale, frame * scale, junk)
 
 
-def _doubtful(item: Labelled) -> Float[np.ndarray, "m 2"]:
+def in_doubt(item: Labelled) -> Float[np.ndarray, "m 2"]:
     """Return what is to be avoided but no particle to learn from."""
     if len(item.picks) == 0 or len(item.avoid) == 0:
         return item.avoid

@@ -119,10 +119,7 @@ def read_rejected(path: Path) -> tuple[Picks, list[str]]:
     InputError
         If it cannot be opened.
     """
-    tables = read_tables(path)
-    if not tables or _REASON not in tables[0]:
-        raise FormatError(one_line(f"{path} has no column {_REASON}; found {_found(tables)}"))
-    table = tables[0]
+    table = _first_table(path, _REASON)
     return Picks(micrograph_of(path), _positions(table), table.numbers_or_nan(_SCORE)), table.text(_REASON)
 
 
@@ -140,7 +137,7 @@ def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
 
 
 def read_measured(path: Path) -> Picks:
-    """Read what `measured_text` made: candidates without scores, with their contrast.
+    """Read what `write_measured` wrote: candidates without scores, with their contrast.
 
     Raises
     ------
@@ -149,18 +146,31 @@ def read_measured(path: Path) -> Picks:
     InputError
         If it cannot be opened.
     """
+    table = _first_table(path, _CONTRAST)
+    found = Picks.unscored(micrograph_of(path), _positions(table))
+    return replace(found, contrast=table.numbers(_CONTRAST))
+
+
+def _first_table(path: Path, label: str) -> Table:
+    """Return the first table of a file, which has a column of our own; FormatError if it has not."""
     tables = read_tables(path)
-    if not tables or _CONTRAST not in tables[0]:
-        raise FormatError(one_line(f"{path} has no column {_CONTRAST}; found {_found(tables)}"))
-    found = Picks.unscored(micrograph_of(path), _positions(tables[0]))
-    return replace(found, contrast=tables[0].numbers(_CONTRAST))
+    if not tables or label not in tables[0]:
+        raise FormatError(one_line(f"{path} has no column {label}; found {_found(tables)}"))
+    return tables[0]
 
 
-def measured_text(found: Picks) -> str:
-    """Return what was measured of candidates as a file, in columns of our own: RELION would warn of them elsewhere."""
+def write_measured(path: Path, found: Picks) -> None:
+    """Write what was measured of candidates, in a column of our own, of which RELION would warn elsewhere.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     assert found.contrast is not None
     columns = _coordinate_columns(found.positions, np.full(len(found), np.nan))
-    return format_table("", {**columns, _CONTRAST: [f"{value!r}" for value in found.contrast.tolist()]})
+    contrasts = [f"{value!r}" for value in found.contrast.tolist()]
+    atomic_write(path, format_table("", {**columns, _CONTRAST: contrasts}))
 
 
 def write_autopick(path: Path, rows: Sequence[tuple[str, str]]) -> None:
