@@ -1,8 +1,9 @@
 """Picking and learning on a graphics card.
 
-    python benchmarks/gpu.py [--device cuda:0] [--numbers 1,10,100,1000] [--output gpu.json] [--toy]
+    python benchmarks/gpu.py [--device cuda:0] [--only PART ...] [--numbers 1,10,100,1000] [--output gpu.json] [--toy]
 
-Prints each target as hit or missed, and writes all numbers as JSON, after each part. Timers wait for the card.
+Prints each target as hit or missed, and writes all numbers as JSON, after each part. With ``--only``, the other parts
+are taken from the file if they are there. Timers wait for the card.
 Micrographs are in the system's page cache; learning before picking is timed by itself. ``--device cpu`` runs to the end
 without a card, ``--toy`` in a minute.
 """
@@ -41,6 +42,9 @@ from timing.measure import DEEPPICKER, run
 from timing.targets import Target, rows_of
 
 SIZES = (USUAL, (5760, 4092), (11520, 8184))
+PARTS = ("steps", "agreement", "learning", "training", "runs", "large runs")
+LARGE_RUN = 100
+"""Most micrographs of the largest size in a run."""
 THRESHOLD = 0.3
 TARGETS = (
     Target(
@@ -58,21 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     place = settle(options.device, one=True)
     print(f"computing {place}", flush=True)
-    sizes, numbers = (((512, 400),), [1, 3]) if options.toy else (SIZES, options.numbers)
+    sizes, numbers = (((1024, 1024),), [1, 3]) if options.toy else (SIZES, options.numbers)
     if options.toy:
         crop_feed.EPOCH_STEPS = 2
-    result: dict[str, Any] = {"device": str(place), "setting": describe(f"{len(os.sched_getaffinity(0))} cores")}
+    setting = {"device": str(place), **describe(f"{len(os.sched_getaffinity(0))} cores")}
+    result: dict[str, Any] = json.loads(options.output.read_text()) if options.only and options.output.exists() else {}
     with tempfile.TemporaryDirectory(prefix="deeppicker-gpu-") as folder:
         bench = Bench(Path(folder), Path("work"), len(os.sched_getaffinity(0)))
         model = load_model().on(place.device)
-        for name, part in (
-            ("steps", lambda: steps(bench, model, sizes)),
-            ("agreement", lambda: agreement(bench, model, sizes)),
-            ("learning", lambda: learning(bench, model, sizes[0], options.toy)),
-            ("training", lambda: training(bench, model, sizes[0], options.toy)),
-            ("runs", lambda: runs(bench, options.device, sizes[0], numbers)),
-        ):
-            result[name] = part()
+        measure: dict[str, Callable[[], Any]] = {
+            "steps": lambda: steps(bench, model, sizes),
+            "agreement": lambda: agreement(bench, model, sizes),
+            "learning": lambda: learning(bench, model, sizes[0], options.toy),
+            "training": lambda: training(bench, model, sizes[0], options.toy),
+            "runs": lambda: runs(bench, options.device, sizes[0], numbers),
+            "large runs": lambda: runs(bench, options.device, sizes[-1], [n for n in numbers if n <= LARGE_RUN]),
+        }
+        for name in options.only or PARTS:
+            result[name] = measure[name]()
+            result.setdefault("settings", {})[name] = setting
             print(name, json.dumps(result[name], ensure_ascii=False), flush=True)
             options.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(rows_of(TARGETS, result))
@@ -81,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", help="as that of deeppicker pick (default: cuda)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[], help="measure these parts again (default: all)")
     parser.add_argument("--numbers", type=lambda text: [int(n) for n in text.split(",")], default=[1, 10, 100, 1000])
     parser.add_argument("--output", type=Path, default=Path("gpu.json"), help="file for all numbers")
     parser.add_argument("--toy", action="store_true", help="small micrographs and short training, to try this out")

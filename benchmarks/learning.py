@@ -17,6 +17,7 @@ import io
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     path = RESULTS / "learning.json"
     known = json.loads(path.read_text()) if path.exists() and not options.again else {"sets": {}}
-    known["setting"] = describe(f"{os.cpu_count()} cores")
+    setting = describe(f"{os.cpu_count()} cores")
     for name in [*REAL, *(recipe.name for recipe in RECIPES)]:
         if (options.only and name not in options.only) or name in known["sets"]:
             continue
@@ -95,7 +96,7 @@ def main() -> None:
         if model is None:
             print(f"{name}: no model that has not seen it", flush=True)
             continue
-        known["sets"][name] = measured(model, load_sample(name, options))
+        known["sets"][name] = {"setting": setting, **measured(model, load_sample(name, options))}
         path.write_text(json.dumps(known, indent=1) + "\n")
         print(row(name, known["sets"][name]), flush=True)
     (RESULTS / "learning.md").write_text(report(known))
@@ -261,7 +262,11 @@ def row(name: str, one: dict[str, Any]) -> str:
 
 def report(result: dict[str, Any]) -> str:
     """Return the table as Markdown."""
-    sets, setting = result["sets"], result["setting"]
+    sets = result["sets"]
+    settings = Counter(
+        "{date}, commit {commit}, {machine}, torch {torch}".format(**one["setting"]) for one in sets.values()
+    )
+    measured_on = "\n".join(f"{number} sets: {setting}." for setting, number in settings.items())
     full = {name: one for name, one in sets.items() if one["before"]["best"] is not None}
     changes = {name: one["after"]["f1"] - one["before"]["f1"] for name, one in full.items()}
     harmed = sorted((name for name, change in changes.items() if change < -HARM), key=changes.__getitem__)
@@ -273,8 +278,8 @@ def report(result: dict[str, Any]) -> str:
     rows = "\n".join(row(name, one) for name, one in sets.items())
     return f"""# Self-training: every round on every data set
 
-`python benchmarks/learning.py`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]},
-torch {setting["torch"]}. Nothing is given. Real sets start from a model that has not seen the molecule, simulated
+`python benchmarks/learning.py`. {measured_on}
+Nothing is given. Real sets start from a model that has not seen the molecule, simulated
 ones from the general one. F1 at the automatic threshold, and the best that any threshold gives in brackets; empty sets
 count as 1 where nothing is picked.
 

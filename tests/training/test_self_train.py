@@ -58,6 +58,13 @@ def test_a_sheet_shows_what_picking_sees():
     assert all(side % 16 == 0 for side in shown.image.shape)
 
 
+def test_picks_in_one_half_of_the_micrographs_are_too_few_to_judge_by():
+    found = [picks([0.9] * number).picks for number in (50, 3, 50, 2)]
+    reason = self_train._too_little(found, SelfTrainConfig(fewest=40))
+    assert reason == "of 105 picks, one half of the 4 micrographs holds 5, too few to judge by"
+    assert self_train._too_little(found[:2], SelfTrainConfig(fewest=40)) == "53 picks in 2 micrographs are too few"
+
+
 def test_sure_places_are_peaks_and_unknown_ones_are_left_out():
     one = sheet()
     points = one.grid.positions(np.array([[60.5, 40.5], [100.5, 80.5]]))

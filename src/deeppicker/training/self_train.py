@@ -334,9 +334,13 @@ def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks
     return [item.picks.where(item.picks.scores >= threshold) for item in found]
 
 
+def _in_the_poorer_half(picks: Sequence[Picks]) -> int:
+    return min(sum(map(len, picks[half::2])) for half in (0, 1))
+
+
 def _needed(picks: Sequence[Picks], config: SelfTrainConfig) -> int:
     """Return how many such micrographs would hold picks enough in either half; 0 if these do."""
-    fewer = min(sum(map(len, picks[half::2])) for half in (0, 1))
+    fewer = _in_the_poorer_half(picks)
     if fewer >= config.fewest:
         return 0
     return 2 * math.ceil(_SPARE * len(picks) / 2 * config.fewest / max(1, fewer))
@@ -345,7 +349,10 @@ def _needed(picks: Sequence[Picks], config: SelfTrainConfig) -> int:
 def _too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
     """Return why these picks are not learnt from; empty if they are."""
     if _needed(picks, config):
-        return f"{sum(map(len, picks)):,} picks in {len(picks):,} micrographs are too few"
+        number, fewer = sum(map(len, picks)), _in_the_poorer_half(picks)
+        if number < 2 * config.fewest:
+            return f"{number:,} picks in {len(picks):,} micrographs are too few"
+        return f"of {number:,} picks, one half of the {len(picks):,} micrographs holds {fewer:,}, too few to judge by"
     scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
     mean = float(scores[: math.ceil(config.sure * len(scores))].mean())
     return f"the better picks score {mean:.2f} on average" if mean < config.convincing else ""
