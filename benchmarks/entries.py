@@ -84,7 +84,8 @@ def make(folder: Path, number: int) -> None:
             path = folder / "in" / f"FoilHole_{index:06d}_Data_fractions.mrc"
             name = str(path)  # as `find_micrographs` names it
             path.touch()
-            picks = Picks(name, rng.uniform(0, 4096, (CANDIDATES, 2)), np.sort(rng.beta(0.5, 0.5, CANDIDATES))[::-1])
+            places, contrast = rng.uniform(0, 4096, (CANDIDATES, 2)), rng.uniform(0, 1, CANDIDATES)
+            picks = Picks(name, places, np.sort(rng.beta(0.5, 0.5, CANDIDATES))[::-1], contrast)
             run.results.write_candidates(picks, Fingerprint.of(path), 0.2, state)
     run = RunFolder(folder / "out", SETTINGS, SelectConfig())
     run.finish([])

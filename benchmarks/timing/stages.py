@@ -11,6 +11,7 @@ import torch
 from deeppicker.config import DiameterConfig, ScoreConfig
 from deeppicker.core import Found, Micrograph
 from deeppicker.formats import read_micrograph
+from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.images import raster
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import Model, load_model
@@ -74,7 +75,8 @@ def steps(path: Path, model: Model, folder: Path) -> dict[str, float]:
 
 
 def write(found: Found, micrograph: Micrograph, folder: Path) -> None:
-    """Write the files that a run writes for a micrograph."""
+    """Write the files that a run writes for a micrograph, but for its record."""
     star.write_coordinates(folder / "picks.star", found.candidates)
-    star.write_rejected(folder / "rejected.star", found.rejected, found.reasons)
+    text = star.candidates_text(found.candidates, found.rejected, found.reasons)
+    atomic_write(folder / "candidates.star", text)
     raster.write_mask(folder / "junk.png", found.junk_image(micrograph.image.shape))

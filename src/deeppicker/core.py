@@ -25,7 +25,10 @@ def micrograph_key(name: str | PurePath) -> str:
     >>> micrograph_key("Micrographs/May08_03.05.mrc.gz"), micrograph_key("May08_03.05")
     ('May08_03.05', 'May08_03.05')
     """
-    base = PurePath(name).name
+    text = str(name)
+    base = text[text.rfind("/") + 1 :]  # a path costs ten times as much, and there may be 100,000
+    if base in ("", "."):
+        base = PurePath(text).name
     for suffixes in (_COMPRESSION_SUFFIXES, _IMAGE_SUFFIXES):
         stem, dot, extension = base.rpartition(".")
         if stem and (dot + extension).lower() in suffixes:
@@ -274,6 +277,11 @@ class Picks:
     def where(self, keep: Bool[np.ndarray, " n"]) -> Picks:
         """Return those picks for which ``keep`` is true, in the same order."""
         return self._at(keep)
+
+    def without(self, others: Picks) -> Picks:
+        """Return those picks that have no other exactly at their place."""
+        there = set(map(tuple, others.positions.tolist()))
+        return self.where(np.array([place not in there for place in map(tuple, self.positions.tolist())], dtype=bool))
 
     def sorted(self) -> Picks:
         """Return the picks from the highest score down; equal scores by y, then x; no score last."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks, write_picks
+from deeppicker.formats.relion import star
 from deeppicker.gui.edits import EDITS
 from deeppicker.gui.project import Project, Wanted
 from deeppicker.runs.folder import RunFolder
@@ -132,8 +134,9 @@ def test_applied_limits_of_contrast_hold_for_all_files_and_for_what_is_shown(cli
 
 
 def test_a_run_from_before_contrast_was_measured_is_shown_without_it(folder: Path):
-    for path in (folder / "picks").glob("candidates/*_measured.star"):
-        path.unlink()
+    for path in (folder / "picks").glob("candidates/*_candidates.star"):
+        found, rejected, reasons = star.read_candidates(path)
+        path.write_text(star.candidates_text(replace(found, contrast=None), rejected, reasons))
     with served(Wanted(inputs=(str(folder / "picks"),))) as client:
         settle(client)
         assert client.get("histogram")["contrast"] is None

@@ -21,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -37,8 +37,8 @@ from deeppicker.core import Found, Grid, MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import DeepPickerError
 from deeppicker.formats import atomic, read_micrograph
 from deeppicker.formats.images import raster
+from deeppicker.formats.recorded import CANDIDATES, PICKS_SUFFIX, RUN, file_of
 from deeppicker.formats.recorded import JUNK as JUNK_FILE
-from deeppicker.formats.recorded import PICKS_SUFFIX, REJECTED, RUN, file_of
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import Model, new_model, weights_digest
 from deeppicker.picking.pipeline import JUNK
@@ -211,6 +211,7 @@ def _patched(disk: Disk) -> Iterator[Any]:
     if hasattr(run, "read_ahead"):
         yield mock.patch.object(run, "read_ahead", lambda entries: entries)
     yield mock.patch.object(folder, "_NAMED", len(NAMES))  # so that warnings name all
+    yield mock.patch("deeppicker.runs.results._SETTLED", 20_000_000)  # longer than a tick of the clock of a local disk
     yield mock.patch("deeppicker.runs.diameter._check")
     yield mock.patch("deeppicker.runs.pick_job.weights_digest", lambda model: _DIGESTS[id(model.network)])
 
@@ -471,19 +472,20 @@ class RunFolderMachine(RuleBasedStateMachine):
                 right = answer(read_micrograph(path).image, made, key)
             except DeepPickerError:
                 assert not path.exists() or path.name in said, f"{path.name} cannot be read but has picks"
-                found[key] = Picks(key, *self._all(on_disk[key]))
+                found[key] = replace(on_disk[key][1], micrograph=key)
                 continue
             if path.name in said:
-                found[key] = Picks(key, *self._all(on_disk[key]))
+                found[key] = replace(on_disk[key][1], micrograph=key)
                 continue
             found[key] = right.candidates
-            same = np.array_equal(self._all(on_disk[key])[0], right.candidates.positions)
+            same = np.array_equal(on_disk[key][1].positions, right.candidates.positions)
             assert same, f"the candidates of {key} are not those of its file as it is now"
-            rejected, reasons = star.read_rejected(file_of(self.out, REJECTED, key))
+            _, rejected, reasons = star.read_candidates(file_of(self.out, CANDIDATES, key))
             same = np.array_equal(rejected.positions, right.rejected.positions) and tuple(reasons) == right.reasons
             assert same, f"what was rejected in {key} is not that of its file as it is now"
-            junk = raster.read(file_of(self.out, JUNK_FILE, key)) > 0
-            assert np.array_equal(junk, right.junk_image(SHAPE)), f"the junk of {key} is not that of its file"
+            junk, mask = right.junk_image(SHAPE), file_of(self.out, JUNK_FILE, key)
+            shown = raster.read(mask) > 0 if mask.is_file() else np.zeros_like(junk)
+            assert np.array_equal(shown, junk), f"the junk of {key} is not that of its file"
         threshold = threshold_of(found.values(), config)
         assert recorded["threshold"] == threshold, f"threshold {recorded['threshold']} and not {threshold}"
         for key, keep in select(found, config).items():
@@ -493,14 +495,8 @@ class RunFolderMachine(RuleBasedStateMachine):
         assert sorted(listed) == keys, f"autopick.star lists {sorted(listed)} and not {keys}"
 
     def _on_disk(self, key: str) -> tuple[Picks, Picks]:
-        others = star.read(self.out / "candidates" / f"{key}_candidates.star")
-        return star.read(self.out / f"{key}{PICKS_SUFFIX}")[0].sorted(), others[0]
-
-    @staticmethod
-    def _all(parts: tuple[Picks, Picks]) -> tuple[np.ndarray, np.ndarray]:
-        both = [np.concatenate([getattr(part, name) for part in parts]) for name in ("positions", "scores")]
-        whole = Picks("", both[0], both[1]).sorted()
-        return whole.positions, whole.scores
+        every = star.read_candidates(file_of(self.out, CANDIDATES, key))[0]
+        return star.read(self.out / f"{key}{PICKS_SUFFIX}")[0].sorted(), every.sorted()
 
     def heal(self) -> None:
         """Let all end, do what the messages say, and check everything."""

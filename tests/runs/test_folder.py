@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from deeppicker.formats.relion import star
 from deeppicker.runs import folder as runs
 from deeppicker.runs import results, state
 from deeppicker.runs.folder import RunFolder
-from deeppicker.runs.results import CANDIDATES, MEASURED, PICKS
+from deeppicker.runs.results import CANDIDATES, PICKS, RECORD, Results
 from deeppicker.runs.selection import reasons, select, threshold_of
 
 SETTINGS = {"diameter": 120.0, "weights": "abc", "steps": {"score": {"step": 4}, "window": (1, 2)}}
@@ -82,9 +83,6 @@ def test_a_run_leaves_exactly_these_files(tmp_path: Path):
         "candidates/a_candidates.star",
         "candidates/b.1_candidates.star",
         "candidates/c_candidates.star",
-        "candidates/a_measured.star",
-        "candidates/b.1_measured.star",
-        "candidates/c_measured.star",
         "records/a.json",
         "records/b.1.json",
         "records/c.json",
@@ -92,18 +90,18 @@ def test_a_run_leaves_exactly_these_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 0.7, 0.99])
-def test_picks_reach_the_threshold_and_the_other_candidates_do_not(tmp_path: Path, threshold: float):
+def test_picks_are_the_candidates_that_reach_the_threshold(tmp_path: Path, threshold: float):
     assert any(0.7 in found_in(name).scores for name in NAMES)  # exactly at a threshold
     opened = run(tmp_path, SelectConfig(threshold=threshold))
     for name in NAMES:
         expected = found_in(name)
         chosen = expected.scores >= threshold
         picks = star.read(opened.results.file(PICKS, name))[0]
-        others = star.read(opened.results.file(CANDIDATES, name))[0]
+        every = star.read(opened.results.file(CANDIDATES, name))[0]
         np.testing.assert_array_equal(picks.positions, expected.positions[chosen])
         np.testing.assert_array_equal(picks.scores[: chosen.sum()], expected.scores[chosen])
-        np.testing.assert_array_equal(others.positions, expected.positions[~chosen])
-        np.testing.assert_array_equal(opened.results.read(name)[0].positions, expected.positions)
+        np.testing.assert_array_equal(every.positions, expected.positions)
+        np.testing.assert_array_equal(opened.results.read(name).contrast, expected.contrast)
 
 
 def test_the_list_for_relion_names_each_micrograph_and_its_file(tmp_path: Path):
@@ -344,23 +342,22 @@ def test_each_candidate_that_a_filter_keeps_out_has_a_reason():
     assert why.tolist() == ["low contrast", "", "high contrast", ""]
 
 
-def test_what_was_picked_before_contrast_was_measured_is_refused_by_filters_and_else_as_before(tmp_path: Path):
+def test_filters_refuse_what_was_not_measured(tmp_path: Path):
     opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
     opened.store(replace(found_in(NAMES[0]), contrast=None), 1.0)
     opened.finish(NAMES[:1])
     before = files_of(tmp_path)
-    with pytest.raises(InputError, match=r"a\.mrc was picked when .*--min-contrast.*--overwrite"):
+    with pytest.raises(InputError, match=r"a\.mrc was not measured; .*--min-contrast.*--overwrite"):
         run(tmp_path, SelectConfig(threshold=0.5, min_contrast=0.2), NAMES[:1])
-    assert files_of(tmp_path) == before
     run(tmp_path, names=NAMES[:1])
     assert files_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("content", [None, "", "data_\n\nloop_\n_x #1\n1\n"])
-def test_damaged_measurements_are_noticed_and_the_micrograph_is_picked_again(tmp_path: Path, content: str | None):
+def test_damaged_candidates_are_noticed_and_the_micrograph_is_picked_again(tmp_path: Path, content: str | None):
     opened = run(tmp_path)
     before = files_of(tmp_path)
-    path = opened.results.file(MEASURED, NAMES[1])
+    path = opened.results.file(CANDIDATES, NAMES[1])
     path.unlink() if content is None else path.write_text(content)
     again = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
     assert [again.is_done(name) for name in NAMES] == [True, False, True]
@@ -388,6 +385,54 @@ def test_selection_equals_a_sort_of_all_candidates(scores, threshold, number):
     kept = select(found, SelectConfig(threshold=threshold, num_particles=number))
     assert list(kept) == list(found)
     assert {(i, int(j)) for i, keep in enumerate(kept.values()) for j in np.flatnonzero(keep)} == expected
+
+
+def test_a_finished_run_is_not_selected_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for selection in (SelectConfig(), SelectConfig(threshold=0.1, num_particles=8), SelectConfig(min_contrast=0.2)):
+        run(tmp_path, selection)
+        before = files_of(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Results, "read", lambda *_: pytest.fail("candidates were read"))
+            run(tmp_path, selection)
+        assert files_of(tmp_path) == before
+
+
+def test_a_micrograph_that_is_picked_again_is_selected_with_all_others(tmp_path: Path):
+    chosen = SelectConfig(threshold=0.1, num_particles=8)
+    before = files_of(run(tmp_path, chosen).folder)
+    opened = RunFolder(tmp_path, SETTINGS, chosen)
+    opened.store(found_in(NAMES[0]), 1.25)  # more picks than eight until they are selected
+    assert files_of(tmp_path) != before
+    opened.finish(NAMES)
+    assert files_of(tmp_path) == before
+
+
+def test_files_that_did_not_change_are_read_once_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run(tmp_path)
+    monkeypatch.setattr("deeppicker.runs.results._SETTLED", 0)
+    opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
+    monkeypatch.setattr("deeppicker.runs.results.read_record", lambda path: pytest.fail(f"{path} was read"))
+    opened.finish(NAMES)
+
+
+@pytest.mark.parametrize("kind", [PICKS, CANDIDATES, RECORD])
+def test_a_file_that_changes_under_a_command_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    run(tmp_path)
+    monkeypatch.setattr("deeppicker.runs.results._SETTLED", 0)
+    opened = RunFolder(tmp_path, SETTINGS, SelectConfig(threshold=0.5))
+    path = opened.results.file(kind, NAMES[1])
+    path.write_bytes(path.read_bytes()[:-2] + b"x\n")  # of the same length
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # as late as a clock can tell
+    opened.finish(NAMES)
+    assert [opened.is_done(name) for name in NAMES] == [True, False, True]
+
+
+def test_what_has_just_been_written_has_no_stamp_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened = run(tmp_path).results
+    written = max(opened.file(kind, "a").stat().st_ctime_ns for kind in (PICKS, CANDIDATES, RECORD))
+    for age, stamped in ((1, False), (3, True)):  # it may change again within a tick of the clock
+        monkeypatch.setattr("deeppicker.runs.results.time.time_ns", lambda age=age: written + age * 10**9)
+        assert (opened.stamp("a") is not None) == stamped
 
 
 @pytest.mark.durable

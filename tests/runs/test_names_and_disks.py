@@ -23,9 +23,12 @@ NAMES = {"bell": "b\x07.mrc", "escape": "\x1b[31mred.mrc", "long": "n" * 251 + "
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two micrographs and a model, in the current folder."""
+    """Two micrographs, one with a piece of carbon, and a model, in the current folder."""
     for seed in range(2):
-        scenes.write_mrc(tmp_path / "in" / f"{seed}.mrc", scenes.scene(seed).micrograph.image)
+        image = scenes.scene(seed).micrograph.image
+        if seed == 0:
+            image[20:80, 20:80] -= 60
+        scenes.write_mrc(tmp_path / "in" / f"{seed}.mrc", image)
     save_model(scenes.trained(), tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -71,7 +74,6 @@ def test_no_name_becomes_a_formula_in_the_summary(project: Path, monkeypatch: py
     [
         "0_autopick.star",
         "candidates/0_candidates.star",
-        "candidates/0_rejected.star",
         "junk/0_junk.png",
         "records/0.json",
         "run.json",
@@ -121,7 +123,7 @@ def test_a_pipe_in_the_place_of_a_file_is_written_over(what: str):
 
 @pytest.mark.parametrize(
     "what",
-    ["0_autopick.star", "candidates/0_rejected.star", "records/0.json", "run.json", "summary.csv", "inputs.json"],
+    ["0_autopick.star", "candidates/0_candidates.star", "records/0.json", "run.json", "summary.csv", "inputs.json"],
 )
 def test_nothing_is_written_through_a_link_in_the_output_folder(what: str):
     assert main(words()) == 0

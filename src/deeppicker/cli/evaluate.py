@@ -26,9 +26,9 @@ from deeppicker.evaluation.results import EvaluateConfig, Evaluation, Micrograph
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.inputs import find_micrographs
-from deeppicker.formats.names import merge
 from deeppicker.formats.provenance import named_micrographs
 from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, Recorded, file_of
+from deeppicker.formats.relion import star
 from deeppicker.formats.writable import refuse_unwritable_file, refuse_unwritable_folder
 
 _ROWS_SHOWN = 24
@@ -104,20 +104,20 @@ def run(options: Options) -> int:
 
 
 def _all_candidates(options: Options) -> tuple[list[Picks], float | None]:
-    """Return the picks, with the candidates that `deeppicker pick` stored apart, and the threshold between them.
+    """Return all candidates that `deeppicker pick` stored, if it did, and the threshold that picks reach.
 
     Curves, average precision and the best threshold look at all candidates.
     """
     picks, recorded = read_picks(options.picks), Recorded(options.picks)
     if recorded.threshold is None or options.picks not in (recorded.folder, recorded.folder / AUTOPICK):
         return picks, options.threshold
-    rest = [
-        replace(found, micrograph=item.micrograph)
-        for item in picks
-        if (path := file_of(recorded.folder, CANDIDATES, item.micrograph)).is_file()
-        for found in read_picks(path)
-    ]
-    return merge([*picks, *rest]), recorded.threshold if options.threshold is None else options.threshold
+    every = [_with_candidates(recorded.folder, item) for item in picks]
+    return every, recorded.threshold if options.threshold is None else options.threshold
+
+
+def _with_candidates(folder: Path, picks: Picks) -> Picks:
+    path = file_of(folder, CANDIDATES, picks.micrograph)
+    return replace(star.read_candidates(path)[0], micrograph=picks.micrograph) if path.is_file() else picks
 
 
 def _warn_outside(picks: Sequence[Picks], info: Mapping[str, MicrographInfo]) -> None:

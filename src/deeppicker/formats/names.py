@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
 from deeppicker.errors import InputError, OutputError
-from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD, REJECTED
+from deeppicker.formats.recorded import CANDIDATES, JUNK, PICKS, RECORD
 from deeppicker.formats.star_table import format_rows
 from deeppicker.formats.text import one_line
 
@@ -38,7 +38,7 @@ def micrograph_of(path: str | Path) -> str:
 
 def unusable(name: str) -> str | None:
     """Return why the files of a micrograph cannot be named after it, or None if they can."""
-    longest = max(PICKS, CANDIDATES, REJECTED, JUNK, RECORD, key=lambda kind: len(Path(kind).name))
+    longest = max(PICKS, CANDIDATES, JUNK, RECORD, key=lambda kind: len(Path(kind).name))
     if len(os.fsencode(Path(longest).name.format(micrograph_key(name)))) > _LONGEST_NAME:
         return one_line(f"{micrograph_key(name)} is too long for the names of its output files; rename the micrograph")
     try:

@@ -24,18 +24,28 @@ INPUTS = "inputs.json"  # what the run was given to pick
 LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
 ROUNDS = ".learning.rounds"  # what a learning goes on from that was interrupted
 PICKS_SUFFIX = "_autopick.star"
-PICKS, CANDIDATES, MEASURED, REJECTED, JUNK, RECORD = (
+PICKS, CANDIDATES, JUNK, RECORD = (
     f"{{}}{PICKS_SUFFIX}",
     "candidates/{}_candidates.star",
-    "candidates/{}_measured.star",
-    "candidates/{}_rejected.star",
     "junk/{}_junk.png",
     "records/{}.json",
 )
 """Where the files of a micrograph lie in a run folder, by its key; the picks first, since they mark it as done."""
-SELECT, THRESHOLD = "select", "threshold"  # keys of run.json that may change without new picks
+SELECT, THRESHOLD, CHOSEN_OF = "select", "threshold", "threshold_of"  # keys of run.json that new picks may change
 GENERATION = ".generation"  # file that tells which commands may write, see `runs.state`
-FILES = (RUN, AUTOPICK, SUMMARY, STATUS, INPUTS, LEARNING, LEARNT, ROUNDS, GENERATION)  # of a whole run folder
+SELECTING = ".selecting"  # what the picks were before a selection that is under way
+FILES = (
+    RUN,
+    AUTOPICK,
+    SUMMARY,
+    STATUS,
+    INPUTS,
+    LEARNING,
+    LEARNT,
+    ROUNDS,
+    GENERATION,
+    SELECTING,
+)  # of a whole run folder
 DATASET_DIAMETER = "particle_diameter_angstrom"  # key of dataset.json
 
 

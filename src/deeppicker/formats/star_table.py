@@ -111,7 +111,8 @@ class _Column(Sequence[str]):
         before = text = ""
         for value in self.values:
             if value != before:  # else the rows share a text, such as those of a micrograph
-                before, text = value, _unquoted(value, self.escaped)
+                plain = not self.escaped and value[:1] not in _MARKS  # as most values are, and there may be millions
+                before, text = value, value if plain else _unquoted(value, self.escaped)
             yield text
 
 
@@ -210,7 +211,7 @@ def _is_value(line: str) -> bool:
 
 
 def _unquoted(value: str, escaped: bool) -> str:
-    if not escaped and value[:1] not in _MARKS:  # most values need nothing, and there may be millions
+    if not escaped and value[:1] not in _MARKS:
         return value
     if value[:1] in ("'", '"'):
         value = value[1:-1]

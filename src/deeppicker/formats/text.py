@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from deeppicker.errors import FormatError, UnreadableError
 Lines = Callable[[int], int | None]
 """Tells the line of a file (the first is 1) in which a row of its table (the first is 0) stands, if that is known."""
 
+_PART = 10_000  # values that are parsed at once
 _LONGEST_SHOWN = 60
 _LONGEST_MESSAGE = 1500
 _FORMULA = ("=", "+", "-", "@")
@@ -134,7 +136,12 @@ def finite_floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line
 def floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
     """Parse numbers; ``nan`` and an empty text mean that there is none. See `finite_floats`."""
     with suppress(ValueError):  # nearly always all are usual numbers, and there may be millions
-        values = np.fromiter(map(_usual, tokens), np.float64, len(tokens))
+        values = np.empty(len(tokens))
+        rest, start = iter(tokens), 0
+        while part := list(itertools.islice(rest, _PART)):
+            _refuse_underscores("".join(part))
+            values[start : start + len(part)] = list(map(float, part))
+            start += len(part)
         if not np.isinf(values).any():
             return values
     try:
@@ -149,16 +156,16 @@ def _not_a_number(token: str, where: str, row: str) -> FormatError:
     return FormatError(one_line(f"{where} in {row} is {shown!r}, not a number; correct or remove that row"))
 
 
-def _usual(token: str) -> float:
-    if "_" in token:  # Python reads "1_000", no other program does
-        raise ValueError(token)
-    return float(token)
+def _refuse_underscores(text: str) -> None:
+    if "_" in text:  # Python reads "1_000", no other program does
+        raise ValueError(text)
 
 
 def _float(token: str) -> float:
     if token == "":
         return math.nan
-    value = _usual(token)
+    _refuse_underscores(token)
+    value = float(token)
     if math.isinf(value):
         raise ValueError(token)
     return value

@@ -13,14 +13,13 @@ from deeppicker.core import BOX_DIAMETERS, Picks
 from deeppicker.errors import InputError
 from deeppicker.evaluation.agreement import agree
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
-from deeppicker.formats.recorded import REJECTED, file_of
-from deeppicker.formats.relion import star
+from deeppicker.formats.recorded import CANDIDATES, file_of
 from deeppicker.gui.classes import Classes
 from deeppicker.gui.edits import ADDED, REMOVED
 from deeppicker.gui.pictures import base_factor
 from deeppicker.gui.project import Project
 from deeppicker.gui.scores import Scores
-from deeppicker.runs.results import Row
+from deeppicker.runs.results import Results, Row
 
 _PAGE = 120  # particles of the gallery that are shown at a time
 _NEWEST, _FALL = 20, 0.5  # micrographs whose mean number of picks is watched; part of the mean before that alarms
@@ -206,10 +205,10 @@ def _columns(picks: Picks) -> dict[str, list[float | None]]:
 
 
 def _rejected(project: Project, index: int) -> dict[str, Any] | None:
-    path = file_of(project.folder, REJECTED, project.entries[index].name)
-    if project.wanted.picks is not None or not path.is_file():
+    name = project.entries[index].name
+    if project.wanted.picks is not None or not file_of(project.folder, CANDIDATES, name).is_file():
         return None
-    picks, reasons = star.read_rejected(path)
+    picks, reasons = Results(project.folder).read_rejected(name)
     return {**_columns(picks), "reason": [reason.replace("_", " ") for reason in reasons]}
 
 

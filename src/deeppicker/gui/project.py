@@ -193,7 +193,7 @@ class Project:
             return self._other.get(self.key(index), Picks.unscored(name, _NOTHING))
         if not file_of(self.folder, PICKS, name).is_file():
             return Picks.unscored(name, _NOTHING)
-        return Results(self.folder).read_measured(name)[0]
+        return Results(self.folder).read(name)
 
     def counts(self) -> list[int]:
         """Return the number of picks of each micrograph, as its record says, or those given in place of a run."""

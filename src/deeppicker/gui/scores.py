@@ -129,9 +129,11 @@ class Scores:
         return np.column_stack([found.scores, contrast])
 
     def _ice(self, index: int) -> float | None:
-        mask = file_of(self._project.folder, JUNK, self._project.entries[index].name)
+        row, name = self._project.rows[index], self._project.entries[index].name
+        mask = file_of(self._project.folder, JUNK, name)
         try:
-            return float((raster.read(mask) > 0).mean()) if mask.is_file() else None
+            nothing = None if row is None or row.error else 0.0
+            return float((raster.read(mask) > 0).mean()) if mask.is_file() else nothing
         except DeepPickerError:
             return None
 

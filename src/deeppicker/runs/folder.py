@@ -4,10 +4,8 @@ Layout::
 
     DIR/run.json                                 settings; picks made with others are never mixed in
     DIR/<micrograph>_autopick.star               picks: candidates that reach the threshold
-    DIR/candidates/<micrograph>_candidates.star  the other candidates above the floor
-    DIR/candidates/<micrograph>_measured.star    contrast of all candidates
-    DIR/candidates/<micrograph>_rejected.star    what cannot be a particle, and why
-    DIR/junk/<micrograph>_junk.png               white where there is contamination
+    DIR/candidates/<micrograph>_candidates.star  all candidates above the floor; what cannot be a particle, and why
+    DIR/junk/<micrograph>_junk.png               white where there is contamination, if there is any
     DIR/records/<micrograph>.json                counts, seconds, of what and how it was made, why it failed
     DIR/autopick.star                            RELION's list of the coordinate files
     DIR/summary.csv                              the records as one table
@@ -37,11 +35,12 @@ from deeppicker.errors import FormatError, InputError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.lock import LOCK, locked
-from deeppicker.formats.recorded import AUTOPICK, CANDIDATES, MEASURED, PICKS, RUN, SUMMARY
+from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, SELECTING, SUMMARY
 from deeppicker.formats.relion import star
+from deeppicker.formats.sealed import checksum, read_json, seal
 from deeppicker.formats.text import cell, one_line
-from deeppicker.runs.results import DAMAGED, Record, Results, Row
-from deeppicker.runs.selection import not_measured, select, threshold_of
+from deeppicker.runs.results import DAMAGED, Record, Results, Row, Stamp, selected
+from deeppicker.runs.selection import select, threshold_of
 from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
 
 _COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
@@ -87,6 +86,8 @@ class RunFolder:
         self._settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._caution = float(self._settings.get("calibration", {}).get("caution", CAUTION))
         self._records: dict[str, Record] = {}
+        self._stamps: dict[str, Stamp] = {}  # by key, of files that were checked
+        self._before: Mapping[str, Any] = {}  # checksums of the picks before a selection that was interrupted
         self._refreshed = time.monotonic()
         self._unsecured: set[str] = set()  # keys of micrographs whose files may not be on the disk yet
         self.results = Results(folder, digest_of(self._settings))
@@ -104,13 +105,12 @@ class RunFolder:
         if not overwrite:
             self._refuse_mixture(earlier, damaged, finished)
         again = overwrite or (earlier is not None and earlier.digest != self.results.settings)
-        if select.filtered and not again:
-            self._refuse_unmeasured()
         joined = None if again else earlier
         generation = (joined.generation if joined else "") or new_generation()
-        threshold = joined.threshold if joined and joined.select == select else None
+        same = joined is not None and joined.select == select
+        threshold, of = (joined.threshold, joined.of) if joined is not None and same else (None, "")
         self.results = replace(self.results, generation=generation)
-        self._state = RunState(self._settings, select, threshold, generation)
+        self._state = RunState(self._settings, select, threshold, generation, of)
         if self._state != earlier:
             self._state.write(self.folder)  # first: from now on the others are overtaken
         if again:
@@ -146,22 +146,12 @@ class RunFolder:
             )
         self._tell(f"{self.folder / RUN} was {'damaged' if damaged else 'missing'}; written again")
 
-    def _refuse_unmeasured(self) -> None:
-        for record in self.results.records():
-            if not (record.row.error or self.results.file(MEASURED, record.row.micrograph).is_file()):
-                raise not_measured(record.row.micrograph)
-
     def _take_up(self) -> None:
         """Take up all records that are right; put aside the picks that none of them vouches for."""
-        records: dict[str, Record] = {}
-        names = {}
-        for record in self.results.records():
-            key = micrograph_key(record.row.micrograph)
-            names[key] = record.row.micrograph
-            if record.settings != self.results.settings:  # `_open` was interrupted when it started again
-                self.results.clear(key)
-            elif (checked := self.results.checked(record)) is not None:
-                records[key] = checked
+        with suppress(OSError, FormatError):
+            self._before = read_json(self.folder / SELECTING, sealed=True)
+        names: dict[str, str] = {}
+        records = {key: record for key in self.results.recorded() if (record := self._right(key, names)) is not None}
         wrong = [key for key in self.results.finished() if key not in records]
         for key in wrong:
             self.results.put_aside(key)
@@ -177,6 +167,24 @@ class RunFolder:
             )
         order = {**dict.fromkeys(self._records), **dict.fromkeys(records)}
         self._records = {key: records[key] for key in order if key in records}
+
+    def _right(self, key: str, names: dict[str, str]) -> Record | None:
+        """Return the record of a micrograph if it is right; note the name that it gives."""
+        stamp = self.results.stamp(key)
+        if stamp is not None and self._stamps.get(key) == stamp:
+            return self._records[key]
+        self._stamps.pop(key, None)
+        record = self.results.read_record(key)
+        if record is None:
+            return None
+        names[key] = record.row.micrograph
+        if record.settings != self.results.settings:  # `_open` was interrupted when it started again
+            self.results.clear(key)
+            return None
+        checked = self.results.checked(record, self._before.get(key))
+        if checked is not None and stamp is not None:
+            self._stamps[key] = stamp
+        return checked
 
     def _waiting(self) -> None:
         self._tell(f"waiting for another command that works in {self.folder}")
@@ -288,13 +296,16 @@ class RunFolder:
                     f"another command in {self.folder} asked for {_asked(state.select)} meanwhile, "
                     f"and all picks follow it; repeat this command for {_asked(self._state.select)}"
                 )
-            threshold = self._reselect(state.select)
+            threshold = state.threshold if state.of == self._selected() else None
+            if threshold is None:
+                threshold = self._reselect(state.select)
             self.write_tables()
             self.results.secure(self._unsecured)  # before anybody hears that the run is done
             self._unsecured.clear()
-            self._state = replace(state, threshold=threshold)
+            self._state = replace(state, threshold=threshold, of=self._selected())
             if self._state != state:  # last, so that whatever stops this is repeated by the next run
                 self._state.write(self.folder)
+            (self.folder / SELECTING).unlink(missing_ok=True)
 
     def changed_since(self, names: Sequence[str]) -> str | None:
         """Return a warning of micrographs that changed after they were picked, or that are gone and none of these."""
@@ -314,6 +325,11 @@ class RunFolder:
             )
         return f"{_some(gone)} are gone, and their picks are kept" if gone else None
 
+    def _selected(self) -> str:
+        """Return a checksum of all candidates and picks."""
+        good = ((key, record) for key, record in self._records.items() if not record.row.error)
+        return checksum("\n".join(sorted(f"{key} {record.found} {record.picked}" for key, record in good)).encode())
+
     def _arrange(self, names: Sequence[str]) -> None:
         """Put the rows of this run in its order, whatever interrupted it before; the others keep their places."""
         keys = [key for key in map(micrograph_key, names) if key in self._records]
@@ -322,31 +338,22 @@ class RunFolder:
         self._records = {key: self._records[key] for key in order}
 
     def _reselect(self, config: SelectConfig) -> float:
-        """Move candidates between picks and side files until they follow a selection; return its threshold."""
+        """Write the picks anew that do not follow a selection; return its threshold."""
         fixed = config.fixed
-        good = [key for key, record in self._records.items() if not record.row.error]
-        keys = [key for key in good if fixed is None or self._records[key].threshold != fixed]
-        names = [self._records[key].row.micrograph for key in keys]
-        read = self.results.read_measured if config.filtered else self.results.read
-        there = {name: read(name) for name in names}
-        found = {name: candidates for name, (candidates, _) in there.items()}
+        good = [record for record in self._records.values() if not record.row.error]
+        names = [record.row.micrograph for record in good if fixed is None or record.threshold != fixed]
+        found = {name: self.results.read(name) for name in names}
         threshold = threshold_of(found.values(), config, self._caution)
+        picked = {key: self._records[key].picked or self._before[key] for key in map(micrograph_key, names)}
+        atomic_write(self.folder / SELECTING, seal(picked), durable=True)
         for name, keep in select(found, config, self._caution).items():
             key = micrograph_key(name)
             before = self._records[key]
-            record = self.results.record(found[name], keep, before.source, before.row.seconds, fixed)
-            record = replace(record, beside=before.beside)
-            if record == before:
-                continue
-            chosen, rest = found[name].where(keep), found[name].where(~keep)
-            if there[name][1] != (len(chosen), len(rest)) or record.files != before.files:
-                files = [(self.results.file(CANDIDATES, name), rest), (self.results.file(PICKS, name), chosen)]
-                # The file that grows first: an interruption leaves a candidate in both files, never in none.
-                for path, content in files if len(chosen) < there[name][1][0] else files[::-1]:
-                    star.write_coordinates(path, content)
-            self.results.write_record(record)
-            self._records[key] = record
-            self._unsecured.add(key)
+            record, picks = selected(before, found[name], keep, config)
+            if record != before:
+                self.results.write_selected(record, picks)
+                self._records[key] = record
+                self._unsecured.add(key)
         return threshold
 
     def write_tables(self) -> None:

@@ -7,6 +7,8 @@ record and no picks.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,21 +20,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from deeppicker.core import Found, Picks
-from deeppicker.errors import DeepPickerError, FormatError, OutputError
+from deeppicker.config import SelectConfig
+from deeppicker.core import Found, Picks, micrograph_key
+from deeppicker.errors import FormatError, OutputError
 from deeppicker.formats.atomic import atomic_write, make_folder, remove_left_behind, remove_links, secure
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.formats.images import raster
-from deeppicker.formats.recorded import CANDIDATES, FILES, JUNK, MEASURED, PICKS, RECORD, REJECTED, file_of
+from deeppicker.formats.recorded import CANDIDATES, FILES, JUNK, PICKS, RECORD, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
-from deeppicker.formats.text import one_line
 from deeppicker.runs.selection import chosen
 from deeppicker.runs.state import RunState, writing
 
 DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
-_MARKS = (PICKS, CANDIDATES)
-_BESIDE = (REJECTED, JUNK, MEASURED)
+Stamp = tuple[tuple[int, int, int, int], ...]
+_SETTLED = 2 * 10**9  # ns; a file changed twice within the tick of a clock looks as after the first time
+_FOUND = (CANDIDATES, JUNK)  # written once; the other files follow the selection
 
 
 @dataclass(frozen=True)
@@ -66,21 +69,18 @@ class Record:
         The file that was picked; None if it failed.
     threshold : float or None
         What tells its picks from the other candidates, if it was given; None if it is chosen for the run.
-    files : str
-        Checksum of the files of picks and other candidates.
     found : str
-        Checksum of all candidates, however they are divided among the two.
-    beside : str
-        Checksum of the files of what was rejected, of contamination and of what was measured of the candidates.
+        Checksum of the files of candidates and of contamination.
+    picked : str
+        Checksum of the file of picks; nothing if that is the one of before a selection that was interrupted.
     """
 
     row: Row
     settings: str
     source: Fingerprint | None = None
     threshold: float | None = None
-    files: str = ""
     found: str = ""
-    beside: str = ""
+    picked: str = ""
 
     def is_of(self, path: Path) -> bool:
         """Return whether it tells of a file as it is now."""
@@ -123,40 +123,33 @@ class Results:
         OutputError
             If a file cannot be written.
         """
-        name = found.candidates.micrograph
+        name, junk = found.candidates.micrograph, found.junk_image(shape)
         with writing(self.folder, self.generation) as state:
             self.file(PICKS, name).unlink(missing_ok=True)  # of the micrograph as it was
-            star.write_rejected(self.file(REJECTED, name), found.rejected, found.reasons)
-            raster.write_mask(self.file(JUNK, name), found.junk_image(shape))
-            return self.write_candidates(found.candidates, source, seconds, state)
+            if junk.any():
+                raster.write_mask(self.file(JUNK, name), junk)
+            else:
+                self.file(JUNK, name).unlink(missing_ok=True)
+            return self.write_candidates(found.candidates, source, seconds, state, found.rejected, found.reasons)
 
-    def write_candidates(self, found: Picks, source: Fingerprint | None, seconds: float, state: RunState) -> Record:
-        """Write the candidates that reach the threshold as picks, the others beside them, and the record."""
-        picks = chosen(found, state.select, state.provisional)
-        measured = self.file(MEASURED, found.micrograph)
-        if found.contrast is None:
-            measured.unlink(missing_ok=True)
-        else:
-            star.write_measured(measured, found)
-        record = self.record(found, picks, source, seconds, state.select.fixed)
-        record = replace(record, beside=self._checksum(_BESIDE, found.micrograph))
-        star.write_coordinates(self.file(CANDIDATES, found.micrograph), found.where(~picks))
-        self.write_record(record)
-        star.write_coordinates(self.file(PICKS, found.micrograph), found.where(picks))
-        return record
-
-    def record(
+    def write_candidates(
         self,
         found: Picks,
-        chosen: Bool[np.ndarray, " n"],
         source: Fingerprint | None,
         seconds: float,
-        threshold: float | None,
+        state: RunState,
+        rejected: Picks | None = None,
+        reasons: Sequence[str] = (),
     ) -> Record:
-        """Return the record of a micrograph some of whose candidates are picks."""
-        parts = (star.coordinates_text(found.where(mask)).encode() for mask in (chosen, ~chosen))
-        row = replace(row_of(found, chosen), seconds=round(seconds, 3))
-        return Record(row, self.settings, source, threshold, checksum(*parts), digest_of_picks(found))
+        """Write the candidates and what was rejected, the record, and the candidates that reach the threshold."""
+        name = found.micrograph
+        none = found.where(np.zeros(len(found), dtype=bool))
+        text = star.candidates_text(found, none if rejected is None else rejected, reasons)
+        atomic_write(self.file(CANDIDATES, name), text)
+        known = Record(Row(name, seconds=round(seconds, 3)), self.settings, source, found=self._checksum(_FOUND, name))
+        record, picks = selected(known, found, chosen(found, state.select, state.provisional), state.select)
+        self.write_selected(record, picks)
+        return record
 
     def fail(self, name: str, reason: str, seconds: float) -> Record:
         """Record why a micrograph has no picks, if nobody has overtaken this run."""
@@ -174,62 +167,58 @@ class Results:
         row = {**content.pop("row"), "made": _maker()}
         atomic_write(self.file(RECORD, record.row.micrograph), seal({**row, **content}))
 
-    def read(self, name: str) -> tuple[Picks, tuple[int, int]]:
-        """Read all candidates of a finished micrograph, best first, and how many each file holds, picks first.
+    def write_selected(self, record: Record, picks: str) -> None:
+        """Write a record, and the picks that it tells of."""
+        self.write_record(record)
+        atomic_write(self.file(PICKS, record.row.micrograph), picks)
+
+    def read(self, name: str) -> Picks:
+        """Read all candidates of a finished micrograph, best first, picks among them.
 
         Raises
         ------
         DeepPickerError
-            If a file is damaged or missing.
+            If the file is damaged or missing.
         """
-        parts = [star.read(self.file(kind, name))[0] for kind in _MARKS]
-        table = np.concatenate([np.column_stack([part.positions, part.scores]) for part in parts])
-        table = np.unique(table, axis=0)  # a candidate is in both files if a selection was interrupted
-        return Picks(name, table[:, :2], table[:, 2]).sorted(), (len(parts[0]), len(parts[1]))
+        return replace(star.read_candidates(self.file(CANDIDATES, name))[0], micrograph=name)
 
-    def read_measured(self, name: str) -> tuple[Picks, tuple[int, int]]:
-        """Read the same as `read`, with what was measured of the candidates, if it was.
+    def read_rejected(self, name: str) -> tuple[Picks, list[str]]:
+        """Read what was rejected in a finished micrograph, and why.
 
         Raises
         ------
         DeepPickerError
-            If a file is damaged or missing.
+            If the file is damaged or missing.
         """
-        found, numbers = self.read(name)
-        path = self.file(MEASURED, name)
-        if not path.is_file():
-            return found, numbers
-        measured = star.read_measured(path)
-        if not np.array_equal(measured.positions, found.positions):
-            raise FormatError(one_line(f"{path} is not of the candidates of {name}; repeat the command that picked it"))
-        return replace(found, contrast=measured.contrast), numbers
+        _, rejected, reasons = star.read_candidates(self.file(CANDIDATES, name))
+        return replace(rejected, micrograph=name), reasons
 
-    def checked(self, record: Record) -> Record | None:
+    def checked(self, record: Record, before: str | None) -> Record | None:
         """Return a record if the files of its micrograph are those that it tells of, otherwise None.
 
-        If only their division is another one, since a selection was interrupted, the record no longer tells of that.
+        If the picks have the checksum of ``before`` a selection that was interrupted, it no longer tells of them.
         """
         name = record.row.micrograph
         if record.row.error:
             return None if self.file(PICKS, name).exists() else record
         try:
-            if self._checksum(_BESIDE, name) != record.beside:
+            if self._checksum(_FOUND, name) != record.found:
                 return None
-            if self._checksum(_MARKS, name) == record.files:
-                return record
-            same = digest_of_picks(self.read(name)[0]) == record.found
-        except (OSError, DeepPickerError):
+            picked = self._checksum((PICKS,), name)
+        except OSError:
             return None
-        return replace(record, threshold=None, files="") if same else None
+        if picked == record.picked:
+            return record
+        return replace(record, threshold=None, picked="") if picked == before else None
 
     def _checksum(self, kinds: Sequence[str], name: str) -> str:
         """Return a checksum of files of a micrograph; what is not there, or is no file, counts as empty."""
-        paths = [self.file(kind, name) for kind in kinds]
-        return checksum(*(path.read_bytes() if path.is_file() else b"" for path in paths))
+        key = micrograph_key(name)
+        return checksum(*(_content(f"{self.folder}/{kind.format(key)}") for kind in kinds))
 
     def secure(self, keys: Iterable[str]) -> None:
         """Have the files of some micrographs on the disk, so that they survive a power cut."""
-        kinds = (CANDIDATES, MEASURED, REJECTED, JUNK, RECORD, PICKS)
+        kinds = (CANDIDATES, JUNK, RECORD, PICKS)
         secure(self.folder / kind.format(key) for key in sorted(keys) for kind in kinds)
 
     def make_folders(self) -> None:
@@ -241,15 +230,40 @@ class Results:
 
     def finished(self) -> list[str]:
         """Return the keys of all micrographs that have a file of picks, sorted."""
-        end = PICKS.format("")
-        return sorted(path.name.removesuffix(end) for path in self.folder.glob(PICKS.format("*")))
+        return self._keys(PICKS)
+
+    def _keys(self, kind: str) -> list[str]:
+        pattern = self.folder / kind
+        end = pattern.name.format("")
+        with os.scandir(pattern.parent) as there:
+            return sorted(item.name.removesuffix(end) for item in there if item.name.endswith(end))
+
+    def recorded(self) -> list[str]:
+        """Return the keys of all micrographs that have a record, sorted."""
+        return self._keys(RECORD)
+
+    def read_record(self, key: str) -> Record | None:
+        """Read a record; None if it cannot be read, or is that of another micrograph."""
+        record = read_record(self.folder / RECORD.format(key))
+        return record if record is not None and micrograph_key(record.row.micrograph) == key else None
 
     def records(self) -> Iterator[Record]:
         """Yield the records that can be read."""
-        for path in sorted(self.folder.glob(RECORD.format("*"))):
-            record = read_record(path)
-            if record is not None and self.file(RECORD, record.row.micrograph) == path:
-                yield record
+        return filter(None, map(self.read_record, self.recorded()))
+
+    def stamp(self, key: str) -> Stamp | None:
+        """Return what changes whenever a file of a micrograph does; None as long as that cannot be told."""
+        parts = []
+        for kind in (RECORD, PICKS, CANDIDATES, JUNK):
+            try:
+                seen = os.stat(f"{self.folder}/{kind.format(key)}")  # noqa: PTH116 - a path costs more than this
+            except OSError:
+                parts.append((0, 0, 0, 0))
+                continue
+            if time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) < _SETTLED:
+                return None
+            parts.append((seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+        return tuple(parts)
 
     def put_aside(self, key: str) -> None:
         """Move the picks of a micrograph away that are not what was written: they may be somebody's work."""
@@ -260,10 +274,18 @@ class Results:
 
     def clear(self, key: str = "*") -> None:
         """Remove all files of one or all micrographs, the marks of what is done first."""
-        for kind in (PICKS, RECORD, CANDIDATES, MEASURED, REJECTED, JUNK):
+        for kind in (PICKS, RECORD, CANDIDATES, JUNK):
             found = self.folder.glob(kind.format(key)) if key == "*" else [self.folder / kind.format(key)]
             for path in found:
                 path.unlink(missing_ok=True)
+
+
+def _content(path: str) -> bytes:
+    """Return what a file holds; nothing if it is none, such as a pipe, which would never end."""
+    if not os.path.isfile(path):  # noqa: PTH113 - here too
+        return b""
+    with open(path, "rb") as file:  # noqa: PTH123 - here too
+        return file.read()
 
 
 def _is_ours(name: str) -> bool:
@@ -277,17 +299,18 @@ def _maker() -> str:
     return f"DeepPicker {version('deeppicker')}"
 
 
-def row_of(found: Picks, chosen: Bool[np.ndarray, " n"]) -> Row:
-    """Return the counts of a micrograph's candidates, of which some are picks."""
-    picks = int(chosen.sum())
-    right, particles = float(found.scores[chosen].sum()), float(found.scores.sum())
-    return Row(found.micrograph, picks, len(found) - picks, right, particles)
-
-
-def digest_of_picks(found: Picks) -> str:
-    """Return a checksum of positions and scores, whatever their order."""
-    table = np.column_stack([found.positions, found.scores]).astype("<f8")
-    return checksum(np.ascontiguousarray(np.unique(table, axis=0)).tobytes())
+def selected(record: Record, found: Picks, chosen: Bool[np.ndarray, " n"], select: SelectConfig) -> tuple[Record, str]:
+    """Return the record of a micrograph of whose candidates some are picks, and the file of these."""
+    picks = found.where(chosen)
+    text = star.coordinates_text(picks)
+    row = replace(
+        record.row,
+        picks=len(picks),
+        candidates=len(found) - len(picks),
+        right=float(picks.scores.sum()),
+        particles=float(found.scores.sum()),
+    )
+    return replace(record, row=row, threshold=select.fixed, picked=checksum(text.encode())), text
 
 
 def read_record(path: Path) -> Record | None:
@@ -307,7 +330,6 @@ def _parse(content: Mapping[str, Any]) -> Record:
         str(content["settings"]),
         None if source is None else Fingerprint.parse(source),
         None if threshold is None else float(threshold),
-        str(content["files"]),
         str(content["found"]),
-        str(content["beside"]),
+        str(content["picked"]),
     )

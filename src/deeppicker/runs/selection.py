@@ -67,7 +67,12 @@ def kept_out(found: Picks, config: SelectConfig) -> dict[str, Bool[np.ndarray, "
         If there is a filter, and what it looks at was not measured.
     """
     if config.filtered and found.contrast is None:
-        raise not_measured(found.micrograph)
+        raise InputError(
+            one_line(
+                f"contrast of the candidates in {found.micrograph} was not measured; leave out --min-contrast and "
+                "--max-contrast, or set --overwrite to pick again"
+            )
+        )
     contrast = np.zeros(len(found)) if found.contrast is None else found.contrast
     low, high = config.min_contrast, config.max_contrast
     return {
@@ -82,13 +87,3 @@ def reasons(found: Picks, config: SelectConfig, threshold: float) -> np.ndarray:
     for reason, failed in kept_out(found, config).items():
         why[failed & (found.scores >= threshold)] = reason
     return why
-
-
-def not_measured(micrograph: str) -> InputError:
-    """Return the refusal to filter candidates by what was not measured when they were found."""
-    return InputError(
-        one_line(
-            f"{micrograph} was picked when contrast was not yet measured; leave out --min-contrast and --max-contrast, "
-            "or set --overwrite to pick again"
-        )
-    )

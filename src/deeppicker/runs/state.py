@@ -18,7 +18,7 @@ from deeppicker.config import SelectConfig
 from deeppicker.errors import DeepPickerError, FormatError, OvertakenError
 from deeppicker.formats.atomic import atomic_write
 from deeppicker.formats.lock import LOCK, locked
-from deeppicker.formats.recorded import GENERATION, RUN, SELECT, THRESHOLD
+from deeppicker.formats.recorded import CHOSEN_OF, GENERATION, RUN, SELECT, THRESHOLD
 from deeppicker.formats.sealed import checksum, read_json, seal
 from deeppicker.formats.text import one_line
 
@@ -40,12 +40,15 @@ class RunState:
         The threshold that all picks follow; None as long as some may not.
     generation : str
         That of the commands which may write.
+    of : str
+        Checksum of the candidates for which the threshold was chosen, and of the picks.
     """
 
     settings: Mapping[str, Any]
     select: SelectConfig
     threshold: float | None
     generation: str
+    of: str = ""
 
     @property
     def digest(self) -> str:
@@ -62,7 +65,7 @@ class RunState:
         """Write it into a folder; what `read_state` returns from then on, whatever happens to the machine."""
         if generation_of(folder) != self.generation:
             atomic_write(folder / GENERATION, self.generation, durable=True)
-        content = {**self.settings, SELECT: asdict(self.select), THRESHOLD: self.threshold}
+        content = {**self.settings, SELECT: asdict(self.select), THRESHOLD: self.threshold, CHOSEN_OF: self.of}
         atomic_write(folder / RUN, seal(content, indent=2), durable=True)
 
 
@@ -87,9 +90,10 @@ def read_state(folder: Path) -> RunState | None:
     path = folder / RUN
     try:
         content = read_json(path)
-        select, threshold = content.pop(SELECT), content.pop(THRESHOLD)
+        select, threshold, of = content.pop(SELECT), content.pop(THRESHOLD), content.pop(CHOSEN_OF)
         chosen = SelectConfig(**select) if select is not None else SelectConfig()
-        return RunState(content, chosen, None if threshold is None else float(threshold), generation_of(folder))
+        given = None if threshold is None else float(threshold)
+        return RunState(content, chosen, given, generation_of(folder), str(of))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, DeepPickerError) as error:

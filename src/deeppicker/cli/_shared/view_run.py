@@ -18,8 +18,8 @@ from deeppicker.evaluation.overlays import overlay
 from deeppicker.formats import read_micrograph, read_picks
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.provenance import named_micrographs
-from deeppicker.formats.recorded import CANDIDATES, REJECTED, file_of
-from deeppicker.runs.results import Results
+from deeppicker.formats.recorded import CANDIDATES, file_of
+from deeppicker.formats.relion import star
 from deeppicker.runs.selection import reasons
 from deeppicker.runs.state import read_state
 
@@ -109,17 +109,14 @@ def draw_montage(run: Run, path: Path) -> None:
 
 def _others(folder: Path, picks: Picks) -> tuple[Picks, Picks]:
     """Return the candidates below the threshold, and what was rejected or kept out by a filter."""
-    below, rejected = (_beside(folder, which, picks) for which in (CANDIDATES, REJECTED))
+    if not file_of(folder, CANDIDATES, picks.micrograph).is_file():
+        nothing = picks.where(np.zeros(len(picks), dtype=bool))
+        return nothing, nothing
+    found, rejected, _ = star.read_candidates(file_of(folder, CANDIDATES, picks.micrograph))
+    below = found.without(picks)
     state = read_state(folder)
     if state is None or state.threshold is None or not state.select.filtered:
         return below, rejected
-    found, _ = Results(folder).read_measured(picks.micrograph)
     out = found.where(reasons(found, state.select, state.threshold) != "")
     both = [np.concatenate([getattr(some, name) for some in (rejected, out)]) for name in ("positions", "scores")]
     return below.where(below.scores < state.threshold), Picks(picks.micrograph, both[0], both[1])
-
-
-def _beside(folder: Path, kind: str, picks: Picks) -> Picks:
-    path = file_of(folder, kind, picks.micrograph)
-    found = read_picks(path) if path.is_file() else []
-    return found[0] if found else picks.where(np.zeros(len(picks), dtype=bool))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ _COORDINATE_FILE = "rlnMicrographCoordinates"
 _SCORE = "rlnAutopickFigureOfMerit"
 _REASON = "deeppickerReason"
 _CONTRAST = "deeppickerContrast"
+_REJECTED = "rejected"  # table of a run's file of candidates
 _XY = ("rlnCoordinateX", "rlnCoordinateY")
 _ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
 _GROUP = "rlnOpticsGroup"
@@ -103,14 +103,11 @@ def write_coordinates(path: Path, picks: Picks) -> None:
 
 def coordinates_text(picks: Picks) -> str:
     """Return the file of one micrograph's picks; Gautomatch's ``_automatch.star`` has the same columns."""
-    zeros = ["0"] * len(picks)
-    columns = _coordinate_columns(picks.positions, picks.scores)
-    columns |= {"rlnClassNumber": zeros, "rlnAnglePsi": zeros}
-    return format_table("", columns)
+    return format_table("", _picked_columns(picks))
 
 
-def read_rejected(path: Path) -> tuple[Picks, list[str]]:
-    """Read what `write_rejected` wrote: the candidates that were rejected, and why each was.
+def read_candidates(path: Path) -> tuple[Picks, Picks, list[str]]:
+    """Read what `candidates_text` wrote: candidates, what was rejected, and why each of these was.
 
     Raises
     ------
@@ -119,58 +116,27 @@ def read_rejected(path: Path) -> tuple[Picks, list[str]]:
     InputError
         If it cannot be opened.
     """
-    table = _first_table(path, _REASON)
-    return Picks(micrograph_of(path), _positions(table), table.numbers_or_nan(_SCORE)), table.text(_REASON)
+    tables = {table.name: table for table in read_tables(path)}
+    found, rejected = tables.get(""), tables.get(_REJECTED)
+    if found is None or rejected is None:
+        raise FormatError(one_line(f"{path} does not hold the candidates of a run; found {_found([*tables.values()])}"))
+    name = micrograph_of(path)
+    contrast = found.numbers(_CONTRAST) if _CONTRAST in found else None
+    candidates = Picks(name, _positions(found), found.numbers_or_nan(_SCORE), contrast)
+    return candidates, Picks(name, _positions(rejected), rejected.numbers_or_nan(_SCORE)), rejected.text(_REASON)
 
 
-def write_rejected(path: Path, rejected: Picks, reasons: Sequence[str]) -> None:
-    """Write what was rejected in a micrograph, with the reason for each in a column of our own.
+def candidates_text(found: Picks, rejected: Picks, reasons: Sequence[str]) -> str:
+    """Return the file of one micrograph's candidates and, in a second table, of what was rejected and why.
 
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
+    What RELION has no columns for stands in columns of our own.
     """
-    columns: dict[str, Sequence[str]] = dict(_coordinate_columns(rejected.positions, rejected.scores))
-    columns[_REASON] = [reason.replace(" ", "_") for reason in reasons]
-    atomic_write(path, format_table("", columns))
-
-
-def read_measured(path: Path) -> Picks:
-    """Read what `write_measured` wrote: candidates without scores, with their contrast.
-
-    Raises
-    ------
-    FormatError
-        If the file holds something else.
-    InputError
-        If it cannot be opened.
-    """
-    table = _first_table(path, _CONTRAST)
-    found = Picks.unscored(micrograph_of(path), _positions(table))
-    return replace(found, contrast=table.numbers(_CONTRAST))
-
-
-def _first_table(path: Path, label: str) -> Table:
-    """Return the first table of a file, which has a column of our own; FormatError if it has not."""
-    tables = read_tables(path)
-    if not tables or label not in tables[0]:
-        raise FormatError(one_line(f"{path} has no column {label}; found {_found(tables)}"))
-    return tables[0]
-
-
-def write_measured(path: Path, found: Picks) -> None:
-    """Write what was measured of candidates, in a column of our own, of which RELION would warn elsewhere.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    assert found.contrast is not None
-    columns = _coordinate_columns(found.positions, np.full(len(found), np.nan))
-    contrasts = [f"{value!r}" for value in found.contrast.tolist()]
-    atomic_write(path, format_table("", {**columns, _CONTRAST: contrasts}))
+    columns: dict[str, Sequence[str]] = _picked_columns(found)
+    if found.contrast is not None:
+        columns[_CONTRAST] = [f"{value!r}" for value in found.contrast.tolist()]
+    others: dict[str, Sequence[str]] = dict(_coordinate_columns(rejected.positions, rejected.scores))
+    others[_REASON] = [reason.replace(" ", "_") for reason in reasons]
+    return format_table("", columns) + format_table(_REJECTED, others)
 
 
 def write_autopick(path: Path, rows: Sequence[tuple[str, str]]) -> None:
@@ -334,6 +300,11 @@ def _coordinate_columns(
     if np.isfinite(scores).any():
         columns[_SCORE] = [f"{v!r}" for v in scores.tolist()]
     return columns
+
+
+def _picked_columns(picks: Picks) -> dict[str, Sequence[str]]:
+    zeros = ["0"] * len(picks)
+    return {**_coordinate_columns(picks.positions, picks.scores), "rlnClassNumber": zeros, "rlnAnglePsi": zeros}
 
 
 def _format_optics(groups: Mapping[float, int]) -> str:

@@ -14,8 +14,8 @@ from jaxtyping import Float, Float32
 from scipy.spatial import cKDTree
 
 from deeppicker.core import Ctf, Micrograph, Picks
-from deeppicker.formats.coordinates.picks import read_picks
 from deeppicker.formats.recorded import CANDIDATES, file_of
+from deeppicker.formats.relion import star
 from deeppicker.particles.classify.windows import Windows, cut, join
 
 _PART = 0.2  # random places for each pick, and as many of the candidates
@@ -54,11 +54,10 @@ class Cut:
     transfer: Float32[np.ndarray, " rings"]
 
 
-def candidates_of(folder: Path, micrograph: str) -> Picks | None:
-    """Return the candidates that a run in this folder has not picked; None where they are not known."""
-    file = file_of(folder, CANDIDATES, micrograph)
-    found = read_picks(file) if file.is_file() else []
-    return found[0] if found else None
+def candidates_of(folder: Path, picks: Picks) -> Picks | None:
+    """Return the candidates of a run in this folder that are not among these picks; None where none are known."""
+    file = file_of(folder, CANDIDATES, picks.micrograph)
+    return star.read_candidates(file)[0].without(picks) if file.is_file() else None
 
 
 def sample(picks: Sequence[Picks], most: int, rng: np.random.Generator) -> list[Picks]:

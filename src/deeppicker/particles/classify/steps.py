@@ -52,7 +52,7 @@ def choose(items: Sequence[Item], folder: Path, most: int, seed: int) -> list[Ch
     full = [item for item in items if len(item.picks)]
     drawn = sample([item.picks for item in full], most, np.random.default_rng([seed, 1]))
     return [
-        (item, Sampled(picks, item.picks, candidates_of(folder, item.picks.micrograph)))
+        (item, Sampled(picks, item.picks, candidates_of(folder, item.picks)))
         for item, picks in zip(full, drawn, strict=True)
         if len(picks)
     ]
