@@ -12,11 +12,11 @@ import pytest
 
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.core import Found, Micrograph, MicrographEntry, Picks
+from deeppicker.core import Found, Micrograph, MicrographEntry
 from deeppicker.errors import OutputError, TransientError
 from deeppicker.formats import read_micrograph, read_picks
-from deeppicker.formats.relion import star
 from deeppicker.networks.model import save_model
+from deeppicker.runs import results
 from deeppicker.runs.read_ahead import read_ahead
 from deeppicker.runs.results import Results
 from scenes import DIAMETER, files_of_run, scene
@@ -64,15 +64,15 @@ def test_what_fails_once_is_tried_again_and_leaves_no_trace(project: Path, monke
 
 def test_a_disk_that_is_full_for_one_micrograph_costs_that_one_only(project: Path, monkeypatch, capsys):
     assert pick("whole") == 0
-    real = star.write_coordinates
+    real = results.atomic_write
 
-    def write(path: Path, picks: Picks) -> None:
-        if picks.key == "2":
+    def write(path: Path, content: str) -> None:
+        if path.name.startswith("2_"):
             raise OutputError(f"{path} cannot be written: No space left on device")
-        real(path, picks)
+        real(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(star, "write_coordinates", write)
+        patch.setattr(results, "atomic_write", write)
         capsys.readouterr()
         assert pick("out") == 1
     assert capsys.readouterr().err.count("No space left on device") == 1
