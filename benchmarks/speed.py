@@ -52,8 +52,16 @@ def main() -> None:
             setting = describe(f"{options.cores} cores")
             result[name] = {"setting": setting, **PARTS[name](bench)}
             path.write_text(json.dumps(result, indent=1) + "\n")
-    (RESULTS / "speed.md").write_text(report(result))
-    print(report(result))
+    (RESULTS / "speed.md").write_text(page(RESULTS))
+    print(page(RESULTS))
+
+
+def page(folder: Path) -> str:
+    """Return all tables, with those of a graphics card (`gpu.py`) if it was measured."""
+    card = folder / "gpu.json"
+    return report(
+        json.loads((folder / "speed.json").read_text()), json.loads(card.read_text()) if card.exists() else {}
+    )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

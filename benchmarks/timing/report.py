@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from timing import topaz
@@ -15,15 +15,15 @@ _MACHINES = {"laptop": 4, "workstation": 16, "cluster": 100}
 _BYTES = 4 * 4096**2  # of a micrograph
 
 
-def report(result: Result) -> str:
-    """Return the whole page as Markdown, without the parts that were not measured."""
+def report(result: Result, card: Result) -> str:
+    """Return the whole page as Markdown, without the parts that were not measured; ``card`` is of a graphics card."""
     text = f"""# Speed and memory
 
 `make benchmark-speed`. Particles of {DIAMETER:g} Å at {PIXEL_SIZE} Å per pixel in simulated micrographs, float32 in
 MRC files in the system's memory. Commands are new processes, imports included; memory and CPU time are those of all
 their processes together. Times are the shortest of several runs.
 
-{answers(result)}## Targets
+{answers(result, card)}## Targets
 
 {table(result)}
 
@@ -40,7 +40,7 @@ their processes together. Times are the shortest of several runs.
     return text + "\n".join([*parts, f"## When and where\n\n{measured}"])
 
 
-def answers(result: Result) -> str:
+def answers(result: Result, card: Result) -> str:
     """Return how long a user waits, as far as it was measured."""
     if not {"start", "stages"} <= result.keys():
         return ""
@@ -50,19 +50,37 @@ def answers(result: Result) -> str:
         [
             f"{number:,}",
             *(_duration(begin + number * each / min(cores, number)) for cores in _MACHINES.values()),
+            *(_duration(_on_card(card["runs"], number)) for _ in card.get("runs", [])[:1]),
             _duration(number * _BYTES / 1e9),
         ]
         for number in (1, 100, 10_000)
     ]
-    head = ["micrographs", *(f"{name}, {cores} cores" for name, cores in _MACHINES.items()), "to read them at 1 GB/s"]
+    machines = [f"{name}, {cores} cores" for name, cores in _MACHINES.items()]
+    machines += [f"graphics card, {card['settings']['runs']['machine'].rpartition(', ')[2]}"] if "runs" in card else []
+    head = ["micrographs", *machines, "to read them at 1 GB/s"]
     return f"""## How long it takes
 
 Micrographs of 4096×4096 pixels, with the start of the program, without learning (once, some 40 s of a core) and the
 start of cluster jobs. Calculated from {each:.2f} s of a core for each, measured with the default network of commit
-{result["stages"]["setting"]["commit"]}. A graphics card takes over the step "score" (results/gpu.json).
+{result["stages"]["setting"]["commit"]}.{_of_card(card)}
 
 {rows(head, lines)}
 """
+
+
+def _on_card(runs: Sequence[Mapping[str, float]], number: int) -> float:
+    """Return the seconds of a run: measured, or calculated from what each more took in the longest run."""
+    known = {int(run["number"]): run["wall"] for run in runs}
+    last = runs[-1]
+    return known.get(number, last["wall"] + (number - last["number"]) * last["each more"])
+
+
+def _of_card(card: Result) -> str:
+    if "runs" not in card:
+        return ""
+    device = card["settings"]["runs"]["device"].removeprefix("on ").partition(",")[0]
+    longest = card["runs"][-1]["number"]
+    return f" Runs with a card ({device}, up to {longest:,} micrographs) were measured, as whole commands."
 
 
 def _duration(seconds: float) -> str:
