@@ -17,9 +17,9 @@ import uvicorn
 
 from deeppicker.errors import InputError, OutputError
 from deeppicker.gui.app import Service, application
-from deeppicker.gui.memory import give_memory_back
 from deeppicker.gui.project import Project
 from deeppicker.gui.security import Keys
+from deeppicker.parallel.memory import give_memory_back
 
 _PORTS = range(8700, 8800)
 

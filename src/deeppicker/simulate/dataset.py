@@ -33,6 +33,7 @@ from deeppicker.formats.recorded import DATASET, DATASET_DIAMETER
 from deeppicker.formats.relion.simulated import SimulatedMicrograph, write_truth
 from deeppicker.formats.sealed import read_json
 from deeppicker.parallel.jobs import here
+from deeppicker.parallel.memory import give_memory_back
 from deeppicker.parallel.processes import processes
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import Scene, simulate_micrograph
@@ -127,10 +128,15 @@ def run(plans: Sequence[Plan], workers: int = 1) -> Iterator[str]:
         If one cannot be made.
     """
     with processes(workers, math.inf) if workers > 1 else nullcontext(here) as mapper:
-        for _, outcome in mapper(make)(plans):
+        for _, outcome in mapper(make if workers == 1 else _make_in_worker)(plans):
             if isinstance(outcome, DeepPickerError):
                 raise outcome
             yield outcome
+
+
+def _make_in_worker(plan: Plan) -> str:
+    give_memory_back()  # else a worker keeps a gigabyte more after each folder of large micrographs
+    return make(plan)
 
 
 def read_all(paths: Sequence[Path]) -> list[Volume]:

@@ -1,4 +1,4 @@
-"""Keep the memory of a service flat that reads one large image after the other."""
+"""Keep the memory of a process flat that works on one large image after the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 _LARGE = 1 << 20  # bytes
-_ARENAS = 2  # for the many threads that answer requests
+_ARENAS = 2  # for all threads, such as those that answer requests
 
 
 def give_memory_back() -> None:
