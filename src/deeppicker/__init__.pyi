@@ -40,4 +40,5 @@ from .simulate.scene import simulate_micrograph as simulate_micrograph
 from .simulate.volumes import read_structure as read_structure
 from .training.adapt import adapt_model as adapt_model
 from .training.data import load_dataset as load_dataset
+from .training.few_labels import adapt_to_few as adapt_to_few
 from .training.fit import train_model as train_model
