@@ -19,10 +19,11 @@ from deeppicker.core import Picks
 from deeppicker.formats import read_picks
 from deeppicker.formats.sealed import seal
 from deeppicker.gui.edits import EDITS, EditLog
+from deeppicker.gui.project import Wanted
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Record, Row
 from driven import enter, needs_browser, saved, spot, start, state, stop, until, visit
-from served import SETTINGS, classified, make_run
+from served import SETTINGS, classified, make_run, served
 
 pytestmark = needs_browser
 
@@ -201,6 +202,54 @@ def test_acknowledged_edits_outlive_a_killed_server_and_the_next_one_gets_the_ot
     until(page, "document.querySelector('#saved').textContent === 'All changes saved'")
     stop(again)
     assert len(EditLog(folder / "picks" / EDITS).of("mic0").added) == 100
+
+
+@pytest.mark.slow
+def test_an_edit_that_cannot_be_written_now_is_kept_by_the_page_and_sent_again(
+    browser: Any, address: str, folder: Path
+):
+    page = enter(browser, address)
+    (folder / "picks" / EDITS).mkdir()  # as if the disk were full
+    page.keyboard.press("a")
+    page.mouse.click(*spot(page, 5, 5))
+    until(page, "document.querySelector('#saved').textContent.startsWith('Not saved')")
+    until(page, "document.querySelector('#trouble').textContent.includes('cannot be read')")
+    assert page.locator("#trouble").is_visible()
+    page.reload()  # what was not acknowledged is with this browser
+    until(page, "document.querySelector('#saved')?.textContent.startsWith('Not saved')")
+    (folder / "picks" / EDITS).rmdir()
+    until(page, "document.querySelector('#trouble').hidden")
+    until(page, "document.querySelector('#facts').textContent.includes('1 by hand')")
+    assert list(EditLog(folder / "picks" / EDITS).of("mic0").added.values()) == [pytest.approx((5, 5), abs=1)]
+
+
+@pytest.mark.slow
+def test_keys_work_after_a_slider_was_moved_or_a_list_chosen_from(browser: Any, address: str):
+    page = enter(browser, address)
+    page.locator("#threshold").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#threshold").input_value() == "0.495"
+    page.keyboard.press("n")
+    until(page, "document.querySelector('#place').textContent === '2 / 3'")
+    box = page.locator("#sort").bounding_box()
+    page.mouse.click(box["x"] + 9, box["y"] + 9)
+    page.locator("#sort").select_option("precision")
+    page.keyboard.press("n")
+    assert page.locator("#sort").input_value() == "precision"
+
+
+@pytest.mark.slow
+def test_a_page_that_was_opened_before_the_run_began_follows_it(browser: Any, tmp_path: Path):
+    (tmp_path / "picks").mkdir()
+    with served(Wanted(inputs=(str(tmp_path / "picks"),))) as client:
+        page = browser.new_page()
+        visit(page, f"http://127.0.0.1:{client.port}/?token={client.keys.token}")
+        until(page, "document.querySelector('#message').textContent.startsWith('There are no micrographs yet')")
+        make_run(tmp_path)
+        until(page, "document.querySelector('#place').textContent === '1 / 3'")
+        until(page, "document.querySelector('#facts').textContent.includes('particle 72')")
+        assert page.locator(".item").count() == 3
+        page.close()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeppicker.core import Picks
-from deeppicker.errors import InputError
+from deeppicker.errors import InputError, OutputError
 from deeppicker.gui.edits import ADDED, EDITS, REMOVED, EditLog, Marks
 
 
@@ -41,6 +41,59 @@ def test_a_line_torn_by_a_crash_is_passed_over_and_harms_no_other(tmp_path: Path
     assert log.of("a").added == {"one": (1.0, 2.0)}
     log.append("a", [put("two")], "tab")
     assert log.of("a").added == EditLog(tmp_path / EDITS).of("a").added == {"one": (1.0, 2.0), "two": (1.0, 2.0)}
+
+
+def test_no_flipped_byte_goes_unnoticed_and_it_harms_no_other_line(tmp_path: Path):
+    log = EditLog(tmp_path / EDITS)
+    for name in "abc":
+        log.append(name, [put("one", 1.25, 2.5)], "tab")
+    assert log.trouble == ""
+    whole = (tmp_path / EDITS).read_bytes()
+    second, third = (sum(map(len, whole.splitlines(keepends=True)[:number])) for number in (1, 2))
+    marks = {name: log.of(name) for name in "abc"}
+    for place in range(second, len(whole)):
+        bad = bytearray(whole)
+        bad[place] ^= 1 << place % 8
+        (tmp_path / EDITS).write_bytes(bad)
+        after = EditLog(tmp_path / EDITS)
+        after.refresh()
+        assert "torn or damaged" in after.trouble, (place, bytes(bad))
+        assert "\n" not in after.trouble
+        assert after.of("a") == marks["a"]
+        if place >= third:
+            assert (after.of("b"), after.of("c")) == (marks["b"], Marks())
+
+
+def test_a_log_that_is_removed_or_replaced_meanwhile_is_read_anew_and_said_so(tmp_path: Path):
+    log = EditLog(tmp_path / EDITS)
+    log.append("a", [put("one")], "tab")
+    other = EditLog(tmp_path / "other.jsonl")
+    other.append("b", [put("two")], "tab")
+    version = log.append("a", [put("more")], "tab")
+    (tmp_path / "other.jsonl").replace(tmp_path / EDITS)
+    log.refresh()
+    assert "was replaced by another file" in log.trouble
+    assert (log.of("a"), log.of("b").added) == (Marks(), {"two": (1.0, 2.0)})
+    assert log.since(version) == ["a", "b"]  # so that a page takes up that all is gone
+    (tmp_path / EDITS).unlink()
+    log.refresh()
+    assert "was removed" in log.trouble
+    assert log.marked() == {}
+    log.append("c", [put("new")], "tab")
+    assert log.of("c").added == EditLog(tmp_path / EDITS).of("c").added == {"new": (1.0, 2.0)}
+
+
+def test_a_log_that_cannot_be_read_is_said_so_and_is_tried_again(tmp_path: Path):
+    log = EditLog(tmp_path / EDITS)
+    (tmp_path / EDITS).mkdir()
+    log.refresh()
+    assert "cannot be read" in log.trouble
+    with pytest.raises(OutputError, match="cannot be written"):
+        log.append("a", [put("one")], "tab")
+    (tmp_path / EDITS).rmdir()
+    log.append("a", [put("one")], "tab")
+    log.refresh()
+    assert log.trouble == ""
 
 
 def test_two_processes_see_what_the_other_writes_and_overwrite_nothing(tmp_path: Path):

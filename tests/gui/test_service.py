@@ -21,7 +21,7 @@ from deeppicker.core import Picks
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks, write_picks
 from deeppicker.formats.relion import star
-from deeppicker.gui.edits import EDITS
+from deeppicker.gui.edits import EDITS, EditLog
 from deeppicker.gui.project import Project, Wanted
 from deeppicker.runs.folder import RunFolder
 from scenes import files_of_run
@@ -284,7 +284,42 @@ def test_what_cannot_be_read_is_said_where_it_is_shown_and_the_rest_works(client
     assert client.ask("GET", "/api/micrographs/0/image")[0] == 200
 
 
+def test_an_edit_that_cannot_be_written_now_is_to_be_sent_again(client: Client, folder: Path):
+    (folder / "picks" / EDITS).mkdir()
+    body = json.dumps({"micrograph": "mic0", "by": "tab", "edits": [put("added", 20, 30)]}).encode()
+    status, _, content = client.ask("POST", "/api/edits", body)
+    assert (status, EDITS in json.loads(content)["error"]) == (503, True)
+    (folder / "picks" / EDITS).rmdir()
+    assert client.ask("POST", "/api/edits", body)[0] == 200
+
+
+def test_damage_to_the_log_and_a_run_that_is_gone_are_said(folder: Path):
+    EditLog(folder / "picks" / EDITS).append("mic0", [put("added", 20, 30)], "tab")
+    whole = (folder / "picks" / EDITS).read_bytes()
+    (folder / "picks" / EDITS).write_bytes(whole.replace(b"20.0", b"21.0"))
+    with served(Wanted(inputs=(str(folder / "picks"),))) as client:
+        assert "1 of its 1 lines torn or damaged" in client.get("changes")["trouble"]
+        assert client.get("micrographs/0")["added"] == {}
+        (folder / "picks").rename(folder / "away")
+        assert "is gone" in client.get("changes")["trouble"]
+        (folder / "away").rename(folder / "picks")
+        assert "torn or damaged" in client.get("changes")["trouble"]
+
+
+def test_an_empty_folder_is_waited_at_for_a_run(tmp_path: Path):
+    (tmp_path / "picks").mkdir()
+    with served(Wanted(inputs=(str(tmp_path / "picks"),))) as client:
+        assert client.get("micrographs")["names"] == []
+        assert client.get("project")["diameter"] is None
+        made = make_run(tmp_path)
+        while len(client.get("micrographs")["names"]) < len(made):
+            pass
+        assert client.get("changes")["diameter"] == DIAMETER
+        assert client.get("micrographs/0")["candidates"]["x"]
+
+
 def test_a_folder_without_micrographs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds no images"):
         Project(Wanted(inputs=(str(tmp_path),)))
     assert main(["gui", "--no-browser"]) == 2

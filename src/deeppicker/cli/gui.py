@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,14 @@ def run(options: Options) -> int:
         pixel_size=options.pixel_size,
         classes=options.classes,
     )
+    project = Project(wanted)
+    if not project.entries:
+        print(f"{project.folder} holds no picks yet; the page shows them as soon as they are made")
+    if project.trouble:
+        warnings.warn(project.trouble, stacklevel=2)
     with suppress(KeyboardInterrupt):  # how one ends it
         serve(
-            Project(wanted),
+            project,
             Address(options.port, options.socket),
             lambda text: print(text, flush=True),
             browser=not options.no_browser,

@@ -24,9 +24,17 @@ def checksum(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def seal(content: Mapping[str, Any], indent: int = 1) -> str:
-    """Return the text of a file that `read_json` reads and checks."""
+def seal(content: Mapping[str, Any], indent: int | None = 1) -> str:
+    """Return the text of a file that `read_json` reads and checks; one line without ``indent``."""
     return json.dumps({**content, _CHECKSUM: _of(content)}, indent=indent) + "\n"
+
+
+def unseal(text: str | bytes) -> dict[str, Any]:
+    """Return the content of what `seal` wrote; ValueError if it is damaged."""
+    content = parse_json(text)
+    if not isinstance(content, dict) or content.pop(_CHECKSUM, None) != _of(content):
+        raise ValueError("its checksum does not fit")
+    return content
 
 
 def parse_json(text: str | bytes) -> Any:

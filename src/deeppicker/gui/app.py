@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from deeppicker.config import SelectConfig
 from deeppicker.core import BOX_DIAMETERS
-from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.errors import DeepPickerError, InputError, OutputError
 from deeppicker.formats.recorded import JUNK, STATUS, file_of
 from deeppicker.formats.sealed import parse_json
 from deeppicker.gui import answers, page
@@ -130,6 +130,7 @@ class Service:
         edited = log.since(int(_number(request, "edits") or 0))
         return {
             "version": self.project.version,
+            "trouble": self.project.trouble,
             "path": str(self.project.folder),
             "micrographs": len(self.project.entries),
             "read": self.scores.done,
@@ -349,7 +350,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route("/api/classes", _action(service.choose), methods=["POST"]),
         Route("/api/job", _action(service.job), methods=["POST"]),
     ]
-    failures: Any = {DeepPickerError: _explain, HTTPException: _missing}
+    failures: Any = {DeepPickerError: _explain, OutputError: _later, HTTPException: _missing}
     return Guard(Starlette(routes=routes, exception_handlers=failures), keys, read_only=service.read_only)
 
 
@@ -372,6 +373,11 @@ def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
 
 def _explain(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 422)
+
+
+def _later(_request: Request, error: Exception) -> Response:
+    """Say that something could not be written, so that the page keeps it and tries again."""
+    return JSONResponse({"error": str(error)}, 503)
 
 
 def _missing(_request: Request, error: Exception) -> Response:

@@ -2,15 +2,14 @@
 
 Each line of ``edits.jsonl`` is one batch, written with one call and flushed to the disk before it is acknowledged. A
 batch puts marks on a micrograph or drops them, by their names; so what two people do at once is merged mark by mark,
-the later batch wins for the same mark, and a batch that is sent twice does no harm. A line that was torn by a crash
-was never acknowledged, and is passed over.
+the later batch wins for the same mark, and a batch that is sent twice does no harm. Each line has a checksum. A line
+that was torn by a crash, which was never acknowledged, or damaged later is passed over, and `EditLog.trouble` says so.
 
 Marks hold positions, not numbers of picks, so they survive a new run.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -29,7 +28,7 @@ from deeppicker.core import Picks
 from deeppicker.errors import InputError, OutputError
 from deeppicker.formats.atomic import sync
 from deeppicker.formats.lock import locked
-from deeppicker.formats.sealed import parse_json
+from deeppicker.formats.sealed import seal, unseal
 from deeppicker.formats.text import one_line
 
 EDITS = "edits.jsonl"
@@ -94,11 +93,35 @@ class EditLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._marks: dict[str, Marks] = {}
         self._changed: dict[str, int] = {}
+        self._unread = ""
+        self._begin()
+        self.refresh()
+
+    def _begin(self, replaced: str = "") -> None:
+        """Forget all that was read; ``replaced`` says why."""
+        self._marks: dict[str, Marks] = {}
+        self._changed = dict.fromkeys(self._changed, 0)
+        self._damaged: list[int] = []  # numbers of lines
+        self._lines = 0
+        self._rest = b""  # of a line that another process is writing, or that was torn
+        self._torn = False
+        self._replaced = replaced
+        self._inode: int | None = None
         self.size = 0  # bytes that were taken up: the version of all marks
         self.diameter: float | None = None
-        self.refresh()
+
+    @property
+    def trouble(self) -> str:
+        """What corrections were lost, in one line; empty if none were."""
+        damaged = [*self._damaged, self._lines + 1] if self._torn else self._damaged
+        if self._unread or not damaged:
+            return self._unread or self._replaced
+        which = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
+        lost = (
+            f"{len(damaged)} of its {self._lines + self._torn:,} lines torn or damaged, and passed over (line {which})"
+        )
+        return one_line(f"{self._path}: {lost}; look whether corrections are missing")
 
     def of(self, key: str) -> Marks:
         """Return the marks of a micrograph."""
@@ -112,12 +135,16 @@ class EditLog:
     def since(self, version: int) -> list[str]:
         """Return the micrographs that were edited since a version."""
         with self._lock:
-            return [key for key, changed in self._changed.items() if changed > version]
+            return [key for key, changed in self._changed.items() if changed > version or version > self.size]
 
     def refresh(self) -> None:
         """Take up what other processes wrote."""
         with self._lock:
-            self._read()
+            try:
+                self._read()
+                self._unread = ""
+            except OSError as error:
+                self._unread = one_line(f"{self._path} cannot be read: {error.strerror or error}")
 
     def append(self, key: str, edits: Sequence[Mapping[str, Any]], by: str) -> int:
         """Write a batch of edits of a micrograph to the disk, and return the version that holds it.
@@ -132,11 +159,11 @@ class EditLog:
         checked = [_checked(edit) for edit in edits[: _MOST + 1]]
         if not 0 < len(checked) <= _MOST:
             raise InputError(f"{len(edits):,} edits in a batch; send 1 to {_MOST:,}")
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "by": str(by)[:64], "micrograph": key, "edits": checked}
+        batch = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "by": str(by)[:64], "micrograph": key, "edits": checked}
         try:
             with self._lock, locked(self._path.with_name(f".{self._path.name}.lock")):
                 self._read()
-                self._write((json.dumps(line, separators=(",", ":")) + "\n").encode())
+                self._write(seal(batch, indent=None).encode())
                 self._read()
                 return self.size
         except OSError as error:
@@ -158,19 +185,16 @@ class EditLog:
             sync(self._path.parent)
 
     def _read(self) -> None:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self.size)
-                data = file.read()
-        except FileNotFoundError:
-            return
-        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+        for line in self._new().splitlines(keepends=True):
             self.size += len(line)
+            self._lines += 1
             try:
-                batch = parse_json(line)
+                batch = unseal(line)
                 edits = [_checked(edit) for edit in batch["edits"]]
                 key = str(batch["micrograph"])
             except (ValueError, TypeError, KeyError, InputError):
+                if line.strip():
+                    self._damaged.append(self._lines)
                 continue
             for edit in edits:
                 if edit["op"] == "diameter":
@@ -178,6 +202,27 @@ class EditLog:
                 else:
                     self._marks.setdefault(key, Marks()).apply(edit)
             self._changed[key] = self.size
+
+    def _new(self) -> bytes:
+        """Return the complete lines that were not taken up yet; all if this is another file than before."""
+        try:
+            with self._path.open("rb") as file:
+                state = os.fstat(file.fileno())
+                if self._inode not in (None, state.st_ino) or state.st_size < self.size:
+                    self._begin(
+                        one_line(f"{self._path} was replaced by another file; look whether it is the right one")
+                    )
+                self._inode = state.st_ino
+                file.seek(self.size)
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            if self.size:
+                self._begin(one_line(f"{self._path} was removed, and with it all corrections"))
+            return b""
+        end = data.rfind(b"\n") + 1
+        self._torn = data[end:] == self._rest != b""
+        self._rest = data[end:]
+        return data[:end]
 
 
 def _checked(edit: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Project:
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         first = Path(wanted.inputs[0]) if len(wanted.inputs) == 1 else None
-        is_run = first is not None and (first / RUN).is_file()
+        is_run = first is not None and ((first / RUN).is_file() or _is_new(first))
         self.base = first if first is not None and is_run else wanted.output
         self.folder = looked_at(self.base)
         self.entries: list[MicrographEntry] = []
@@ -142,6 +142,13 @@ class Project:
         self._index[key] = len(self.entries)
         self.entries.append(entry)
         self.rows.append(None)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the folder, in one line; empty if nothing is."""
+        if self.rows and any(self.rows) and not self.has_run:
+            return f"{self.folder} is gone, or holds no run any more; put it back, and nothing is lost"
+        return self.log.trouble
 
     @property
     def classes(self) -> Path:
@@ -259,6 +266,11 @@ class Project:
             picks = [item for file in files if file.is_file() for item in read_picks(file) if len(item)]
             self._last = (version, select, min((float(item.scores.min()) for item in picks), default=PROVISIONAL))
         return self._last[2]
+
+
+def _is_new(folder: Path) -> bool:
+    """Return whether a run may be about to begin in a folder: at most hidden files of ours are in it."""
+    return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
 
 
 def _by_key(source: Path | None) -> dict[str, Picks]:

@@ -123,14 +123,26 @@ function help() {
       list.append(term, description);
     }
   element("help").showModal();
+  element("help").scrollTop = 0; // not where its button is, which gets the focus
 }
 
-/** @param {EventTarget | null} target whether typing belongs to it */
-const typing = (target) =>
-  target instanceof HTMLElement && (target.matches("input:not([type=checkbox]), select, textarea") || target.closest("dialog[open]"));
+/** @param {KeyboardEvent} event whether it belongs to what has the focus: a slider only wants what moves it */
+function typing({ target, key }) {
+  if (!(target instanceof HTMLElement)) return false;
+  if (target.matches("input[type=range]")) return /^(Arrow|Page|Home|End)/.test(key);
+  return target.matches("input:not([type=checkbox]), select, textarea") || target.closest("dialog[open]") !== null;
+}
+
+// A list that was chosen from by pointer would take the next keys for names of its entries.
+let pointed = false;
+document.addEventListener("pointerdown", () => (pointed = true), true);
+document.addEventListener("keydown", () => (pointed = false), true);
+document.addEventListener("change", ({ target }) => {
+  if (pointed && target instanceof HTMLSelectElement) target.blur();
+});
 
 document.addEventListener("keydown", (event) => {
-  if (typing(event.target)) return;
+  if (typing(event)) return;
   const modified = event.ctrlKey || event.metaKey;
   if (modified && event.key.toLowerCase() === "z") {
     event.preventDefault();

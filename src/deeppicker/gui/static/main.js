@@ -1,6 +1,6 @@
 // Starts the page, opens micrographs, follows what changes elsewhere.
 import { get, Refused } from "./api.js";
-import { refresh, resume } from "./edits.js";
+import { idle, refresh, resume } from "./edits.js";
 import { continueWalk } from "./keys.js";
 import { arrange } from "./list.js";
 import "./classes.js";
@@ -22,10 +22,10 @@ async function open() {
   const index = state.index;
   const { names, failed } = state.list;
   if (!names.length) {
-    say("There are no micrographs yet. They appear here as they are picked.");
+    say("There are no micrographs yet. They appear here as they are picked.", false, true);
     return;
   }
-  element("place").textContent = `${count(index + 1)} / ${count(names.length)}`;
+  place();
   history.replaceState(null, "", `#${encodeURIComponent(names[index])}`);
   try {
     const micrograph = await get(`micrographs/${index}`);
@@ -52,8 +52,14 @@ async function loadList() {
   listed();
 }
 
+function place() {
+  const of = state.list.names.length;
+  element("place").textContent = of ? `${count(state.index + 1)} / ${count(of)}` : "";
+}
+
 function listed() {
   seen.version = state.list.version;
+  place();
   arrange();
 }
 
@@ -71,6 +77,9 @@ async function follow() {
 
 async function look() {
   const now = await get(`changes?edits=${seen.edits}`);
+  const trouble = element("trouble");
+  if (trouble.textContent !== now.trouble) trouble.textContent = now.trouble;
+  trouble.hidden = !now.trouble;
   if (now.path !== state.project.path) return location.reload(); // other picks were accepted
   const empty = state.list.names.length === 0;
   if (now.version !== seen.version || now.micrographs !== state.list.names.length) {
@@ -88,6 +97,11 @@ async function look() {
     await loadList();
   }
   state.project.run = now.run;
+  if (now.diameter !== state.project.diameter && idle()) {
+    state.project.diameter = now.diameter;
+    tell("diameter");
+    tell("draw");
+  }
   if (!same(now, state.project)) {
     take(now);
     choose(now);

@@ -95,7 +95,7 @@ function facts() {
   const { automatic, manual } = counted();
   const parts = [`${count(micrograph.width)} × ${count(micrograph.height)} px`];
   if (micrograph.pixelSize) parts.push(`${+micrograph.pixelSize.toFixed(3)} Å/px`);
-  if (project.diameter) parts.push(`particle ${project.diameter.toFixed(0)} Å`);
+  if (project.diameter) parts.push(`particle ${project.diameter.toFixed(0)}\u00a0Å`);
   const defocus = list.defocus[micrograph.index];
   if (defocus !== null && defocus !== undefined) parts.push(`defocus ${defocus.toFixed(2)} µm`);
   const removed = Object.keys(micrograph.removed).length;

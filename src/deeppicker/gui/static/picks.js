@@ -176,7 +176,7 @@ function shape(/** @type {Path2D} */ path, /** @type {string} */ kind, /** @type
 /** @param {CanvasRenderingContext2D} context @param {(x: number, y: number) => number[]} place @param {number} ring */
 function drawAgreement(context, place, ring) {
   const agreement = /** @type {any} */ (state.agreement);
-  for (const [kind, dash] of /** @type {[string, number[]][]} */ ([["matched", []], ["false", [2, 4]], ["missed", [8, 4]]])) {
+  for (const [kind, dash] of /** @type {[string, number[]][]} */ ([["matched", []], ["false", [3, 3]], ["missed", [8, 4]]])) {
     const path = new Path2D();
     for (const [px, py] of agreement[kind]) {
       const [x, y] = place(px, py);
@@ -189,7 +189,7 @@ function drawAgreement(context, place, ring) {
     context.stroke(path);
     context.setLineDash(dash);
     context.strokeStyle = /** @type {any} */ (COLOURS)[kind];
-    context.lineWidth = 2;
+    context.lineWidth = kind === "false" ? 2.75 : 2;
     context.stroke(path);
   }
   context.setLineDash([]);
