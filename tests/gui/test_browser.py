@@ -195,6 +195,7 @@ def test_acknowledged_edits_outlive_a_killed_server_and_the_next_one_gets_the_ot
     there = EditLog(folder / "picks" / EDITS).of("mic0").added
     assert set(acknowledged) <= set(there)
     until(page, "document.querySelector('#saved').textContent.startsWith('Not saved')")
+    until(page, "document.querySelector('#trouble').textContent.includes('cannot be reached')")
     again = start(str(folder / "picks"), "--port", program.origin.rsplit(":", 1)[1].strip("/"))
     other = page.context.new_page()
     visit(other, again.url)
@@ -215,12 +216,20 @@ def test_an_edit_that_cannot_be_written_now_is_kept_by_the_page_and_sent_again(
     until(page, "document.querySelector('#saved').textContent.startsWith('Not saved')")
     until(page, "document.querySelector('#trouble').textContent.includes('cannot be read')")
     assert page.locator("#trouble").is_visible()
-    page.reload()  # what was not acknowledged is with this browser
+    second = page.context.new_page()
+    second.goto(address.partition("?")[0])
+    until(second, "document.querySelector('#facts')?.textContent.includes('automatic')")
+    second.keyboard.press("a")
+    second.mouse.click(*spot(second, 300, 4))
+    until(second, "document.querySelector('#saved').textContent.startsWith('Not saved')")
+    second.close()
+    page.reload()  # what was not acknowledged is with this browser, of either tab
     until(page, "document.querySelector('#saved')?.textContent.startsWith('Not saved')")
     (folder / "picks" / EDITS).rmdir()
     until(page, "document.querySelector('#trouble').hidden")
-    until(page, "document.querySelector('#facts').textContent.includes('1 by hand')")
-    assert list(EditLog(folder / "picks" / EDITS).of("mic0").added.values()) == [pytest.approx((5, 5), abs=1)]
+    until(page, "document.querySelector('#facts').textContent.includes('2 by hand')")
+    added = sorted(EditLog(folder / "picks" / EDITS).of("mic0").added.values())
+    assert added == [pytest.approx((5, 5), abs=1), pytest.approx((300, 4), abs=1)]
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_learning_from_three_corrected_micrographs_finds_more_in_the_others(
         told = page.locator("#learn").inner_text()
         before, after = map(int, re.search(r"recall\s+(\d+) %\s+(\d+) %", told).groups())
         assert after > before
-        assert "Measured on 1 corrected micrographs" in told
+        assert "Measured on 1 corrected micrograph that was kept out" in told
         until(page, "document.querySelectorAll('#learn canvas').length === 2")
         with page.expect_event("load"):  # the page begins anew with the other picks
             page.get_by_role("button", name="Accept the new picks").click()

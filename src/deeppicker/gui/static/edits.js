@@ -19,7 +19,7 @@ let wait = 500;
 
 export const newName = () => `${by}-${Math.random().toString(36).slice(2, 10)}`;
 export const idle = () => queue.length === 0 && !sending;
-const store = () => `deeppicker ${state.project.path}`;
+const store = (/** @type {string} */ page) => `deeppicker ${state.project.path} ${page}`;
 
 /**
  * Do edits of the micrograph on screen, so that they can be undone.
@@ -96,7 +96,8 @@ function show(edits) {
 
 function keep() {
   try {
-    localStorage.setItem(store(), JSON.stringify(queue));
+    if (queue.length) localStorage.setItem(store(by), JSON.stringify(queue));
+    else localStorage.removeItem(store(by));
   } catch {
     // No room or no permission: then only this page has them.
   }
@@ -188,15 +189,25 @@ function buttons() {
   element("redo").disabled = undone.length === 0;
 }
 
-/** Send what an earlier page could not. */
+/** Send what pages could not that were closed; each holds a lock as long as it lives. */
 export function resume() {
-  try {
-    queue = JSON.parse(localStorage.getItem(store()) ?? "[]");
-  } catch {
-    queue = [];
-  }
-  if (queue.length) send();
   status();
+  if (!navigator.locks) return;
+  for (const name of Object.keys(localStorage))
+    if (name.startsWith(store(""))) navigator.locks.request(name, () => adopt(name));
+  navigator.locks.request(store(by), () => new Promise(() => {}));
+}
+
+/** @param {string} name under which another page kept its edits */
+function adopt(name) {
+  try {
+    queue.push(...JSON.parse(localStorage.getItem(name) ?? "[]"));
+  } catch {
+    return; // not ours
+  }
+  keep();
+  localStorage.removeItem(name);
+  send();
 }
 
 element("undo").addEventListener("click", undo);

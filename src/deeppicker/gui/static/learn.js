@@ -111,7 +111,7 @@ function result(job) {
   });
   tile.append(table, download("gain.csv", blob("text/csv", csv(lines))));
   const held = job.held?.length;
-  tile.append(make("p", held ? `Measured on ${held} corrected micrographs that were kept out of learning.` : "With three complete micrographs or more, the gain is measured on every third.", "note"));
+  tile.append(make("p", held ? `Measured on ${held === 1 ? "1 corrected micrograph that was" : `${held} corrected micrographs that were`} kept out of learning.` : "With three complete micrographs or more, the gain is measured on every third.", "note"));
   const row = make("div", "", "buttons");
   if (job.current !== job.round) row.append(action("Accept the new picks", "accept", "main"));
   else row.append(make("p", "Accepted.", "lead"));

@@ -13,7 +13,7 @@ import { choose, loadHistogram, same } from "./threshold.js";
 import "./theme.js";
 import { fit, isFitted } from "./viewer.js";
 import "./statistics.js";
-import "./views.js";
+import { show } from "./views.js";
 
 const INTERVAL = 2000;
 const seen = { version: -1, edits: 0, read: -1 };
@@ -68,18 +68,26 @@ async function follow() {
     if (!document.hidden) await look();
   } catch (error) {
     if (error instanceof Refused && error.status === 401) {
-      say("The application was started anew: open the address that it prints. Nothing is lost.", true);
-    } else element("live").hidden = true;
+      warn("The application was started anew: open the address that it prints. Nothing is lost.");
+    } else {
+      warn("The application cannot be reached: it has ended, or the connection is broken. Corrections are kept here.");
+      element("live").hidden = true;
+    }
   } finally {
     setTimeout(follow, INTERVAL);
   }
 }
 
+/** @param {string} trouble that goes on, or nothing */
+function warn(trouble) {
+  const line = element("trouble");
+  if (line.textContent !== trouble) line.textContent = trouble;
+  line.hidden = !trouble;
+}
+
 async function look() {
   const now = await get(`changes?edits=${seen.edits}`);
-  const trouble = element("trouble");
-  if (trouble.textContent !== now.trouble) trouble.textContent = now.trouble;
-  trouble.hidden = !now.trouble;
+  warn(now.trouble);
   if (now.path !== state.project.path) return location.reload(); // other picks were accepted
   const empty = state.list.names.length === 0;
   if (now.version !== seen.version || now.micrographs !== state.list.names.length) {
@@ -139,6 +147,7 @@ async function start() {
   tell("go");
   choose(state.project);
   resume();
+  show(sessionStorage.getItem("view") ?? "look"); // as before a reload
   await follow();
 }
 

@@ -23,6 +23,7 @@ export function choose(tool) {
     if (button instanceof HTMLButtonElement) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
   element("stage").dataset.tool = tool;
   element("hover").hidden = true;
+  if (element("message").querySelector("button")) say(""); // of a distance that was measured
   drag = null;
   setOverlay(tool === "erase" ? ring : null);
 }
@@ -116,6 +117,7 @@ canvas.addEventListener("pointermove", (event) => {
     return;
   }
   if (Math.hypot(now.x - drag.from.x, now.y - drag.from.y) > 4) drag.moved = true;
+  element("hover").hidden = true;
   if (drag.tool === "look") {
     element("stage").classList.add("dragging");
     pan(now.x - drag.last.x, now.y - drag.last.y);
@@ -274,6 +276,7 @@ function measured(a, b) {
     setOverlay(null);
     tell("diameter");
   });
+  say("");
   message.classList.remove("bad");
   message.replaceChildren(button);
   message.hidden = false;

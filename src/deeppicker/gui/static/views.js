@@ -4,6 +4,7 @@ import { element, state, tell } from "./state.js";
 /** @param {string} name */
 export function show(name) {
   document.body.dataset.view = name;
+  sessionStorage.setItem("view", name);
   for (const other of ["gallery", "classes", "statistics", "learn"]) element(other).hidden = other !== name;
   for (const button of document.querySelectorAll("[data-view]"))
     if (button instanceof HTMLButtonElement) {
