@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import scenes
+from deeppicker.cli._shared import view_run
 from deeppicker.cli.main import main
 from deeppicker.config import SelectConfig
 from deeppicker.core import Micrograph, Picks
@@ -54,6 +55,32 @@ def test_a_contact_sheet_is_the_same_on_every_run():
     with Image.open("sheet.png") as image:
         rows, columns = image.height / (96 + 22), image.width / 96
     assert (rows, columns) == (4, 10)  # best, at the threshold, below it, random; nothing was rejected
+
+
+def test_a_contact_sheet_of_a_filtered_run_shows_what_the_filter_keeps_out_as_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    item = scenes.scene(0, "mics/0.mrc", number=12)
+    scenes.write_mrc(Path(item.micrograph.name), item.micrograph.image)
+    scores, contrast = np.linspace(0.1, 0.9, 12), np.tile([0.2, 0.8, 1.4], 4)
+    opened = RunFolder(Path("run"), {"diameter": scenes.DIAMETER}, SelectConfig(threshold=0.3))
+    opened.store(Picks(item.micrograph.name, item.positions.round(1), scores, contrast).sorted(), 1.0)
+    opened.finish([item.micrograph.name])
+    filtered = RunFolder(
+        Path("run"), {"diameter": scenes.DIAMETER}, SelectConfig(threshold=0.3, min_contrast=0.5, max_contrast=1.0)
+    )
+    filtered.finish([item.micrograph.name])
+    record_inputs(Path("run"), ["mics"])
+    drawn: dict[str, list[tuple[float, float]]] = {}
+    monkeypatch.setattr(view_run, "windows", lambda _micrograph, positions, _diameter: list(map(tuple, positions)))
+    monkeypatch.setattr(view_run, "montage", lambda rows, _kind: drawn.update(rows) or b"")
+    assert main(["view", "run", "--montage", "sheet.png"]) == 0
+    reached, kept = scores >= 0.3, (contrast > 0.5) & (contrast < 1.0)
+    which = {"best picks": reached & kept, "candidates below it": ~reached, "rejected": reached & ~kept}
+    places = {name: set(map(tuple, item.positions.round(1)[some])) for name, some in which.items()}
+    assert {name: set(drawn[name]) for name in places} == places
+    assert set(drawn["random picks"]) == set(drawn["picks at the threshold"]) == places["best picks"]
 
 
 def test_a_window_at_the_edge_shows_nothing_beyond_it():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,45 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     assert teller.values["done"] == teller.values["total"] == 20
     assert [entry["loss"] for entry in teller.values["history"]] == [1.5 + 2 * i for i in range(10)]
     assert len(read_picks(tmp_path / TRAIN)) == 1
+
+
+def test_limits_of_contrast_hold_for_what_is_taught_and_for_the_new_picks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = make_run(tmp_path)
+    names = [str(tmp_path / "micrographs" / item.micrograph.name) for item in made]
+    RunFolder(tmp_path / "picks", SETTINGS, SelectConfig(threshold=0.3, min_contrast=0.5)).finish(names)
+    project = project_of(tmp_path)
+    x, y = next(iter(candidates_of(made[1], "").positions.tolist()))  # of the highest score, and of contrast 0.2
+    settled = {"op": "put", "name": "back", "kind": "added", "x": x, "y": y}
+    project.log.append("mic1", [settled, COMPLETE], "tab")
+    candidates = candidates_of(made[1], "")
+    assert candidates.contrast is not None
+    good = (candidates.scores >= 0.3) & (candidates.contrast >= 0.5)
+    taught = {tuple(place) for place in learn._truth(project, project.index("mic1")).positions.tolist()}
+    assert taught == {(x, y), *map(tuple, candidates.positions[good].tolist())}
+    asked: list[Any] = []
+
+    def run_picking(_names: object, output: Path, config: Any, _hear: object) -> Any:
+        asked.append(config)
+        run = RunFolder(output, SETTINGS, SelectConfig(threshold=0.2, min_contrast=config.select.min_contrast))
+        for item, name in zip(made, names, strict=True):
+            run.store(candidates_of(item, name), 0.1)
+        run.finish(names)
+        return SimpleNamespace(good=3)
+
+    monkeypatch.setattr("deeppicker.runs.run.run_picking", run_picking)
+    monkeypatch.setattr(learn, "_train", lambda *_: Path("general"))
+    told = do(project)
+    assert told["state"] == "done", told
+    assert asked[0].select == SelectConfig(min_contrast=0.5)
+    assert Jobs(project).do("accept")
+    again = project_of(tmp_path)
+    assert again.select == SelectConfig(threshold=0.2, min_contrast=0.5)
+    kept, _ = again.final(again.index("mic0"), again.select)
+    assert kept.contrast is not None
+    assert kept.contrast.min() >= 0.5
+    assert told["picksAfter"] == sum(len(item) for item in read_picks(round_folder(tmp_path / "picks", 1) / PICKS))
 
 
 def test_accepted_picks_keep_what_was_corrected_and_one_can_go_back(tmp_path: Path, quick: list[Path]):
