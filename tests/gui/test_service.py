@@ -302,7 +302,11 @@ def test_damage_to_the_log_and_a_run_that_is_gone_are_said(folder: Path):
         assert client.get("micrographs/0")["added"] == {}
         (folder / "picks").rename(folder / "away")
         assert "is gone" in client.get("changes")["trouble"]
+        body = json.dumps({"micrograph": "mic0", "by": "tab", "edits": [put("added", 5, 5)]}).encode()
+        assert client.ask("POST", "/api/edits", body)[0] == 503
+        assert not (folder / "picks").exists()
         (folder / "away").rename(folder / "picks")
+        assert client.ask("POST", "/api/edits", body)[0] == 200
         assert "torn or damaged" in client.get("changes")["trouble"]
 
 

@@ -7,14 +7,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from deeppicker.config import SelectConfig
 from deeppicker.core import MicrographEntry, Picks, micrograph_key
-from deeppicker.errors import DeepPickerError, InputError
+from deeppicker.errors import DeepPickerError, InputError, OutputError
 from deeppicker.formats import find_micrographs, read_header, read_picks, write_picks
 from deeppicker.formats.atomic import make_folder
 from deeppicker.formats.images.read import ImageHeader
@@ -146,9 +145,13 @@ class Project:
     @property
     def trouble(self) -> str:
         """What is wrong with the folder, in one line; empty if nothing is."""
-        if self.rows and any(self.rows) and not self.has_run:
+        return self._gone or self.log.trouble
+
+    @property
+    def _gone(self) -> str:
+        if any(self.rows) and not self.has_run:
             return f"{self.folder} is gone, or holds no run any more; put it back, and nothing is lost"
-        return self.log.trouble
+        return ""
 
     @property
     def classes(self) -> Path:
@@ -237,9 +240,11 @@ class Project:
         known = {name: size for name, size in sizes.items() if size is not None}
         write_picks(star, picks, pixel_size=known if len(known) == len(sizes) else None)
 
-    @cached_property
+    @property
     def writable(self) -> Path:
-        """The folder of the run, which is made if need be."""
+        """The folder of the run, which is made if need be, but not in the place of a run that was moved away."""
+        if self._gone:
+            raise OutputError(self._gone)
         return make_folder(self.folder)
 
     @property
