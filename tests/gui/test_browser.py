@@ -233,6 +233,24 @@ def test_an_edit_that_cannot_be_written_now_is_kept_by_the_page_and_sent_again(
 
 
 @pytest.mark.slow
+def test_a_micrograph_that_is_gone_is_said_and_no_other_is_shown_in_its_place(browser: Any, address: str, folder: Path):
+    page = enter(browser, address)
+    (folder / "micrographs" / "mic1.mrc").unlink()
+    page.keyboard.press("n")
+    until(page, "document.querySelector('#message').textContent.includes('mic1.mrc cannot be read')")
+    assert state(page, "state.micrograph") is None
+    page.keyboard.press("c")  # does nothing
+    page.keyboard.press("n")
+    until(page, "document.querySelector('#facts').textContent.includes('automatic')")
+    assert state(page, "state.micrograph.name") == "mic2"
+    (folder / "micrographs" / "mic0.mrc").unlink()
+    page.get_by_role("button", name="Particles", exact=True).click()
+    until(page, "/mic[01].mrc cannot be read/.test(document.querySelector('#message').textContent)")
+    assert page.locator("#message").is_visible()
+    assert not (folder / "picks" / EDITS).exists()
+
+
+@pytest.mark.slow
 def test_keys_work_after_a_slider_was_moved_or_a_list_chosen_from(browser: Any, address: str):
     page = enter(browser, address)
     page.locator("#threshold").focus()

@@ -48,7 +48,7 @@ def test_a_report_holds_pictures_plots_and_numbers_and_needs_nothing_else(tmp_pa
     assert len(pictures) == 3
     rows = list(csv.reader(io.StringIO(base64.b64decode(table.removeprefix("data:text/csv;base64,")).decode())))
     assert [row[:4] for row in rows][::3] == [
-        ["micrograph", "picks", "candidates", "precision"],
+        ["micrograph", "picks", "below threshold", "precision"],
         ["mic2", "6", "6", "0.718"],
     ]
     assert "script" not in page.tags

@@ -171,7 +171,17 @@ def _circles(positions: np.ndarray, radius: float, colour: str) -> str:
 
 
 def _table(project: Project) -> str:
-    names = ("micrograph", "picks", "candidates", "precision", "recall", "defocus (µm)", "seconds", "added", "removed")
+    names = (
+        "micrograph",
+        "picks",
+        "below threshold",
+        "precision",
+        "recall",
+        "defocus (µm)",
+        "seconds",
+        "added",
+        "removed",
+    )
     lines = list(_lines(project))
     rows = "".join(f"<tr>{_cells(line)}</tr>" for line in lines)
     text = io.StringIO()

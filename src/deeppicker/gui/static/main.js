@@ -42,9 +42,17 @@ async function open() {
     performance.mark("pictured");
   } catch (error) {
     if (state.index !== index) return;
+    if (state.micrograph?.index !== index) leave();
     const known = error instanceof Refused;
     say(known ? error.message : "The picture cannot be had; is the micrograph still there?", true);
   }
+}
+
+/** Show no picture, lest it be taken for that of the micrograph that cannot be had. */
+function leave() {
+  state.micrograph = null;
+  element("facts").textContent = "";
+  tell("draw");
 }
 
 async function loadList() {
