@@ -179,6 +179,30 @@ def test_accepted_picks_keep_what_was_corrected_and_one_can_go_back(tmp_path: Pa
     assert project_of(tmp_path).final(0, SelectConfig(threshold=0.5))[0].positions.tolist() == settled[0]
 
 
+def test_what_a_crash_cut_short_while_picks_were_accepted_is_done_anew(
+    tmp_path: Path, quick: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    make_run(tmp_path)
+    project = project_of(tmp_path)
+    correct(project, "mic0", "mic1")
+    do(project)
+    append = EditLog.append
+
+    def crash(log: EditLog, key: str, *rest: Any) -> int:
+        if key == "mic1":
+            raise KeyboardInterrupt
+        return append(log, key, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EditLog, "append", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Jobs(project).do("accept")
+    assert current(tmp_path / "picks") is None
+    Jobs(project).do("accept")
+    assert [project_of(tmp_path).log.of(f"mic{number}").complete for number in range(3)] == [True, True, False]
+    assert len(quick) == 2
+
+
 def test_a_job_is_one_process_that_outlives_the_server_and_can_be_cancelled(tmp_path: Path):
     make_run(tmp_path)
     jobs = Jobs(project_of(tmp_path))

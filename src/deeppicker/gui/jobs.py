@@ -31,6 +31,8 @@ from deeppicker.gui.rounds import (
     rounds,
 )
 
+_CARRIED = "carried.jsonl"
+
 
 class Jobs:
     """The rounds of a project."""
@@ -127,9 +129,11 @@ def _lives(pid: int | None, folder: Path) -> bool:
 
 def carry_over(project: Project, target: Path) -> None:
     """Take all marks to the picks of a round. In complete micrographs what was picked stays, and nothing is added."""
-    log = EditLog(target / EDITS)
-    if log.size:
+    if (target / EDITS).exists():
         return  # it was accepted before, and may have been corrected since
+    partial = target / _CARRIED  # so that what a crash cut short is done anew
+    partial.unlink(missing_ok=True)
+    log = EditLog(partial)
     for index in range(len(project.entries)):
         marks = project.marks(index)
         edits = _all_of(marks)
@@ -142,6 +146,8 @@ def carry_over(project: Project, target: Path) -> None:
             edits += [{"op": "only", "value": True}, {"op": "complete", "value": True}]
         if edits:
             log.append(project.key(index), edits, "accepted")
+    if partial.exists():
+        partial.replace(target / EDITS)
 
 
 def _all_of(marks: Marks) -> list[dict[str, Any]]:
