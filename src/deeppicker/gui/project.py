@@ -275,7 +275,10 @@ class Project:
 
 def _is_new(folder: Path) -> bool:
     """Return whether a run may be about to begin in a folder: at most hidden files of ours are in it."""
-    return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+    try:
+        return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+    except OSError:  # what looks for micrographs there says what is wrong
+        return False
 
 
 def _by_key(source: Path | None) -> dict[str, Picks]:
