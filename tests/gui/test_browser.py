@@ -23,6 +23,7 @@ from deeppicker.gui.project import Wanted
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Record, Row
 from driven import enter, needs_browser, saved, spot, start, state, stop, until, visit
+from scenes import HEIGHT, WIDTH
 from served import SETTINGS, classified, make_run, served
 
 pytestmark = needs_browser
@@ -316,6 +317,31 @@ def test_what_is_copied_while_one_moves_is_what_would_be_painted(browser: Any, a
     page.keyboard.press("h")
     page.evaluate(frame)
     assert canvas.screenshot() != seen[0]
+
+
+@pytest.mark.slow
+def test_a_walk_shows_every_part_of_a_micrograph_at_the_same_zoom_and_goes_on_to_the_next(browser: Any, address: str):
+    page = enter(browser, address)
+    where = """async () => {
+        const { view, canvas } = await import('/static/viewer.js');
+        const { state } = await import('/static/state.js');
+        const [w, h] = [canvas.clientWidth / view.scale / 2, canvas.clientHeight / view.scale / 2];
+        return [state.index, view.scale, view.x - w, view.y - h, view.x + w, view.y + h];
+    }"""
+    page.evaluate("import('/static/viewer.js').then(({ zoom }) => zoom(4))")
+    scale = page.evaluate(where)[1]
+    seen = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    for _ in range(100):
+        page.keyboard.press(" ")
+        index, now, left, top, right, bottom = page.evaluate(where)
+        if index == 1:
+            break
+        assert now == scale
+        seen[max(0, int(np.ceil(top))) : int(bottom) + 1, max(0, int(np.ceil(left))) : int(right) + 1] = True
+    assert seen.all()
+    until(page, "document.querySelector('#canvas').ariaLabel.includes('mic1')")
+    _, now, left, top, *_ = page.evaluate(where)
+    assert (now, left <= 0, top <= 0) == (scale, True, True)
 
 
 @pytest.mark.slow

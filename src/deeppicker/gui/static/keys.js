@@ -5,7 +5,7 @@ import { spots } from "./picks.js";
 import * as picture from "./picture.js";
 import { element, state, tell } from "./state.js";
 import { choose, resizeEraser, toggle } from "./tools.js";
-import { fit, moveTo, pan, toMicrograph, canvas, setOverlay, view, walk, walkFromStart, zoom } from "./viewer.js";
+import { fit, isFitted, moveTo, pan, toMicrograph, canvas, setOverlay, view, walk, walkFromStart, zoom } from "./viewer.js";
 
 const PAN = 80;
 
@@ -17,16 +17,25 @@ function turn(id) {
   element(id).click();
 }
 
+/** Walk on; begin at the first screen where another micrograph or zoom was walked before, lest some of it be missed. */
 function walkOn() {
-  if (walk()) {
+  if (!isFitted() && (walked.index !== state.index || walked.scale !== view.scale)) begin();
+  else if (walk()) {
     walkAgain = true;
     step(1);
   }
 }
+let walked = { index: -1, scale: 0 };
 let walkAgain = false;
-/** Whether the next micrograph is one of a walk. */
+
+function begin() {
+  walkFromStart();
+  walked = { index: state.index, scale: view.scale };
+}
+
+/** Begin with the next micrograph if it is one of a walk. */
 export function continueWalk() {
-  if (walkAgain) walkFromStart();
+  if (walkAgain) begin();
   walkAgain = false;
 }
 
