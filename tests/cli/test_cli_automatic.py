@@ -136,16 +136,23 @@ def test_the_threshold_is_chosen_for_the_run_and_what_to_expect_is_printed(
     assert sum(float(row["particles"]) for row in rows) == pytest.approx(everything.sum(), abs=0.05)
 
 
-@pytest.mark.usefixtures("project")
-def test_the_mask_of_contamination_covers_the_micrograph(estimated: list):
+def test_the_mask_of_contamination_covers_the_micrograph_that_has_some(project: Path):
     from PIL import Image
 
-    assert pick() == 2  # this model finds nothing
-    assert estimated
+    save_model(scenes.trained(), project / "dense.safetensors")
+    for seed in range(2):
+        image = scenes.scene(seed).micrograph.image
+        image[20:80, 20:80] -= 60 * (seed == 0)
+        scenes.write_mrc(project / "micrographs" / f"{seed}.mrc", image)
+    assert pick("--diameter", str(scenes.DIAMETER)) == 0
     with Image.open("out/junk/0_junk.png") as image:
         factor = scenes.WIDTH / image.width
         assert image.height == pytest.approx(scenes.HEIGHT / factor, abs=1)
+        shown = np.argwhere(np.asarray(image)) * factor
     assert factor >= 1
+    assert shown.min() >= 20 - 3 * scenes.BOX / 4
+    assert shown.max() <= 80 + 3 * scenes.BOX / 4
+    assert not Path("out/junk/1_junk.png").exists()
 
 
 @pytest.mark.usefixtures("project")
