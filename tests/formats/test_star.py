@@ -183,6 +183,46 @@ def test_autopick_star_leads_to_the_coordinates_of_each_micrograph(tmp_path: Pat
     ]
 
 
+@given(
+    st.lists(st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 4), max_size=4),
+    st.lists(
+        st.tuples(st.floats(-9, 9), st.floats(0, 1), st.sampled_from(["contamination", "extreme pixels"])), max_size=3
+    ),
+    st.booleans(),
+)
+def test_candidates_and_what_was_rejected_come_back(
+    tmp_path_factory: pytest.TempPathFactory,
+    found: list[tuple[float, ...]],
+    rejected: list[tuple[float, float, str]],
+    measured: bool,
+) -> None:
+    table = np.array(found, dtype=float).reshape(-1, 4)
+    candidates = Picks("m", table[:, :2], table[:, 2], table[:, 3] if measured else None)
+    places = np.array([[x, x] for x, _, _ in rejected], dtype=float).reshape(-1, 2)
+    others = Picks("m", places, np.array([score for _, score, _ in rejected], dtype=float))
+    path = tmp_path_factory.mktemp("candidates") / "m_candidates.star"
+    path.write_text(star.candidates_text(candidates, others, [reason for *_, reason in rejected]))
+    back, out, reasons = star.read_candidates(path)
+    np.testing.assert_array_equal(back.positions, candidates.positions)
+    np.testing.assert_array_equal(back.scores, candidates.scores)
+    assert (back.contrast is None) == (not measured)
+    if measured:
+        np.testing.assert_array_equal(back.contrast, candidates.contrast)
+    np.testing.assert_array_equal(out.positions, others.positions)
+    np.testing.assert_array_equal(out.scores, others.scores)
+    assert reasons == [reason.replace(" ", "_") for *_, reason in rejected]
+    assert len(read_picks(path)[0]) == len(candidates)  # other programs' files of coordinates are read likewise
+
+
+def test_what_holds_no_candidates_of_a_run_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m_candidates.star"
+    star.write_coordinates(path, Picks("m", np.array([[1.0, 2.0]]), np.array([0.5])))
+    with pytest.raises(
+        FormatError, match=r"m_candidates\.star does not hold the candidates of a run; found data_ with"
+    ):
+        star.read_candidates(path)
+
+
 def test_written_coordinates_have_the_columns_of_relion(tmp_path: Path) -> None:
     path = tmp_path / "m_autopick.star"
     star.write_coordinates(path, Picks("m.mrc", np.array([[1.0, 2.0]]), np.array([0.5])))
