@@ -135,7 +135,9 @@ def served(wanted: Wanted, *, read_only: bool = False) -> Iterator[Client]:
     with Address(port=0).open() as listening:
         service = Service(Project(wanted), read_only)
         service.start()
-        config = uvicorn.Config(application(service, keys), log_level="error", lifespan="off", ws="none")
+        config = uvicorn.Config(
+            application(service, keys), log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=2
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
