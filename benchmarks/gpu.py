@@ -43,6 +43,7 @@ from timing.targets import Target, rows_of
 
 SIZES = (USUAL, (5760, 4092), (11520, 8184))
 PARTS = ("steps", "agreement", "learning", "training", "runs", "large runs")
+TOY = (1024, 1024)
 LARGE_RUN = 100
 """Most micrographs of the largest size in a run."""
 THRESHOLD = 0.3
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     place = settle(options.device, one=True)
     print(f"computing {place}", flush=True)
-    sizes, numbers = (((1024, 1024),), [1, 3]) if options.toy else (SIZES, options.numbers)
+    sizes, numbers = ((TOY,), [1, 3]) if options.toy else (SIZES, options.numbers)
     if options.toy:
         crop_feed.EPOCH_STEPS = 2
     setting = {"device": str(place), **describe(f"{len(os.sched_getaffinity(0))} cores")}

@@ -75,6 +75,7 @@ def test_the_benchmark_of_a_card_runs_to_its_end_without_one(
     image = scenes.scene(0, shape=(400, 512)).micrograph.image
     monkeypatch.setattr(Bench, "_simulated", lambda _: np.pad(image, ((0, 1648), (0, 1536))))
     monkeypatch.setattr(gpu, "DIAMETER", 24 * 1.77)
+    monkeypatch.setattr(gpu, "TOY", (512, 400))
     gpu.main(["--device", "cpu", "--toy", "--output", str(tmp_path / "gpu.json")])
     shown = capsys.readouterr().out
     assert shown.startswith("computing on the processor (as asked for)")
