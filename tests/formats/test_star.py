@@ -218,7 +218,7 @@ def test_what_holds_no_candidates_of_a_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m_candidates.star"
     star.write_coordinates(path, Picks("m", np.array([[1.0, 2.0]]), np.array([0.5])))
     with pytest.raises(
-        FormatError, match=r"m_candidates\.star does not hold the candidates of a run; found data_ with"
+        FormatError, match=r"m_candidates\.star does not hold the candidates of a run; repeat .*; found data_ with"
     ):
         star.read_candidates(path)
 

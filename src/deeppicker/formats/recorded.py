@@ -34,18 +34,8 @@ PICKS, CANDIDATES, JUNK, RECORD = (
 SELECT, THRESHOLD, CHOSEN_OF = "select", "threshold", "threshold_of"  # keys of run.json that new picks may change
 GENERATION = ".generation"  # file that tells which commands may write, see `runs.state`
 SELECTING = ".selecting"  # what the picks were before a selection that is under way
-FILES = (
-    RUN,
-    AUTOPICK,
-    SUMMARY,
-    STATUS,
-    INPUTS,
-    LEARNING,
-    LEARNT,
-    ROUNDS,
-    GENERATION,
-    SELECTING,
-)  # of a whole run folder
+FILES = (RUN, AUTOPICK, SUMMARY, STATUS, INPUTS, LEARNING, LEARNT, ROUNDS, GENERATION, SELECTING)
+"""Files of a whole run folder."""
 DATASET_DIAMETER = "particle_diameter_angstrom"  # key of dataset.json
 
 

@@ -350,7 +350,7 @@ def application(service: Service, keys: Keys) -> Guard:
         Route("/api/classes", _action(service.choose), methods=["POST"]),
         Route("/api/job", _action(service.job), methods=["POST"]),
     ]
-    failures: Any = {DeepPickerError: _explain, OutputError: _later, HTTPException: _missing}
+    failures: Any = {DeepPickerError: _explain, HTTPException: _explain}
     return Guard(Starlette(routes=routes, exception_handlers=failures), keys, read_only=service.read_only)
 
 
@@ -372,17 +372,10 @@ def _action(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Handler:
 
 
 def _explain(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 422)
-
-
-def _later(_request: Request, error: Exception) -> Response:
-    """Say that something could not be written, so that the page keeps it and tries again."""
-    return JSONResponse({"error": str(error)}, 503)
-
-
-def _missing(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code)
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code)
+    later = isinstance(error, OutputError)  # the page keeps what could not be written, and tries again
+    return JSONResponse({"error": str(error)}, 503 if later else 422)
 
 
 def _number(request: Request, name: str, low: float = 0.0, high: float = 2.0**53) -> float | None:

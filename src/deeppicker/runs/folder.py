@@ -148,8 +148,8 @@ class RunFolder:
 
     def _take_up(self) -> None:
         """Take up all records that are right; put aside the picks that none of them vouches for."""
-        with suppress(OSError, FormatError):
-            self._before = read_json(self.folder / SELECTING, sealed=True)
+        with suppress(OSError, FormatError, KeyError):
+            self._before = read_json(self.folder / SELECTING, sealed=True)["picked"]
         names: dict[str, str] = {}
         records = {key: record for key in self.results.recorded() if (record := self._right(key, names)) is not None}
         wrong = [key for key in self.results.finished() if key not in records]
@@ -345,7 +345,7 @@ class RunFolder:
         found = {name: self.results.read(name) for name in names}
         threshold = threshold_of(found.values(), config, self._caution)
         picked = {key: self._records[key].picked or self._before[key] for key in map(micrograph_key, names)}
-        atomic_write(self.folder / SELECTING, seal(picked), durable=True)
+        atomic_write(self.folder / SELECTING, seal({"picked": picked}), durable=True)
         for name, keep in select(found, config, self._caution).items():
             key = micrograph_key(name)
             before = self._records[key]

@@ -109,10 +109,11 @@ def draw_montage(run: Run, path: Path) -> None:
 
 def _others(folder: Path, picks: Picks) -> tuple[Picks, Picks]:
     """Return the candidates below the threshold, and what was rejected or kept out by a filter."""
-    if not file_of(folder, CANDIDATES, picks.micrograph).is_file():
+    path = file_of(folder, CANDIDATES, picks.micrograph)
+    if not path.is_file():
         nothing = picks.where(np.zeros(len(picks), dtype=bool))
         return nothing, nothing
-    found, rejected, _ = star.read_candidates(file_of(folder, CANDIDATES, picks.micrograph))
+    found, rejected, _ = star.read_candidates(path)
     below = found.without(picks)
     state = read_state(folder)
     if state is None or state.threshold is None or not state.select.filtered:

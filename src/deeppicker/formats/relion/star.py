@@ -119,7 +119,10 @@ def read_candidates(path: Path) -> tuple[Picks, Picks, list[str]]:
     tables = {table.name: table for table in read_tables(path)}
     found, rejected = tables.get(""), tables.get(_REJECTED)
     if found is None or rejected is None:
-        raise FormatError(one_line(f"{path} does not hold the candidates of a run; found {_found([*tables.values()])}"))
+        shown = _found([*tables.values()])
+        raise FormatError(
+            one_line(f"{path} does not hold the candidates of a run; repeat the command that picked it; found {shown}")
+        )
     name = micrograph_of(path)
     contrast = found.numbers(_CONTRAST) if _CONTRAST in found else None
     candidates = Picks(name, _positions(found), found.numbers_or_nan(_SCORE), contrast)
