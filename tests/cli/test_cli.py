@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import scenes
+from deeppicker.cli import pick as pick_command
 from deeppicker.cli.main import VERBS, main
 from deeppicker.evaluation.matching import match
 from deeppicker.formats import atomic, read_picks
@@ -433,6 +434,34 @@ def test_a_command_that_is_interrupted_from_outside_is_completed_by_the_same_com
     assert f"({done} were done before)" in again.stdout
     assert deeppicker(*words, "whole") == 0
     check_same(project / "picked", project / "whole")
+
+
+@pytest.mark.parametrize(
+    ("words", "early"),
+    [
+        (["nowhere"], True),
+        (["nowhere/*.mrc"], True),
+        (["micrographs/a.mrc", "nowhere.mrc"], True),
+        (["particles.star"], True),
+        (["nowhere.mrc", "--workers", "2"], True),
+        (["nowhere.mrc", "--workers", "0"], False),
+        (["nowhere", "--cluster", "tcp://nowhere:1"], False),
+    ],
+)
+def test_processes_load_what_they_need_while_this_one_does(
+    words: list[str], early: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert project.is_dir()
+    begun: list[bool] = []
+    monkeypatch.setattr(pick_command, "start_early", lambda: begun.append(True))
+    assert deeppicker("pick", *words, "--output", "picked", "--model", "nowhere") == 2
+    assert bool(begun) == early
+
+
+def test_one_micrograph_is_picked_without_another_process(project: Path, monkeypatch: pytest.MonkeyPatch):
+    assert project.is_dir()
+    monkeypatch.setattr(pick_command, "start_early", lambda: pytest.fail("a process is started"))
+    assert deeppicker("pick", "micrographs/a.mrc", "--output", "picked", "--model", "model.safetensors") == 0
 
 
 @pytest.mark.parametrize(

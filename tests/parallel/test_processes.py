@@ -209,3 +209,18 @@ def test_processes_end_with_the_program_even_if_that_is_killed(tmp_path: Path):
     gone, alive = psutil.wait_procs([psutil.Process(pid) for pid in children if psutil.pid_exists(pid)], timeout=20)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []  # ended, if not yet reaped
     assert len(gone) <= 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked from a server on Linux only")
+def test_the_server_that_loads_what_processes_need_says_nothing_at_ctrl_c():
+    lines = (
+        "import os, signal",
+        "from multiprocessing import forkserver",
+        "from deeppicker.parallel.processes import processes, start_early",
+        "start_early()",
+        "os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)",  # while it loads
+        "assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())",
+        "with processes(1, 60.0) as mapper: print(list(mapper(abs)([-3])))",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("[(-3, 3)]", "")

@@ -28,6 +28,7 @@ from deeppicker.config import (
 from deeppicker.core import micrograph_key
 from deeppicker.formats.recorded import AUTOPICK
 from deeppicker.formats.text import one_line
+from deeppicker.parallel.processes import start_early
 
 if TYPE_CHECKING:
     from deeppicker.runs.run import RunResult
@@ -91,6 +92,8 @@ def run(options: Options) -> int:
 
 def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
     """Pick as `run`, until told to stop, which is asked after each micrograph."""
+    if _several(options):
+        start_early()  # processes load PyTorch while this one does
     from deeppicker.runs.run import run_picking
 
     with showing(options.show) as show:
@@ -103,6 +106,14 @@ def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
         if not result.failed:
             return 0
         return 1 if result.good else 2
+
+
+def _several(options: Options) -> bool:
+    """Tell whether processes of this machine will be wanted, before the micrographs are looked for."""
+    if options.cluster.cluster is not None or options.work.workers == 0:
+        return False
+    alone = len(options.input) == 1 and Path(options.input[0]).suffix != ".star" and Path(options.input[0]).is_file()
+    return options.work.workers is not None or not alone
 
 
 def _config(options: Options) -> RunConfig:

@@ -90,6 +90,7 @@ class _Worker:
         """Give an item to the process, and the pickled job if it does not have it yet."""
         if self._process is None or not self._process.is_alive():
             self.stop()
+            start_early()
             context = _context()
             self._pipe, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs, self._index), daemon=True)  # type: ignore[attr-defined]
@@ -175,11 +176,16 @@ _NOTHING: Any = object()
 
 def start_early() -> None:
     """Begin to load, in the background, what processes need, if this system allows it."""
-    context = _context()
-    if context.get_start_method() == "forkserver":
-        from multiprocessing import forkserver
+    if _context().get_start_method() != "forkserver":
+        return
+    from multiprocessing import forkserver, resource_tracker
 
+    resource_tracker.ensure_running()  # the server needs it, and its start would undo what follows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: no traceback at Ctrl-C
+    try:
         forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> BaseContext:
