@@ -64,7 +64,7 @@ def iterated(study: Study, target: str) -> list[Model]:
     for _ in range(study.settings.rounds):
         start = models[-1]
         key = checksum("iteration", study.settings.taught, target, weights_digest(start), asdict(config))
-        path = study.work / "models" / f"{key}.safetensors"
+        path = study.models / f"{key}.safetensors"
         again = [pick_again(start, item, dataset.diameter, PickConfig(), THRESHOLD) for item in dataset.micrographs]
         again = [item for item in again if len(item.picks)]
         if not again:
@@ -78,8 +78,8 @@ def learnt(study: Study, target: str) -> list[Model]:
     start = load_model()
     config = SelfTrainConfig(rounds=study.settings.rounds, steps=study.settings.learning_steps)
     key = checksum("learning", study.settings.taught, target, weights_digest(start), asdict(config))
-    paths = [study.work / "models" / f"{key}-{i + 1}.safetensors" for i in range(study.settings.rounds)]
-    done = study.work / "models" / f"{key}.done"
+    paths = [study.models / f"{key}-{i + 1}.safetensors" for i in range(study.settings.rounds)]
+    done = study.models / f"{key}.done"
     if not done.exists():
         micrographs = study.test(target).micrographs()
         chosen = np.unique(np.linspace(0, len(micrographs) - 1, config.micrographs).round().astype(int))

@@ -85,9 +85,14 @@ class Study:
         """Return the semi-automatic lesson: particles of the target itself, in other micrographs."""
         return Lesson((target,), particles)
 
+    @property
+    def models(self) -> Path:
+        """The folder of networks."""
+        return make_folder(self.work / "models")
+
     def network(self, lesson: Lesson) -> Model:
         """Return the paper's network after a lesson."""
-        path = self.work / "models" / f"{checksum(self.settings.taught, asdict(lesson))}.safetensors"
+        path = self.models / f"{checksum(self.settings.taught, asdict(lesson))}.safetensors"
         datasets = [self._taught(name, lesson) for name in lesson.molecules]
         # A particle may come once from each version of its micrograph, as in `deeppicker adapt`.
         versions = self.settings.versions
