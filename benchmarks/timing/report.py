@@ -129,7 +129,7 @@ def stages(part: Part) -> str:
 only; it is not in "all".
 
 {rows(["pixels", "threads", *steps], lines)}
-The command for one such micrograph (`--workers 1`, diameter given):
+The command for one such micrograph (diameter given):
 
 {rows(["pixels", "time", "peak memory"], commands)}"""
 

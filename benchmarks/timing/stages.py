@@ -49,7 +49,7 @@ def command(bench: Bench, path: Path) -> dict[str, float]:
     def clear() -> None:
         shutil.rmtree(output, ignore_errors=True)
 
-    pick = [*DEEPPICKER, "pick", path, "--output", output, "--diameter", str(DIAMETER), "--workers", "1"]
+    pick = [*DEEPPICKER, "pick", path, "--output", output, "--diameter", str(DIAMETER)]
     return best(1, pick, clear).to_json()
 
 

@@ -51,6 +51,21 @@ def test_every_real_mrc_mode_reads_back_as_written(mode: int, image: np.ndarray,
     assert read_header(path) == (7, 12, 1.25)
 
 
+@pytest.mark.parametrize("suffix", [".mrc", ".mrc.gz", ".tif", ".png"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_contrast_is_inverted_where_it_is_read(suffix: str, dtype: type, image: np.ndarray, tmp_path: Path) -> None:
+    path, stored = tmp_path / f"m{suffix}", image.astype(np.uint8 if suffix == ".png" else dtype)
+    if suffix == ".tif":
+        tifffile.imwrite(path, stored)
+    elif suffix == ".png":
+        Image.fromarray(stored).save(path)
+    else:
+        plain = _mrc(tmp_path / "m.mrc", stored.astype(np.int8) if dtype == np.uint8 else stored)
+        path.write_bytes(gzip.compress(plain.read_bytes()) if suffix == ".mrc.gz" else plain.read_bytes())
+    found = read_micrograph(path, pixel_size=1.25, invert=True)
+    np.testing.assert_array_equal(found.image, -read_micrograph(path, pixel_size=1.25).image)
+
+
 @pytest.mark.parametrize("mode", _MODES)
 def test_big_endian_files_are_read(mode: int, image: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "m.mrc"

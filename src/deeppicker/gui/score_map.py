@@ -79,8 +79,7 @@ def _computed(task: dict[str, Any]) -> bytes:
     from deeppicker.picking.score import score
 
     model = _model(Path(task["folder"]))
-    read = read_micrograph(Path(task["path"]), pixel_size=task["pixel_size"])
-    micrograph = read.inverted() if task["invert"] else read
+    micrograph = read_micrograph(Path(task["path"]), pixel_size=task["pixel_size"], invert=task["invert"])
     prepared = prepare(micrograph, task["diameter"], model.prepare)
     height, width = micrograph.image.shape
     return png(picture(score(model, prepared, PickConfig().score), (height, width)))

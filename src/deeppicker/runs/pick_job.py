@@ -46,8 +46,7 @@ class Source:
     def load(self, entry: MicrographEntry) -> Micrograph:
         """Read a micrograph."""
         size = self.pixel_size if self.pixel_size is not None else entry.pixel_size
-        micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-        return micrograph.inverted() if self.invert else micrograph
+        return read_micrograph(entry.path, name=entry.name, pixel_size=size, invert=self.invert)
 
 
 @dataclass(frozen=True)

@@ -188,8 +188,7 @@ def _entries(picks: Path, micrographs: str | None) -> dict[str, MicrographEntry]
 
 def _read(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> Micrograph:
     size = pixel_size if pixel_size is not None else entry.pixel_size
-    micrograph = read_micrograph(entry.path, name=entry.name, pixel_size=size)
-    return micrograph.inverted() if invert else micrograph
+    return read_micrograph(entry.path, name=entry.name, pixel_size=size, invert=invert)
 
 
 def _declared(picks: Path) -> dict[str, MicrographEntry]:

@@ -39,7 +39,9 @@ def is_image(path: str | Path) -> bool:
     return str(path).lower().endswith(IMAGE_EXTENSIONS)
 
 
-def read_micrograph(path: str | Path, *, name: str | None = None, pixel_size: float | None = None) -> Micrograph:
+def read_micrograph(
+    path: str | Path, *, name: str | None = None, pixel_size: float | None = None, invert: bool = False
+) -> Micrograph:
     """Read one image file.
 
     Parameters
@@ -50,6 +52,8 @@ def read_micrograph(path: str | Path, *, name: str | None = None, pixel_size: fl
         The micrograph's name; the path as given by default.
     pixel_size : float, optional
         Å per pixel; overrides that of the file, and is needed for all but MRC files.
+    invert : bool
+        Whether the particles are bright; then the contrast is inverted, without another copy of the image.
 
     Raises
     ------
@@ -70,6 +74,8 @@ def read_micrograph(path: str | Path, *, name: str | None = None, pixel_size: fl
         image, header = mrc.read(file)
         stored = header.voxel_size
     _check_pixels(file, image)
+    if invert:
+        np.negative(image, out=image)
     size = float(pixel_size) if pixel_size is not None else _stored_pixel_size(file, stored)
     return Micrograph(str(path) if name is None else name, image, size)
 
