@@ -93,7 +93,10 @@ def _outcomes(items: list[object], number: int = 1, limit: float = LONG) -> list
         return [outcome for _, outcome in mapper(job)(items)]
 
 
-@pytest.mark.parametrize(("deed", "how"), [("die", "signal SIGKILL"), ("leave", "exit status 3")])
+@pytest.mark.parametrize(
+    ("deed", "how"),
+    [("die", "signal SIGKILL); is there enough memory"), ("leave", "exit status 3); what it printed says why")],
+)
 def test_a_process_that_dies_costs_its_item_only(deed: str, how: str):
     items = [1, deed, 2, 3, deed, 4]
     with processes(2, LONG) as mapper:
@@ -224,3 +227,15 @@ def test_the_server_that_loads_what_processes_need_says_nothing_at_ctrl_c():
     )
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("[(-3, 3)]", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, Python itself says this")
+def test_a_script_that_would_start_itself_again_in_each_process_is_told_what_to_change(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from deeppicker.parallel.processes import processes\n"
+        "with processes(1, 60.0) as mapper: print(list(mapper(abs)([-3])))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert "put what it does below `if __name__ == '__main__':`" in done.stderr
+    assert "exit status 1); what it printed says why" in done.stdout

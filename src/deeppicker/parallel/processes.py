@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from deeppicker.errors import TransientError
+from deeppicker.errors import InputError, TransientError
 from deeppicker.parallel.jobs import Item, Job, Mapper, attempt
 
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
@@ -124,7 +124,8 @@ class _Worker:
             self._process.join(1)
             code = self._process.exitcode
             self.stop()
-            return TransientError(f"its worker process was ended ({_how(code)}); is there enough memory?")
+            hint = "is there enough memory?" if code is None or code < 0 else "what it printed says why"
+            return TransientError(f"its worker process was ended ({_how(code)}); {hint}")
         if time.monotonic() > self.assignment.deadline:
             self.stop()
             return TransientError(
@@ -175,7 +176,13 @@ _NOTHING: Any = object()
 
 
 def start_early() -> None:
-    """Begin to load, in the background, what processes need, if this system allows it."""
+    """Begin to load, in the background, what processes need, if this system allows it.
+
+    Raises
+    ------
+    InputError
+        If a worker process calls this because it imports the script that started it.
+    """
     if _context().get_start_method() != "forkserver":
         return
     from multiprocessing import forkserver, resource_tracker
@@ -184,6 +191,10 @@ def start_early() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: no traceback at Ctrl-C
     try:
         forkserver.ensure_running()
+    except RuntimeError:  # this is a process that imports the script which started it
+        raise InputError(
+            "the script starts itself again in each worker process; put what it does below `if __name__ == '__main__':`"
+        ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
