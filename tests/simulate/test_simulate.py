@@ -33,7 +33,7 @@ from deeppicker.simulate.placement import orient, pack, place
 from deeppicker.simulate.processing import bordered, denoise, flatten, lowpass, quantise
 from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import SHAPES, in_membrane, invent, oligomer
-from deeppicker.simulate.volumes import from_density, project, read_structure, resample
+from deeppicker.simulate.volumes import from_density, project, project_to, read_structure, resample
 from deeppicker.training.crops import draw_batch
 from deeppicker.training.data import load_dataset
 from deeppicker.training.plates import load_plates
@@ -164,6 +164,23 @@ def test_a_projection_equals_the_sum_along_the_turned_volume(angles: tuple[float
     expected = 2.0 * turned.sum(axis=0)
     assert np.corrcoef(image.ravel(), expected.ravel())[0, 1] > 0.995
     assert image.sum() == pytest.approx(expected.sum(), rel=0.03)
+
+
+@pytest.mark.parametrize("side", [40, 150, 200, 217])
+def test_images_of_small_pixels_are_those_of_the_volume_at_that_size(side: int):
+    volume = invent(np.random.default_rng(2), 200.0)
+    rotations = Rotation.random(3, random_state=1)
+    size = len(volume.density) * volume.voxel_size / side
+    images, expected = project_to(volume, rotations, size), project(resample(volume, size), rotations)
+    if side < 192:
+        assert np.array_equal(images, expected)
+        return
+    middle, half = (one.shape[1] // 2 for one in (images, expected))
+    shown = images[:, middle - half : middle + half, middle - half : middle + half]
+    assert images.sum() == pytest.approx(expected.sum(), rel=0.01)
+    assert np.abs(shown - expected).max() < 0.05 * expected.max()
+    moved = [np.vdot(np.roll(shown, step, axis), expected) for axis in (1, 2) for step in (-1, 1)]
+    assert np.vdot(shown, expected) > max(moved)
 
 
 def test_resampling_keeps_mass_and_size():

@@ -18,7 +18,7 @@ from deeppicker.simulate.optics import Optics, image_of, random_field, record
 from deeppicker.simulate.placement import orient, pack, place
 from deeppicker.simulate.processing import bordered, process
 from deeppicker.simulate.shapes import in_membrane, oligomer
-from deeppicker.simulate.volumes import Volume, project, resample
+from deeppicker.simulate.volumes import Volume, project_to
 
 _PROTEIN = 2.5  # V; mean inner potential of protein against vitreous ice (Vulović et al., J. Struct. Biol. 183, 2013)
 # Deviation of the phase of vitreous ice at 300 kV in rad·Å, for 400 Å of ice: water's 0.031 molecules/Å³ of 145 V·Å³
@@ -244,7 +244,7 @@ def _add_particles(
             continue
         rotations = orient(len(mine), preferred, rng)
         angles[mine] = rotations.as_euler("ZYZ", degrees=True)
-        images = project(resample(volume, specimen.pixel_size), rotations)
+        images = project_to(volume, rotations, specimen.pixel_size)
         for image, (x, y) in zip(images, positions[mine].tolist(), strict=True):
             _add(specimen.potential, image * np.float32(_PROTEIN * contrast), x, y)
     return angles

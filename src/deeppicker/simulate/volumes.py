@@ -29,6 +29,7 @@ _ENCLOSED = 0.95  # fraction of the mass within half a diameter; 130-146 Å for 
 _SOLVENT_LEVEL = 0.05  # of a map's 99.9th percentile; less is solvent or noise of the map
 _ATOM_VOXEL = 4.0  # Å; maps from atoms are made at this voxel size ...
 _ATOM_SIGMA = 3.0  # Å; ... each atom a Gaussian of this width
+_LARGE = 192  # voxels along a cube; the transform of one twice as long takes nearly 1 GB
 _MARGIN = 1.15  # side of the cube in which a particle turns, in its largest diameters
 
 
@@ -113,6 +114,26 @@ def project(volume: Volume, rotations: Rotation, batch: int = 256) -> Float32[np
         parts = [project_3d_to_2d(density, part) for part in torch.split(matrices, batch)]
     result: Float32[np.ndarray, "n side side"] = torch.cat(parts).numpy() * np.float32(volume.voxel_size)
     return result
+
+
+def project_to(volume: Volume, rotations: Rotation, pixel_size: float) -> Float32[np.ndarray, "n side side"]:
+    """Return projections as `project`, in pixels of a size in Å.
+
+    What many small pixels cannot show more of than the volume has is projected as it is, and then enlarged: cubes of
+    the size of such images would take gigabytes, and minutes.
+    """
+    if pixel_size >= volume.voxel_size or len(volume.density) * volume.voxel_size / pixel_size <= _LARGE:
+        return project(resample(volume, pixel_size), rotations)
+    images, factor = project(volume, rotations), pixel_size / volume.voxel_size
+    middle = images.shape[1] // 2
+    reach = math.ceil(middle / factor)
+    offset = np.full(2, middle - factor * reach)
+    return np.stack(
+        [
+            ndimage.affine_transform(image, np.full(2, factor), offset, (2 * reach,) * 2, output=np.float32)
+            for image in images
+        ]
+    )
 
 
 def measure_diameter(density: Float32[np.ndarray, "z y x"], voxel_size: float) -> float:
