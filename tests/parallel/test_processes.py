@@ -137,6 +137,7 @@ def test_each_process_is_used_again_and_an_iterator_is_taken_as_it_comes():
     assert os.getpid() not in pids
 
 
+@pytest.mark.slow
 def test_processes_killed_at_random_moments_lose_nothing_when_all_is_tried_again():
     chance = random.Random(0)
     done: Counter[object] = Counter()
@@ -214,6 +215,7 @@ def test_processes_end_with_the_program_even_if_that_is_killed(tmp_path: Path):
     assert len(gone) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked from a server on Linux only")
 def test_the_server_that_loads_what_processes_need_says_nothing_at_ctrl_c():
     lines = (
@@ -229,6 +231,7 @@ def test_the_server_that_loads_what_processes_need_says_nothing_at_ctrl_c():
     assert (done.stdout.strip(), done.stderr) == ("[(-3, 3)]", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, Python itself says this")
 def test_a_script_that_would_start_itself_again_in_each_process_is_told_what_to_change(tmp_path: Path):
     script = tmp_path / "script.py"

@@ -179,6 +179,7 @@ def test_learning_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch):
     assert not Path("out/.learning.rounds").exists()
 
 
+@pytest.mark.slow
 def test_learning_begins_again_if_a_micrograph_changed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: replace(QUICK, rounds=2)))
 
