@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deeppicker.formats.atomic import atomic_write, make_folder
+import numpy as np
+
+from deeppicker.formats.atomic import atomic_path, atomic_write, make_folder
 
 
 def checksum(*parts: object) -> str:
@@ -26,3 +28,13 @@ def cached(path: Path, key: str, compute: Callable[[], dict[str, Any]]) -> dict[
     make_folder(path.parent)
     atomic_write(path, json.dumps({"key": key, "value": value}, indent=1) + "\n")
     return dict(json.loads(json.dumps(value)))
+
+
+def cached_array(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the array in a file whose name tells of all that it depends on, or compute it and write it."""
+    if not path.is_file():
+        values = compute()
+        make_folder(path.parent)
+        with atomic_path(path) as new, new.open("wb") as file:
+            np.save(file, values)
+    return np.asarray(np.load(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from deeppicker.particles.classify import relion
 from deeppicker.particles.classify.em import classify, rotate
 from deeppicker.particles.classify.refine import refine
 from deeppicker.particles.classify.windows import Windows, cut, disc, join
+from paper.cache import cached_array, checksum
 from paper.data import title_of
 from paper.figures import Canvas
 from paper.results import Picture, Section, Table, Verdict
@@ -38,10 +40,10 @@ def lessons(study: Study) -> list[tuple[Lesson, str]]:
 
 
 def run(study: Study, canvas: Canvas) -> Section:
-    programs = [_OURS] + ([_RELION] if study.settings.relion_classes and shutil.which("relion_refine") else [])
+    programs = [_OURS] + ([_RELION] if study.settings.relion_averages and shutil.which("relion_refine") else [])
     averages = {
         (program, target): {
-            kind: _averages(study, target, picks, program) for kind, picks in _both(study, target).items()
+            kind: _averages(study, target, kind, picks, program) for kind, picks in _both(study, target).items()
         }
         for program in programs
         for target in study.targets
@@ -56,7 +58,11 @@ def run(study: Study, canvas: Canvas) -> Section:
         _draw(canvas, stem, pair, best)
         caption = f"{title_of(target)} by {program}: averages of reference particles, and of picks."
         pictures.append(Picture(canvas.stem(stem), caption, image=True, wide=True))
-    relion_note = () if _RELION in programs else ("RELION averages in the full study, where it is installed.",)
+    if study.settings.relion_averages is None or _RELION not in programs:
+        relion_note = "RELION averages in the full study, where it is installed."
+    else:
+        most, classes = study.settings.relion_averages
+        relion_note = f"RELION, which takes minutes for each, averages at most {most:,} particles in {classes} classes."
     return Section(
         "Fig. 3: class averages",
         f"Reference particles and picks of score {THRESHOLD} or more, after training on two other molecules, as in the "
@@ -67,7 +73,7 @@ def run(study: Study, canvas: Canvas) -> Section:
         (_verdict(rows),),
         (_table(rows),),
         tuple(pictures),
-        relion_note,
+        (relion_note,),
     )
 
 
@@ -111,10 +117,26 @@ def _thinned(picks: Sequence[Picks], most: int) -> list[Picks]:
     return [one.where(part) for one, part in zip(picks, parts, strict=True)]
 
 
-def _averages(study: Study, target: str, picks: Sequence[Picks], program: str) -> Float[Tensor, "classes side side"]:
-    """Return the averages with enough members, the largest class first."""
+def _averages(
+    study: Study, target: str, kind: str, picks: Sequence[Picks], program: str
+) -> Float[Tensor, "classes side side"]:
+    """Return the averages with enough members, the largest class first; they are kept."""
+    by_relion = study.settings.relion_averages if program == _RELION else None
+    classes = study.settings.classes
+    if by_relion is not None:
+        most, classes = by_relion
+        picks = _thinned(picks, most)
+    config = ClassifyConfig(classes=classes, side=study.settings.class_side)
+    places = [(one.micrograph, one.positions.tolist()) for one in picks]
+    key = checksum("averages", program, target, study.settings.taught, asdict(config), places)
+    path = study.work / "averages" / f"{target}-{kind}-{program.lower()}-{key}.npy"
+    return torch.from_numpy(cached_array(path, lambda: _averaged(study, target, picks, program, config).numpy()))
+
+
+def _averaged(
+    study: Study, target: str, picks: Sequence[Picks], program: str, config: ClassifyConfig
+) -> Float[Tensor, "classes side side"]:
     part = study.test(target)
-    config = ClassifyConfig(classes=study.settings.classes, side=study.settings.class_side)
     windows: Windows = join(
         [
             cut(item.load(), one.positions, part.dataset.diameter, config.side, part.ctf.get(one.key))

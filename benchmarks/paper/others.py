@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -19,6 +20,7 @@ from deeppicker.evaluation.results import Evaluation
 from deeppicker.formats import read_picks
 from deeppicker.networks.model import load_model
 from deeppicker.runs.selection import threshold_of
+from paper.cache import cached, checksum
 from paper.data import title_of
 from paper.figures import COLOURS, Canvas
 from paper.iteration import learnt
@@ -116,7 +118,19 @@ def by_topaz(program: list[str | Path]) -> Callable[..., list[list[str | Path]]]
 def picked_by(
     micrographs: Sequence[Micrograph], folder: Path, diameter: float, make: Callable[..., list[list[str | Path]]]
 ) -> tuple[list[Picks], float]:
-    """Return what another program picks, and the seconds that it takes; its files stay in the folder."""
+    """Return what another program picks, and the seconds that it takes; both are kept, its files are not."""
+    key = checksum([one.name for one in micrographs], diameter)
+    known = cached(folder.with_suffix(".json"), key, lambda: _run(micrographs, folder, diameter, make))
+    picks = [
+        Picks(one.name, np.array(places).reshape(-1, 2), np.array(scores))
+        for one, (places, scores) in zip(micrographs, known["picks"], strict=True)
+    ]
+    return picks, known["seconds"]
+
+
+def _run(
+    micrographs: Sequence[Micrograph], folder: Path, diameter: float, make: Callable[..., list[list[str | Path]]]
+) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "out" / "small").mkdir(parents=True)
     (folder / "in").mkdir()
@@ -135,11 +149,9 @@ def picked_by(
     found = {
         micrograph_key(one.micrograph).removesuffix("_log"): one for path in sorted(written) for one in read_picks(path)
     }
-    nothing = np.zeros((0, 2))
-    return [
-        replace(found[one.key], micrograph=one.name) if one.key in found else Picks(one.name, nothing, np.zeros(0))
-        for one in micrographs
-    ], seconds
+    picks = [found.get(one.key, Picks(one.name, np.zeros((0, 2)), np.zeros(0))) for one in micrographs]
+    shutil.rmtree(folder)
+    return {"seconds": seconds, "picks": [(one.positions.tolist(), one.scores.tolist()) for one in picks]}
 
 
 def _rival(study: Study, target: str, name: str, make: Callable[..., list[list[str | Path]]]) -> Found:

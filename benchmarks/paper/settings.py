@@ -42,8 +42,8 @@ class Settings:
         Class averages, and the most particles that are averaged.
     class_side : int
         Pixels of an average.
-    relion_classes : bool
-        Whether RELION averages too, where it is installed.
+    relion_averages : (int, int) or None
+        The most particles, and the classes, that RELION averages too, where it is installed: minutes for each target.
     compared : int
         Micrographs of each target for the comparison with other programs.
     install : bool
@@ -74,7 +74,7 @@ class Settings:
     classes: int
     classified: int
     class_side: int = 64
-    relion_classes: bool = False
+    relion_averages: tuple[int, int] | None = None
     compared: int
     install: bool = False
     map_particles: int
@@ -103,7 +103,7 @@ FULL = Settings(
     backgrounds=26,
     classes=30,
     classified=3_000,
-    relion_classes=True,
+    relion_averages=(600, 8),
     compared=10,
     install=True,
     map_particles=2_000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,30 @@ def test_an_outcome_is_kept_until_its_settings_change(tmp_path: Path) -> None:
     assert cached(path, "a", compute) == cached(path, "a", compute) == {"calls": 1}
     assert cached(path, "b", compute) == {"calls": 2}
     assert json.loads(path.read_text())["key"] == "b"
+
+
+def test_what_another_program_picks_is_kept_by_micrograph(tmp_path: Path) -> None:
+    from deeppicker.core import Micrograph
+    from paper.others import picked_by
+
+    micrographs = [Micrograph(f"folder/{name}.mrc", np.zeros((40, 50), np.float32), 2.0) for name in ("a", "b")]
+    calls: list[int] = []
+
+    def fake(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
+        calls.append(1)
+        assert ([path.name for path in paths], diameter, pixel_size) == (["a.mrc", "b.mrc"], 80.0, 2.0)
+        table = "image_name\tx_coord\ty_coord\tscore\nb\t10\t20\t0.5\nb\t30\t5\t-1.5\n"
+        return [[sys.executable, "-c", f"open({str(output / 'picks.txt')!r}, 'w').write({table!r})"]]
+
+    found, seconds = picked_by(micrographs, tmp_path / "others" / "topaz", 80.0, fake)
+    again, as_before = picked_by(micrographs, tmp_path / "others" / "topaz", 80.0, fake)
+    assert len(calls) == 1
+    assert seconds == as_before
+    assert [path.name for path in (tmp_path / "others").iterdir()] == ["topaz.json"]
+    for picks in (found, again):
+        assert [one.micrograph for one in picks] == ["folder/a.mrc", "folder/b.mrc"]
+        assert [len(one) for one in picks] == [0, 2]
+        np.testing.assert_array_equal(picks[1].scores, [0.5, -1.5])
 
 
 def test_an_experiment_that_fails_says_why_and_is_not_kept(tmp_path: Path) -> None:
