@@ -439,13 +439,16 @@ def test_a_command_that_is_interrupted_from_outside_is_completed_by_the_same_com
 @pytest.mark.parametrize(
     ("words", "early"),
     [
-        (["nowhere"], True),
-        (["nowhere/*.mrc"], True),
-        (["micrographs/a.mrc", "nowhere.mrc"], True),
+        (["micrographs"], True),
+        (["micrographs/*.mrc"], True),
+        (["micrographs/a.mrc", "micrographs/b.1.mrc"], True),
         (["particles.star"], True),
-        (["nowhere.mrc", "--workers", "2"], True),
-        (["nowhere.mrc", "--workers", "0"], False),
-        (["nowhere", "--cluster", "tcp://nowhere:1"], False),
+        (["micrographs/a.mrc", "--workers", "2"], True),
+        (["micrographs/a.mrc"], False),
+        (["micrographs", "--workers", "0"], False),
+        (["micrographs", "--cluster", "tcp://nowhere:1"], False),
+        (["micrographs", "nowhere.mrc"], False),
+        ([300 * "x"], False),
     ],
 )
 def test_processes_load_what_they_need_while_this_one_does(
