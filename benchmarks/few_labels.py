@@ -205,7 +205,8 @@ def report(result: dict[str, Any]) -> str:
 the first micrographs; the second half of the micrographs tests. F1 at the automatic threshold, and the best that any
 threshold gives in brackets. Topaz {TOPAZ} (resnet8, 64 units, pretrained, default settings) learns the same
 picks for the same processor time, but two minutes at least; of it only the best F1 is given, because its scores have no
-natural threshold. Both get the diameter.
+natural threshold. With 0 updates it had not finished its first 20 in that time, so its pretrained weights pick as they
+are. Both get the diameter.
 
 | molecule | manual picks | `deeppicker adapt` | Topaz, best | processor time |
 |---|---|---|---|---|
