@@ -30,7 +30,7 @@ def one(
 ) -> dict[str, Any]:
     output = bench.folder / "many"
     shutil.rmtree(output, ignore_errors=True)
-    options = ["--output", output, "--diameter", str(DIAMETER), "--workers", str(workers)]
+    options = ["--output", output, "--diameter", str(DIAMETER), "--learn", "off", "--workers", str(workers)]
     cost = run([*DEEPPICKER, "pick", bench.copies(size, number), *options])
     return {
         "size": f"{size[0]}×{size[1]}",

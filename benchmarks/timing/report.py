@@ -149,7 +149,7 @@ def numbers(part: Part) -> str:
         for row in part["rows"]
     ]
     head = ["pixels", "workers", "micrographs", "time", "for each", "each more", "cores busy", "peak memory"]
-    return f"""`deeppicker pick DIR --output OUT --diameter {DIAMETER:g} --workers N`. "Each more" is the
+    return f"""`deeppicker pick DIR --output OUT --diameter {DIAMETER:g} --learn off --workers N`. "Each more" is the
 difference from the row above: without the start and, from 10 on, without the diameter, which is checked on three.
 
 {rows(head, lines)}"""

@@ -47,7 +47,8 @@ def measure(bench: Bench) -> dict[str, Any]:
 
 
 def deeppicker(paths: list[Path], output: Path, workers: int) -> Command:
-    return [*DEEPPICKER, "pick", *paths, "--output", output, "--diameter", str(DIAMETER), "--workers", str(workers)]
+    options = ["--diameter", str(DIAMETER), "--learn", "off", "--workers", str(workers)]
+    return [*DEEPPICKER, "pick", *paths, "--output", output, *options]
 
 
 def relion(
