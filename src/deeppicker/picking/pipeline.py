@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,7 +12,7 @@ from deeppicker.config import PickConfig
 from deeppicker.core import Found, Micrograph, Picks, Prepared, ScoreMap
 from deeppicker.networks.calibration import confidence
 from deeppicker.networks.model import Model
-from deeppicker.picking.borders import find_borders
+from deeppicker.picking.borders import Borders, find_borders
 from deeppicker.picking.clean import oversized, smooth
 from deeppicker.picking.contrast import contrasts
 from deeppicker.picking.peaks import extreme_fraction, find_peaks, unusual
@@ -26,6 +26,33 @@ EDGE = "cut by the edge"
 _JUNK_THRESHOLD = 0.5  # probability
 _TOUCHING = 0.25  # diameters; a centre closer to contamination than this belongs to a particle that is covered by it
 _RAW_FLOOR = 0.005  # candidates below this score before calibration are not looked at
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All that picking needs of a micrograph; the image itself, which is larger, need not be kept.
+
+    Parameters
+    ----------
+    name : str
+        Of the micrograph.
+    pixel_size : float
+        Å per pixel.
+    prepared : Prepared
+        The image as the network sees it.
+    borders : Borders
+        Where it is blank.
+    """
+
+    name: str
+    pixel_size: float
+    prepared: Prepared
+    borders: Borders
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the micrograph."""
+        return len(self.borders.left), len(self.borders.top)
 
 
 def pick_micrograph(micrograph: Micrograph, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Picks:
@@ -52,17 +79,28 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     InputError
         If the diameter cannot be used.
     """
+    return find_in(make_ready(micrograph, model, diameter), model, diameter, config)
+
+
+def make_ready(micrograph: Micrograph, model: Model, diameter: float) -> Ready:
+    """Return a micrograph ready for `find_in`; the rest is as in `find`."""
     prepared = prepare(micrograph, diameter, model.prepare)
-    box = box_pixels(diameter, micrograph.pixel_size, model.prepare)
+    return Ready(micrograph.name, micrograph.pixel_size, prepared, find_borders(micrograph.image))
+
+
+def find_in(ready: Ready, model: Model, diameter: float, config: PickConfig = PickConfig()) -> Found:
+    """Return what `find` does, without the image."""
+    prepared = ready.prepared
+    box = box_pixels(diameter, ready.pixel_size, model.prepare)
     distance = 0.5 * (config.peaks.peak_window or model.network.peak_window) * box
     scores = score(model, prepared, config.score)
     places = smooth(scores, config.smooth * box)
-    found = find_peaks(places, scores, distance, min(_RAW_FLOOR, config.peaks.floor), micrograph.name)
-    contaminated = _contaminated(scores, _TOUCHING * diameter / micrograph.pixel_size)
+    found = find_peaks(places, scores, distance, min(_RAW_FLOOR, config.peaks.floor), ready.name)
+    contaminated = _contaminated(scores, _TOUCHING * diameter / ready.pixel_size)
     regions = oversized(places.logits, distance / places.grid.step, config.clean)
-    margin = config.peaks.edge * diameter / micrograph.pixel_size
+    margin = config.peaks.edge * diameter / ready.pixel_size
     tests = {
-        EDGE: ~find_borders(micrograph.image).inside(found.positions, margin),
+        EDGE: ~ready.borders.inside(found.positions, margin),
         JUNK: _under(contaminated, scores, found),
         REGION: _under(regions, scores, found),
     }
@@ -79,7 +117,7 @@ def find(micrograph: Micrograph, model: Model, diameter: float, config: PickConf
     good_ones = found.where(good & (calibrated > config.peaks.floor))
     there = prepared.grid.indices(good_ones.positions)
     good_ones = replace(good_ones, contrast=contrasts(prepared.image, there, model.prepare.diameter_pixels))
-    bad = ~good & found.inside(micrograph.image.shape)  # beyond the edge is a mirror image
+    bad = ~good & found.inside(ready.shape)  # beyond the edge is a mirror image
     return Found(good_ones, found.where(bad), tuple(reason[bad].tolist()), contaminated | regions, scores.grid)
 
 

@@ -18,7 +18,7 @@ from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.networks.model import Model, weights_digest
 from deeppicker.parallel.jobs import Mapper, with_retries
 from deeppicker.picking.diameter import Evidence, gather
-from deeppicker.picking.pipeline import find
+from deeppicker.picking.pipeline import find_in, make_ready
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import Record, Results, Row
 
@@ -93,8 +93,8 @@ class Picker:
         DeepPickerError
             If the micrograph cannot be read or used.
         """
-        micrograph = self.source.load(entry)
-        return find(micrograph, self.model, self.diameter, self.steps), micrograph.image.shape
+        ready = make_ready(self.source.load(entry), self.model, self.diameter)  # whose image is let go here
+        return find_in(ready, self.model, self.diameter, self.steps), ready.shape
 
 
 @dataclass(frozen=True)
