@@ -10,11 +10,12 @@ import pytest
 
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.core import Micrograph
+from deeppicker.core import micrograph_key
 from deeppicker.formats import read_picks
 from deeppicker.formats.relion import star
 from deeppicker.networks.model import new_model, save_model
 from deeppicker.picking.diameter import Diameter, Evidence
+from deeppicker.picking.pipeline import Ready
 
 CLEAR = Diameter(70.0, 65.0, 76.0, 0.95, 0.3)
 NOTHING = Diameter(90.0, 55.0, 600.0, 0.2, 0.001)
@@ -116,13 +117,13 @@ def test_the_threshold_is_chosen_for_the_run_and_what_to_expect_is_printed(
     rng = np.random.default_rng(0)
     scores = {str(n): rng.beta(0.7, 0.7, 200) for n in range(3)}
 
-    def find(micrograph: Micrograph, *_: object):
+    def find_in(ready: Ready, *_: object):
         from deeppicker.core import Found, Grid, Picks
 
-        picks = Picks(micrograph.name, rng.uniform(0, 300, (200, 2)), scores[micrograph.key])
+        picks = Picks(ready.name, rng.uniform(0, 300, (200, 2)), scores[micrograph_key(ready.name)])
         return Found(picks.sorted(), picks.where(np.zeros(200, dtype=bool)), (), np.zeros((4, 5), dtype=bool), Grid())
 
-    monkeypatch.setattr("deeppicker.runs.pick_job.find", find)
+    monkeypatch.setattr("deeppicker.runs.pick_job.find_in", find_in)
     assert pick() == 0
     everything = np.concatenate(list(scores.values()))
     threshold = json.loads(Path("out/run.json").read_text(encoding="utf-8"))["threshold"]
