@@ -119,8 +119,8 @@ def project(volume: Volume, rotations: Rotation, batch: int = 256) -> Float32[np
 def project_to(volume: Volume, rotations: Rotation, pixel_size: float) -> Float32[np.ndarray, "n side side"]:
     """Return projections as `project`, in pixels of a size in Å.
 
-    What many small pixels cannot show more of than the volume has is projected as it is, and then enlarged: cubes of
-    the size of such images would take gigabytes, and minutes.
+    Where pixels are smaller than voxels and the images large, the volume is projected as it is, and the images are
+    enlarged: a cube with voxels of that size would show no more, and take gigabytes and half a minute.
     """
     if pixel_size >= volume.voxel_size or len(volume.density) * volume.voxel_size / pixel_size <= _LARGE:
         return project(resample(volume, pixel_size), rotations)
