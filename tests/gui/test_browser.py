@@ -470,9 +470,8 @@ def test_a_job_is_followed_also_by_a_page_that_is_opened_later_and_its_gain_is_s
     (work / "job.json").write_text(json.dumps(done))
     until(page, "document.querySelector('#learn').textContent.includes('85 %')")
     until(page, "document.querySelectorAll('#learn canvas').length === 2")
-    page.get_by_role("button", name="Accept the new picks").click()
-    page.locator("#rows").wait_for()
-    page.get_by_role("button", name="Learn", exact=True).click()
+    with page.expect_navigation():  # a reload, which keeps the view
+        page.get_by_role("button", name="Accept the new picks").click()
     until(page, "document.querySelector('#learn').textContent.includes('Accepted')")
     assert page.problems == []
 
