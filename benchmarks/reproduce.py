@@ -1,6 +1,6 @@
 """The experiments of the DeepPicker paper, each with our figure beside its claim, in one report.
 
-    python benchmarks/reproduce.py [--quick] [--only NAME ...] [--work DIR] [--data DIR] [--output DIR]
+    python benchmarks/reproduce.py [--quick] [--only NAME ...] [--work DIR] [--data DIR] [--models DIR] [--output DIR]
 
 Writes ``report.html``, ``report.md`` and ``figures`` to ``benchmarks/paper``. The full study takes a night on two
 cores, ``--quick`` some minutes. Simulated micrographs, trained networks, picks and the outcome of each experiment stay
@@ -59,17 +59,20 @@ TITLE = "The experiments of the DeepPicker paper"
 
 @dataclass(frozen=True)
 class Places:
-    """Where a study works, finds real data and writes its report."""
+    """Where a study works, finds real data and default networks that have not seen them, and writes its report."""
 
     work: Path
     data: Path | None
     output: Path
+    models: Path | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     settings = QUICK if options.quick else FULL
-    places = Places(options.work or Path("work") / f"paper-{settings.name}", options.data, options.output)
+    places = Places(
+        options.work or Path("work") / f"paper-{settings.name}", options.data, options.output, options.models
+    )
     chosen = [module for module in EXPERIMENTS if not options.only or name_of(module) in options.only]
     sections = reproduce(settings, places, chosen)
     wrong = sum(verdict.agrees is False for one in sections for verdict in one.verdicts)
@@ -84,6 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="folder of everything that is kept (default: work/paper-...)")
     data = os.environ.get("DEEPPICKER_DATA")
     parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="the development data")
+    parser.add_argument("--models", type=Path, default=Path("work"), help="left-one-out networks of accuracy.py")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "paper", help="folder of the report")
     return parser.parse_args(arguments)
 
@@ -92,7 +96,7 @@ def reproduce(
     settings: Settings, places: Places, experiments: Sequence[ModuleType], *, workers: int = 2
 ) -> list[Section]:
     """Run experiments, or take what an earlier run found, and write the report."""
-    study = Study(settings, places.work.resolve(), places.data)
+    study = Study(settings, places.work.resolve(), places.data, places.models)
     began = time.perf_counter(), sum(os.times()[:4])
     lessons = dict.fromkeys(item for module in experiments for item in module.lessons(study))
     study.warm(list(lessons), workers)
@@ -107,7 +111,7 @@ def outcome(module: ModuleType, study: Study) -> Section:
     name = name_of(module)
     canvas = Canvas(study.work / "figures", name)
     source = hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
-    key = checksum(asdict(study.settings), study.targets, source)
+    key = checksum(asdict(study.settings), study.targets, study.unseen, source)
 
     def run() -> dict[str, object]:
         print(name, flush=True)

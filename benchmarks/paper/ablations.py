@@ -8,7 +8,6 @@ import numpy as np
 
 from deeppicker.config import CleanConfig, PeaksConfig, PickConfig
 from deeppicker.evaluation.results import Evaluation
-from deeppicker.networks.model import load_model
 from paper.data import title_of
 from paper.figures import COLOURS, Canvas
 from paper.iteration import learnt
@@ -36,7 +35,7 @@ def run(study: Study, canvas: Canvas) -> Section:
     for target in study.targets:
         model = study.network(study.cross(target, 4))
         row = {name: study.evaluated(study.picks(model, target, config), target) for name, config in STEPS.items()}
-        row[_DEFAULT] = study.evaluated(study.picks(load_model(), target), target)
+        row[_DEFAULT] = study.evaluated(study.picks(study.default(target), target), target)
         row[_LEARNT] = study.evaluated(study.picks(learnt(study, target)[-1], target), target)
         found[target] = row
     _draw(canvas, found)
@@ -44,7 +43,7 @@ def run(study: Study, canvas: Canvas) -> Section:
         "Ablations",
         "The paper's network after training on four other molecules, with each step of picking left out; and the "
         "default network of this program out of the box and after learning. Simulated micrographs hold some ice and "
-        "carbon.",
+        f"carbon. {study.about_default}",
         (*(_step(found, name) for name in list(STEPS)[1:]), _default(found)),
         (_table(found),),
         (Picture(canvas.stem("f1"), "Best F1 of each way of picking; points are targets, bars their mean."),),

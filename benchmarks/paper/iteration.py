@@ -41,8 +41,8 @@ def run(study: Study, canvas: Canvas) -> Section:
         "The iteration",
         f"Each network is trained further on its own best picks in the micrographs to be picked (at most "
         f"{study.settings.particles:,}, of score {THRESHOLD} or more), up to {study.settings.rounds} times. The "
-        "paper's starts from four other molecules; the default one is that in the package, which has seen the real "
-        "sets but no simulated target, and learns as `deeppicker pick` does.",
+        "paper's starts from four other molecules; the default one learns as `deeppicker pick` does. "
+        + study.about_default,
         tuple(_verdict(found, kind, study.settings.rounds) for kind in NAMES),
         (_table(found),),
         (
@@ -74,8 +74,8 @@ def iterated(study: Study, target: str) -> list[Model]:
 
 
 def learnt(study: Study, target: str) -> list[Model]:
-    """Return the default network as it is in the package and after each round of learning."""
-    start = load_model()
+    """Return the default network before learning and after each round of it."""
+    start = study.default(target)
     config = SelfTrainConfig(rounds=study.settings.rounds, steps=study.settings.learning_steps)
     key = checksum("learning", study.settings.taught, target, weights_digest(start), asdict(config))
     paths = [study.models / f"{key}-{i + 1}.safetensors" for i in range(study.settings.rounds)]

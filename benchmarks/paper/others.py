@@ -18,7 +18,6 @@ from deeppicker.core import Micrograph, Picks, micrograph_key
 from deeppicker.errors import DeepPickerError
 from deeppicker.evaluation.results import Evaluation
 from deeppicker.formats import read_picks
-from deeppicker.networks.model import load_model
 from deeppicker.runs.selection import threshold_of
 from paper.cache import cached, checksum
 from paper.data import title_of
@@ -67,7 +66,7 @@ def run(study: Study, canvas: Canvas) -> Section:
         row = {
             PAPER: _judged(study, target, study.picks(study.network(study.cross(target, 4)), target), THRESHOLD, None)
         }
-        for name, model in ((DEFAULT, load_model()), (LEARNT, learnt(study, target)[-1])):
+        for name, model in ((DEFAULT, study.default(target)), (LEARNT, learnt(study, target)[-1])):
             picks = study.picks(model, target)[: study.settings.compared]
             row[name] = _judged(
                 study, target, picks, threshold_of(picks, SelectConfig(), model.calibration.caution), None
@@ -82,7 +81,8 @@ def run(study: Study, canvas: Canvas) -> Section:
         "Other programs",
         f"The first {study.settings.compared} micrographs of each target, with its diameter given. At its own "
         f"threshold: {THRESHOLD} for the paper's network, that chosen for the data set for DeepPicker, all that it "
-        "writes for the others. Best: at the threshold that suits each best, known from the reference.",
+        "writes for the others. Best: at the threshold that suits each best, known from the reference. "
+        + study.about_default,
         _verdicts(found),
         (_table(found),),
         (

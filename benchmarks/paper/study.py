@@ -55,11 +55,14 @@ class Study:
         Folder of everything that is kept.
     data : Path or None
         The development data, where they are.
+    left_out : Path or None
+        Folder of ``accuracy.py`` with default networks that have not seen a real molecule.
     """
 
     settings: Settings
     work: Path
     data: Path | None = None
+    left_out: Path | None = None
     _molecules: dict[str, Molecule] = field(default_factory=dict)
 
     @property
@@ -84,6 +87,32 @@ class Study:
     def own(self, target: str, particles: int) -> Lesson:
         """Return the semi-automatic lesson: particles of the target itself, in other micrographs."""
         return Lesson((target,), particles)
+
+    def default(self, target: str) -> Model:
+        """Return the default network, taught without a real target where there is such a one."""
+        path = self._without(target)
+        return load_model(path) if path else load_model()
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Real targets for which there is a default network that has not seen them."""
+        return tuple(name for name in self.targets if self._without(name))
+
+    @property
+    def about_default(self) -> str:
+        """What the default network has seen of the targets."""
+        seen = [data.title_of(name) for name in self.targets if name in data.REAL and name not in self.unseen]
+        parts = ["The default network is that in the package, which has seen no simulated target."]
+        if self.unseen:
+            names = "; ".join(map(data.title_of, self.unseen))
+            parts.append(f"For {names}, it is one of the same recipe that has not seen the molecule.")
+        if seen:
+            parts.append(f"It has learnt from {'; '.join(seen)}, whose figures are too good.")
+        return " ".join(parts)
+
+    def _without(self, target: str) -> Path | None:
+        path = self.left_out / f"without-{target}.safetensors" if self.left_out else None
+        return path if path and path.is_file() else None
 
     @property
     def models(self) -> Path:

@@ -57,7 +57,7 @@ def run(study: Study, canvas: Canvas) -> Section:
         f"{study.settings.map_particles:,} particles, in images of {study.settings.map_side} pixels. Kept are the "
         f"classes whose resolution is within {_GOOD} of the best and that hold enough particles. Of Topaz the best "
         "picks are taken, as many as there are reference particles, since its scores have no threshold. A map is "
-        "compared with the known structure in the orientation and hand that fit best."
+        f"compared with the known structure in the orientation and hand that fit best. {study.about_default}"
     )
     if missing or not targets:
         reason = f"{', '.join(missing)} not installed" if missing else "no target of this study goes that far"

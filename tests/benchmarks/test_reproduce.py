@@ -142,3 +142,21 @@ def test_a_turned_moved_and_mirrored_structure_is_found_again() -> None:
     after = resolution(shells(density, aligned(structure, density, 200)), 0.5, side, 4.0)
     assert after < 0.6 * before
     assert after < 16.0
+
+
+def test_a_real_set_is_picked_by_a_default_network_that_has_not_seen_it(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from deeppicker.networks.model import load_model, new_model, save_model, weights_digest
+    from paper.settings import TOY
+    from paper.study import Study
+
+    real = ("apoferritin-10146", "ribosome-10028")
+    other = new_model(3, "paper")
+    save_model(other, tmp_path / "without-ribosome-10028.safetensors")
+    study = Study(replace(TOY, targets=("trpv1", *real)), tmp_path, tmp_path, tmp_path)
+    assert study.unseen == ("ribosome-10028",)
+    assert weights_digest(study.default("ribosome-10028")) == weights_digest(other)
+    for name in ("trpv1", "apoferritin-10146"):
+        assert weights_digest(study.default(name)) == weights_digest(load_model())
+    assert "apoferritin, real, whose figures are too good" in study.about_default
