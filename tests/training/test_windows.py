@@ -14,11 +14,13 @@ import scenes
 from deeppicker.config import ExampleConfig, PrepareConfig
 from deeppicker.core import Grid, Micrograph, Picks, Prepared
 from deeppicker.errors import InputError
+from deeppicker.picking.prepare import prepare
 from deeppicker.training import windows as examples_module
 from deeppicker.training.data import Dataset, Labelled, split
 from deeppicker.training.windows import (
     _background,
     _choose,
+    _coarse,
     fill,
     new_examples,
     open_examples,
@@ -276,6 +278,25 @@ def test_noise_without_structure_has_more_of_what_the_micrograph_has_more_of():
     white = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(150, 211)), 4).std()
     assert np.mean(slow) > 1.5 * white
     assert np.std(slow) > 0.1 * white
+
+
+@pytest.mark.parametrize("finer", [3, 5])
+def test_noise_made_of_fewer_pixels_looks_the_same_to_the_network(finer: int):
+    image = np.repeat(np.repeat(textured((300, 422)), finer, 0), finer, 1)
+    image += np.random.default_rng(1).normal(0, 20, image.shape).astype(np.float32)
+    micrograph = Micrograph("m.mrc", image, PIXEL_SIZE / finer)
+    coarse = _coarse(micrograph, DIAMETER, BASE)
+    assert coarse.image.size < micrograph.image.size
+    spectra = []
+    for one in (micrograph, coarse):
+        noise = [
+            prepare(without_structure(one, np.random.default_rng(seed)), DIAMETER, BASE).image for seed in range(8)
+        ]
+        power = np.mean([np.abs(np.fft.rfft2(part[32:-32, 32:-32])) ** 2 for part in noise], axis=0)
+        distance = np.hypot(np.fft.fftfreq(power.shape[0])[:, None], np.fft.rfftfreq(noise[0].shape[1] - 64)[None])
+        rings = (distance * 10).astype(int)
+        spectra.append([power[rings == ring].mean() for ring in range(6)])
+    np.testing.assert_allclose(spectra[1], spectra[0], rtol=0.25)
 
 
 def test_windows_are_the_same_in_memory_and_in_a_file_however_few_are_held(

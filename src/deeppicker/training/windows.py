@@ -16,6 +16,7 @@ from deeppicker.core import Micrograph, Picks, Prepared
 from deeppicker.errors import InputError
 from deeppicker.formats.atomic import make_folder
 from deeppicker.imaging.noise import without_structure
+from deeppicker.imaging.resample import resample
 from deeppicker.picking.prepare import box_pixels, prepare
 from deeppicker.training.cache import new_array, open_array
 from deeppicker.training.data import Dataset, Labelled
@@ -25,6 +26,7 @@ _MOST_OUTSIDE = 0.05  # fraction of the particles of a micrograph
 _AT_ONCE = 1024  # windows that are held in memory
 _THREADS = min(4, os.cpu_count() or 1)
 _WINDOWS, _LABELS = "windows.npy", "labels.npy"
+_NOISE_PIXELS = 1.5  # to a working pixel, in noise that resembles a micrograph: finer than any version is prepared
 _ATTEMPTS = 20_000  # random positions tried for negatives in each version of a micrograph
 
 
@@ -121,6 +123,7 @@ def _sheets(
         micrograph = item.load()
         refuse_outside(dataset.name, item, micrograph)
         assigned = rng.integers(len(versions), size=len(mine))
+        coarse = _coarse(micrograph, dataset.diameter, base)
         distance = config.negative_distance * box_pixels(dataset.diameter, micrograph.pixel_size, base)
         for version, (scale, settings) in enumerate(versions):
             centres = item.picks.positions[mine[assigned == version]]
@@ -129,15 +132,24 @@ def _sheets(
             number_noise = round(config.noise * len(centres))
             empty = _background(item.avoid, micrograph.image.shape, distance, margin, rng)
             room += min(len(empty), len(centres))
-            anywhere = rng.uniform((0, 0), micrograph.image.shape[::-1], size=(number_noise, 2))
+            anywhere = rng.uniform((0, 0), coarse.image.shape[::-1], size=(number_noise, 2))
             diameter = dataset.diameter * scale
             yield _Sheet(micrograph, diameter, settings, centres, empty[: len(centres) - number_noise])
-            yield _Sheet(without_structure(micrograph, rng), diameter, settings, nothing, anywhere)
+            yield _Sheet(without_structure(coarse, rng), diameter, settings, nothing, anywhere)
     if room == 0:
         raise InputError(
             f"{dataset.name}: no background is left at {config.negative_distance:g} box from every particle; "
             f"check --diameter ({dataset.diameter:g} Å) or add micrographs that are less crowded"
         )
+
+
+def _coarse(micrograph: Micrograph, diameter: float, base: PrepareConfig) -> Micrograph:
+    """Return a micrograph with no more pixels than noise like it needs, which is made several times."""
+    step = box_pixels(diameter, micrograph.pixel_size, base) / base.window / _NOISE_PIXELS
+    if step <= 1:
+        return micrograph
+    image, _ = resample(micrograph.image, 1 / step)
+    return replace(micrograph, image=image, pixel_size=step * micrograph.pixel_size)
 
 
 def refuse_outside(dataset: str, item: Labelled, micrograph: Micrograph) -> None:
