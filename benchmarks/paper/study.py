@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,12 @@ import torch
 
 from deeppicker.config import ExampleConfig, LearnConfig, PickConfig, TrainConfig
 from deeppicker.core import Picks
-from deeppicker.errors import DeepPickerError
 from deeppicker.evaluation.evaluate import evaluate_picks
 from deeppicker.evaluation.results import EvaluateConfig, Evaluation
 from deeppicker.formats.atomic import atomic_path, make_folder
 from deeppicker.networks.model import Model, load_model, new_model, weights_digest
+from deeppicker.parallel.jobs import here
+from deeppicker.parallel.processes import processes
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.training.data import Dataset, Labelled
 from deeppicker.training.fit import train_model
@@ -177,16 +176,14 @@ class Study:
         names = sorted({name for lesson, target in lessons for name in (*lesson.molecules, target)})
         data.simulate(names, self.settings, self.work, workers)
         if workers == 1:
-            for lesson, target in lessons:
-                with suppress(DeepPickerError):
-                    self.picks(self.network(lesson), target)
+            list(here(self._trained_and_picked)(lessons))
             return
-        context = get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            jobs = [pool.submit(_trained_and_picked, self.settings, self.work, self.data, *item) for item in lessons]
-            for job in jobs:
-                with suppress(DeepPickerError):
-                    job.result()
+        with processes(workers, math.inf) as mapper:
+            list(mapper(partial(_in_process, self.settings, self.work, self.data))(lessons))
+
+    def _trained_and_picked(self, item: tuple[Lesson, str]) -> None:
+        lesson, target = item
+        self.picks(self.network(lesson), target)
 
 
 def rates_of(one: Evaluation) -> tuple[str, ...]:
@@ -201,9 +198,9 @@ def trained(path: Path, train: Callable[[], Model]) -> Model:
     return load_model(path) if finished else train()
 
 
-def _trained_and_picked(settings: Settings, work: Path, where: Path | None, lesson: Lesson, target: str) -> None:
-    study = _study(settings, work, where)
-    study.picks(study.network(lesson), target)
+def _in_process(settings: Settings, work: Path, where: Path | None, item: tuple[Lesson, str]) -> None:
+    torch.set_num_threads(1)
+    _study(settings, work, where)._trained_and_picked(item)
 
 
 @cache

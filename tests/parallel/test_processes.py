@@ -38,6 +38,8 @@ def job(item: str | int) -> object:
             threading.Event().wait()
         case "pid":
             return os.getpid()
+        case "nothing":
+            return None
     raise AssertionError(item)
 
 
@@ -65,6 +67,10 @@ def test_the_same_processes_do_one_job_after_another():
         assert {pid for _, pid in each(["pid"] * 8)} <= pids
         assert isinstance(dict(each(["die"]))["die"], TransientError)
         assert sorted(each([3, 4])) == [(3, 9), (4, 16)]  # also by the new process
+
+
+def test_a_job_that_returns_nothing_ends_too():
+    assert _outcomes(["nothing", 3]) == [None, 9]
 
 
 def test_a_job_that_refuses_its_item_comes_back_with_the_reason():

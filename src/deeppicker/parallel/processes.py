@@ -30,6 +30,7 @@ _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the larg
 _POLL = 60.0  # seconds after which the state of the processes is looked at, though nothing was heard of them
 WORKER = "DEEPPICKER_WORKER"
 """Environment variable with the number of a worker process, by which graphics cards are dealt."""
+_NOTHING: Any = object()
 _PRELOADED = "deeppicker.runs.pick_job"  # a name, since imports run downward only
 
 
@@ -110,7 +111,7 @@ class _Worker:
         return [self._pipe, self._process.sentinel]
 
     def outcome(self, time_limit: float) -> Any:
-        """Return the outcome of the present item, or None if there is none yet."""
+        """Return the outcome of the present item, or `_NOTHING` if there is none yet."""
         assert self._process is not None
         assert self._pipe is not None
         assert self.assignment is not None
@@ -131,7 +132,7 @@ class _Worker:
             return TransientError(
                 f"not finished after {time_limit:g} s, so given up; check the disk, or set a longer --time-limit"
             )
-        return None
+        return _NOTHING
 
     def stop(self) -> None:
         """End the process, whatever it does; one that the system itself cannot end is left behind."""
@@ -161,7 +162,7 @@ def _map(
             wait([handle for worker in busy for handle in worker.handles], min(max(0.0, nearest), _POLL))
             for worker in list(busy):
                 outcome = worker.outcome(time_limit)
-                if outcome is None:
+                if outcome is _NOTHING:
                     continue
                 assert worker.assignment is not None
                 busy.remove(worker)
@@ -170,9 +171,6 @@ def _map(
     finally:
         for worker in busy:  # the caller wants no more
             worker.stop()
-
-
-_NOTHING: Any = object()
 
 
 def start_early() -> None:
