@@ -82,10 +82,10 @@ def overlay_agreement(
     """
     figure, axes, _ = _canvas(micrograph, particle_diameter)
     layers = [
-        _Layer(agreement.left_out, LEFT_OUT, True, f"{len(agreement.left_out)} at the border, left out"),
-        _Layer(agreement.missed, MISSED, True, f"{len(agreement.missed)} references missed"),
-        _Layer(agreement.false, FALSE, False, f"{len(agreement.false)} picks without reference"),
-        _Layer(agreement.matched, MATCHED, False, f"{len(agreement.matched)} picks agree"),
+        _Layer(agreement.left_out, LEFT_OUT, True, f"left out, at the border: {len(agreement.left_out)}"),
+        _Layer(agreement.missed, MISSED, True, f"references missed: {len(agreement.missed)}"),
+        _Layer(agreement.false, FALSE, False, f"picks without reference: {len(agreement.false)}"),
+        _Layer(agreement.matched, MATCHED, False, f"picks that agree: {len(agreement.matched)}"),
     ]
     _draw_layers(figure, axes, layers, particle_diameter / micrograph.pixel_size)
     return picture(figure, kind)
