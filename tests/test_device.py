@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 import scenes
 from deeppicker import device, load_model, run_picking
@@ -27,6 +28,8 @@ from deeppicker.picking.pipeline import find, pick_micrograph
 from deeppicker.runs import learning
 from deeppicker.runs.events import Message
 from deeppicker.runs.pick_job import Picker
+from deeppicker.simulate import volumes
+from deeppicker.simulate.shapes import invent
 from deeppicker.training.loop import Training
 from deeppicker.training.self_train import Learnt, learn_from_picks
 
@@ -251,6 +254,7 @@ def test_the_first_line_says_where_is_computed(capsys: pytest.CaptureFixture[str
         ["watch", "in", "--output", "out"],
         ["train", "particles.star", "--output", "m.safetensors"],
         ["adapt", "--picks", "particles.star", "--output", "m.safetensors"],
+        ["simulate", "--shapes", "1", "--output", "simulated"],
     ],
 )
 def test_a_card_that_is_not_there_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]):
@@ -315,6 +319,12 @@ class TestOnACard:
         micrographs = [scenes.scene(seed, number=30, shape=(400, 520)).micrograph for seed in range(4)]
         learnt = learn_from_picks(model, micrographs, scenes.DIAMETER)
         assert learnt.model.network.device.type == "cpu"
+
+    def test_projections_agree_within_rounding(self):
+        volume = invent(np.random.default_rng(0), 120.0)
+        rotations = Rotation.random(20, rng=np.random.default_rng(0))
+        on_card, here = (volumes.project(volume, rotations, torch.device(name)) for name in ("cuda:0", "cpu"))
+        np.testing.assert_allclose(on_card, here, atol=1e-4 * here.max())
 
     def test_a_model_is_trained_without_torchrun(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         scenes.write_project(tmp_path, [scenes.scene(seed, number=8) for seed in (60, 61, 62)])

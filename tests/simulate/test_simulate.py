@@ -10,12 +10,14 @@ import gemmi
 import mrcfile
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from torch_fourier_slice import project_3d_to_2d
 
 from deeppicker.cli.main import main
 from deeppicker.config import CropConfig
@@ -24,7 +26,7 @@ from deeppicker.errors import FormatError, InputError
 from deeppicker.formats import read_picks
 from deeppicker.formats.star_table import read_tables
 from deeppicker.networks.dense import DenseNetwork
-from deeppicker.simulate import contamination, ice
+from deeppicker.simulate import contamination, ice, volumes
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.contamination import Specimen
 from deeppicker.simulate.dataset import invent_shapes
@@ -181,6 +183,23 @@ def test_images_of_small_pixels_are_those_of_the_volume_at_that_size(side: int):
     assert np.abs(shown - expected).max() < 0.05 * expected.max()
     moved = [np.vdot(np.roll(shown, step, axis), expected) for axis in (1, 2) for step in (-1, 1)]
     assert np.vdot(shown, expected) > max(moved)
+
+
+def test_projections_are_made_in_parts_that_the_memory_of_a_card_holds(monkeypatch: pytest.MonkeyPatch):
+    volume = invent(np.random.default_rng(2), 90.0)
+    rotations = Rotation.random(70, rng=np.random.default_rng(0))
+    whole = project(volume, rotations)
+    sizes = []
+
+    def small(density: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(part))
+        if len(part) > 32:
+            raise torch.OutOfMemoryError("card")
+        return project_3d_to_2d(density, part)
+
+    monkeypatch.setattr(volumes, "project_3d_to_2d", small)
+    np.testing.assert_allclose(project(volume, rotations), whole, atol=1e-5)
+    assert sizes == [70, 70, 64, 32, 32, 6]
 
 
 def test_resampling_keeps_mass_and_size():

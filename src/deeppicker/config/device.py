@@ -10,7 +10,7 @@ from deeppicker.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """The processor or a graphics card. The picks agree within rounding."""
+    """The processor or a graphics card. The results agree within rounding."""
 
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda[:N]`` or ``mps``. ``cuda``: all NVIDIA or AMD cards; ``cuda:1``: the second one;

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float32
 
 from deeppicker.core import micrograph_key
+from deeppicker.device import torch_device
 from deeppicker.errors import DeepPickerError, FormatError, InputError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.images import raster
@@ -46,7 +47,7 @@ _COMPANIONS = 8  # particles from which a second species is chosen
 
 @dataclass(frozen=True)
 class Plan:
-    """One folder to make; the same plan gives the same files."""
+    """One folder to make; the same plan gives the same files, on the processor."""
 
     particle: Volume
     others: tuple[Volume, ...]
@@ -54,6 +55,7 @@ class Plan:
     number: int
     config: SimulateConfig
     seed: int
+    device: str = "cpu"
 
 
 def find_structures(inputs: Sequence[Path]) -> list[Path]:
@@ -90,7 +92,7 @@ def invent_shapes(number: int, seed: int) -> list[Volume]:
 
 
 def plan_folders(
-    particles: Sequence[Volume], output: Path, number: int, config: SimulateConfig, seed: int
+    particles: Sequence[Volume], output: Path, number: int, config: SimulateConfig, seed: int, device: str = "cpu"
 ) -> list[Plan]:
     """Return the plan of a folder for each particle; second species come from the other particles.
 
@@ -109,7 +111,7 @@ def plan_folders(
                 f"{particle.name} has a diameter of {particle.diameter:.0f} Å, larger than a micrograph of "
                 f"{config.size[0]}×{config.size[1]} px at {config.pixel_size:g} Å; set --size or --pixel-size"
             )
-    return [Plan(p, _similar(p, particles), output / p.name, number, config, seed) for p in particles]
+    return [Plan(p, _similar(p, particles), output / p.name, number, config, seed, device) for p in particles]
 
 
 def _similar(particle: Volume, particles: Sequence[Volume]) -> tuple[Volume, ...]:
@@ -177,7 +179,7 @@ def make(plan: Plan) -> str:
 def simulated(plan: Plan, index: int) -> Scene:
     """Return one micrograph of a folder; it depends on the seed, the particle's name and the index only."""
     rng = np.random.default_rng([plan.seed, zlib.crc32(plan.particle.name.encode()), index])
-    return simulate_micrograph(plan.particle, plan.others, plan.config, rng)
+    return simulate_micrograph(plan.particle, plan.others, plan.config, rng, torch_device(plan.device))
 
 
 def mrc_bytes(image: Float32[np.ndarray, "height width"], pixel_size: float) -> bytes:

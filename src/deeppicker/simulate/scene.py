@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32, Int
 from scipy import ndimage
 
@@ -20,6 +21,7 @@ from deeppicker.simulate.processing import bordered, process
 from deeppicker.simulate.shapes import in_membrane, oligomer
 from deeppicker.simulate.volumes import Volume, project_to
 
+_CPU = torch.device("cpu")
 _PROTEIN = 2.5  # V; mean inner potential of protein against vitreous ice (Vulović et al., J. Struct. Biol. 183, 2013)
 # Deviation of the phase of vitreous ice at 300 kV in rad·Å, for 400 Å of ice: water's 0.031 molecules/Å³ of 145 V·Å³
 # each, times the square root of its structure factor at low frequency, 0.06.
@@ -70,7 +72,11 @@ class Scene:
 
 
 def simulate_micrograph(
-    particle: Volume, others: Sequence[Volume], config: SimulateConfig, rng: np.random.Generator
+    particle: Volume,
+    others: Sequence[Volume],
+    config: SimulateConfig,
+    rng: np.random.Generator,
+    device: torch.device = _CPU,
 ) -> Scene:
     """Return one micrograph of a particle.
 
@@ -84,6 +90,8 @@ def simulate_micrograph(
         Ranges of all parameters.
     rng : Generator
         The same state gives the same micrograph.
+    device : torch.device
+        Where the projections of the particles are made.
     """
     empty = rng.random() < config.empty
     if rng.random() < config.membranes:
@@ -101,7 +109,7 @@ def simulate_micrograph(
     contrast = logarithmic(rng, config.contrast)
     positions = _positions(specimen, empty, config, rng)
     kinds = (rng.random(len(positions)) < rng.uniform(0.2, 0.7)).astype(np.int64) * (len(species) - 1)
-    angles = _add_particles(specimen, species, positions, kinds, contrast, config, rng)
+    angles = _add_particles(specimen, species, positions, kinds, contrast, config, rng, device)
     thickness = between(rng, config.ice)
     solvent = logarithmic(rng, config.solvent)
     if "vacuum" in drawn:
@@ -234,6 +242,7 @@ def _add_particles(
     contrast: float,
     config: SimulateConfig,
     rng: np.random.Generator,
+    device: torch.device,
 ) -> Float[np.ndarray, "n 3"]:
     """Add the projections of the particles; return their angles."""
     angles = np.zeros((len(positions), 3))
@@ -244,7 +253,7 @@ def _add_particles(
             continue
         rotations = orient(len(mine), preferred, rng)
         angles[mine] = rotations.as_euler("ZYZ", degrees=True)
-        images = project_to(volume, rotations, specimen.pixel_size)
+        images = project_to(volume, rotations, specimen.pixel_size, device)
         for image, (x, y) in zip(images, positions[mine].tolist(), strict=True):
             _add(specimen.potential, image * np.float32(_PROTEIN * contrast), x, y)
     return angles

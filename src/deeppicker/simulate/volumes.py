@@ -17,6 +17,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch_fourier_slice import project_3d_to_2d
 
+from deeppicker.device import in_parts
 from deeppicker.errors import FormatError, InputError
 from deeppicker.formats.room import refuse_special
 from deeppicker.formats.text import one_line
@@ -29,6 +30,8 @@ _ENCLOSED = 0.95  # fraction of the mass within half a diameter; 130-146 Å for 
 _SOLVENT_LEVEL = 0.05  # of a map's 99.9th percentile; less is solvent or noise of the map
 _ATOM_VOXEL = 4.0  # Å; maps from atoms are made at this voxel size ...
 _ATOM_SIGMA = 3.0  # Å; ... each atom a Gaussian of this width
+_CPU = torch.device("cpu")
+_PARTS = (256, 8)  # projections that are made at once; the least if a card has little memory
 _LARGE = 192  # voxels along a cube; the transform of one twice as long takes nearly 1 GB
 _MARGIN = 1.15  # side of the cube in which a particle turns, in its largest diameters
 
@@ -106,25 +109,33 @@ def resample(volume: Volume, voxel_size: float) -> Volume:
     return _resampled(volume.name, volume.density, volume.voxel_size, voxel_size)
 
 
-def project(volume: Volume, rotations: Rotation, batch: int = 256) -> Float32[np.ndarray, "n side side"]:
-    """Return projections along z of the turned volume: density times Å. Their centre is pixel ``side // 2``."""
-    matrices = torch.from_numpy(np.atleast_3d(rotations.as_matrix()).astype(np.float32)).reshape(-1, 3, 3)
-    density = torch.from_numpy(volume.density)
+def project(volume: Volume, rotations: Rotation, device: torch.device = _CPU) -> Float32[np.ndarray, "n side side"]:
+    """Return projections along z of the turned volume: density times Å. Their centre is pixel ``side // 2``.
+
+    They agree within rounding on all devices.
+    """
+    matrices = torch.from_numpy(np.atleast_3d(rotations.as_matrix()).astype(np.float32)).reshape(-1, 3, 3).to(device)
+    density = torch.from_numpy(volume.density).to(device)
+
+    def projected(size: int) -> torch.Tensor:
+        return torch.cat([project_3d_to_2d(density, part).cpu() for part in torch.split(matrices, size)])
+
     with torch.inference_mode():
-        parts = [project_3d_to_2d(density, part) for part in torch.split(matrices, batch)]
-    result: Float32[np.ndarray, "n side side"] = torch.cat(parts).numpy() * np.float32(volume.voxel_size)
-    return result
+        result: Float32[np.ndarray, "n side side"] = in_parts(projected, *_PARTS).numpy()
+    return result * np.float32(volume.voxel_size)
 
 
-def project_to(volume: Volume, rotations: Rotation, pixel_size: float) -> Float32[np.ndarray, "n side side"]:
+def project_to(
+    volume: Volume, rotations: Rotation, pixel_size: float, device: torch.device = _CPU
+) -> Float32[np.ndarray, "n side side"]:
     """Return projections as `project`, in pixels of a size in Å.
 
     Where pixels are smaller than voxels and the images large, the volume is projected as it is, and the images are
     enlarged: a cube with voxels of that size would show no more, and take gigabytes and half a minute.
     """
     if pixel_size >= volume.voxel_size or len(volume.density) * volume.voxel_size / pixel_size <= _LARGE:
-        return project(resample(volume, pixel_size), rotations)
-    images, factor = project(volume, rotations), pixel_size / volume.voxel_size
+        return project(resample(volume, pixel_size), rotations, device)
+    images, factor = project(volume, rotations, device), pixel_size / volume.voxel_size
     middle = images.shape[1] // 2
     reach = math.ceil(middle / factor)
     offset = np.full(2, middle - factor * reach)
