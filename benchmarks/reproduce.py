@@ -17,12 +17,13 @@ import shutil
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from deeppicker.errors import DeepPickerError
 from deeppicker.formats.atomic import atomic_write, make_folder
+from deeppicker.networks.model import weights_digest
 from paper import (
     ablations,
     centres,
@@ -34,6 +35,7 @@ from paper import (
     semi_automatic,
     to_the_map,
 )
+from paper.about import about
 from paper.cache import cached, checksum
 from paper.figures import Canvas
 from paper.report import as_html, as_markdown
@@ -100,7 +102,7 @@ def reproduce(
     began = time.perf_counter(), sum(os.times()[:4])
     lessons = dict.fromkeys(item for module in experiments for item in module.lessons(study))
     study.warm(list(lessons), workers)
-    sections = [outcome(module, study) for module in experiments]
+    sections = [about(study), *(outcome(module, study) for module in experiments)]
     seconds = time.perf_counter() - began[0], sum(os.times()[:4]) - began[1]
     write(settings, study, sections, places.output, seconds)
     return sections
@@ -110,19 +112,34 @@ def outcome(module: ModuleType, study: Study) -> Section:
     """Return what an experiment finds; one that fails leaves its reason in the report, and is run again next time."""
     name = name_of(module)
     canvas = Canvas(study.work / "figures", name)
-    source = hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
-    key = checksum(asdict(study.settings), study.targets, study.unseen, source)
+    key = checksum(asdict(study.settings), study.targets, sources(), circumstances(study))
 
     def run() -> dict[str, object]:
         print(name, flush=True)
+        began = time.perf_counter()
         section: Section = module.run(study, canvas)
-        return section.to_json()
+        return replace(section, seconds=time.perf_counter() - began).to_json()
 
     try:
         return Section.from_json(cached(study.work / "outcomes" / f"{name}.json", key, run))
-    except DeepPickerError as error:
+    except Exception as error:  # the other experiments are worth a report
         traceback.print_exc()
-        return Section(name.replace("_", " "), "", (Verdict("It runs.", "it failed", False, str(error)),))
+        why = str(error) if isinstance(error, DeepPickerError) else f"{type(error).__name__}: {error}"
+        return Section(name.replace("_", " "), "", (Verdict("It runs.", "it failed", None, why),))
+
+
+def sources() -> str:
+    """Return a checksum of the code of the study."""
+    here = Path(__file__).parent
+    files = [Path(__file__), here / "few_labels.py", *sorted((here / "paper").glob("*.py"))]
+    return checksum([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+
+
+def circumstances(study: Study) -> tuple[object, ...]:
+    """Return what else an outcome depends on: the default networks, and which other programs there are."""
+    networks = [weights_digest(study.default(target)) for target in study.targets]
+    programs = [shutil.which(name) is not None for name in ("relion_autopick", "relion_preprocess", "relion_refine")]
+    return networks, programs, study.settings.install or (study.work.parent / "topaz" / ".ready").exists()
 
 
 def write(
@@ -133,7 +150,8 @@ def write(
     real = "" if study.data else " The real sets are left out, because DEEPPICKER_DATA is not set."
     subtitle = (
         f"The {settings.name} study, {where['date']}, commit {where['commit']}, {where['machine']}, "
-        f"torch {where['torch']}; this run took {seconds[0]:,.0f} s and {seconds[1]:,.0f} s of processor time.{real}"
+        f"torch {where['torch']}; the last command took {seconds[0]:,.0f} s and {seconds[1]:,.0f} s of processor time, "
+        f"beside what it found done.{real}"
     )
     folder, drawn = study.work / "figures", [picture for one in sections for picture in one.pictures]
     make_folder(output / "figures")

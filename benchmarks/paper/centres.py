@@ -25,7 +25,7 @@ def run(study: Study, canvas: Canvas) -> Section:
     errors: dict[str, dict[str, float | None]] = {}
     for target in study.targets:
         choices = {_SAME: study.own(target, study.settings.few[-1])}
-        choices |= {f"{n} other": study.cross(target, n) for n in cross_molecule.NUMBERS}
+        choices |= {f"{n} other{'s'[: n - 1]}": study.cross(target, n) for n in cross_molecule.NUMBERS}
         errors[target] = {
             name: study.evaluated(study.picks(study.network(lesson), target), target).pooled.centre_error
             for name, lesson in choices.items()
@@ -48,12 +48,15 @@ def run(study: Study, canvas: Canvas) -> Section:
 
 def _verdict(errors: dict[str, dict[str, float | None]]) -> Verdict:
     every = {(target, kind): e for target, row in errors.items() for kind, e in row.items() if e is not None}
+    claim = f"Picks deviate by less than {LIMIT:.0%} of the box from the reference."
+    if not every:
+        return Verdict(claim, "no pick agrees with the reference", False, "")
     worst = max(every, key=lambda key: every[key])
     over = sum(value >= LIMIT for value in every.values())
     own = float(np.mean([value for (_, kind), value in every.items() if kind == _SAME]))
     other = float(np.mean([value for (_, kind), value in every.items() if kind != _SAME]))
     return Verdict(
-        f"Picks deviate by less than {LIMIT:.0%} of the box from the reference.",
+        claim,
         f"{min(every.values()):.3f} to {max(every.values()):.3f} box",
         over == 0,
         f"{over} of {len(every)} are at or above {LIMIT}; the largest is {title_of(worst[0])}, {worst[1]}. The "

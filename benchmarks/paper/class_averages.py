@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from paper.cache import cached_array, checksum
 from paper.data import title_of
 from paper.figures import Canvas
 from paper.results import Picture, Section, Table, Verdict
-from paper.study import THRESHOLD, Lesson, Study
+from paper.study import THRESHOLD, Lesson, Study, thinned
 
 COUNTERPART = 0.8
 """Correlation after alignment from which two averages count as the same view."""
@@ -32,6 +32,25 @@ _SHIFT = 0.1  # of the side of a window
 _FEWEST = 5  # particles in a class that counts
 _COLUMNS = 10
 _OURS, _RELION = "DeepPicker", "RELION"
+
+
+@dataclass(frozen=True)
+class Row:
+    """How well reference classes correlate with the best of the picks' classes, and those with the reference's.
+
+    The control is the fraction of other targets' classes that would count as counterparts.
+    """
+
+    program: str
+    target: str
+    best: Float[np.ndarray, " a"]
+    back: Float[np.ndarray, " b"]
+    control: float | None
+
+    @property
+    def share(self) -> float:
+        """Fraction of the reference classes that have a counterpart."""
+        return _share(self.best)
 
 
 def lessons(study: Study) -> list[tuple[Lesson, str]]:
@@ -50,10 +69,10 @@ def run(study: Study, canvas: Canvas) -> Section:
     }
     rows, pictures = [], []
     for (program, target), pair in averages.items():
-        best = correlations(*pair.values())
+        best, back = correlations(*pair.values()), correlations(*reversed(pair.values()))
         foreign = [other["reference"] for (by, name), other in averages.items() if by == program and name != target]
         control = [float((correlations(pair["reference"], other) >= COUNTERPART).mean()) for other in foreign]
-        rows.append((program, target, best, float(np.mean(control)) if control else None))
+        rows.append(Row(program, target, best, back, float(np.mean(control)) if control else None))
         stem = f"{program.lower()}-{target}"
         _draw(canvas, stem, pair, best)
         caption = f"{title_of(target)} by {program}: averages of reference particles, and of picks."
@@ -66,10 +85,10 @@ def run(study: Study, canvas: Canvas) -> Section:
     return Section(
         "Fig. 3: class averages",
         f"Reference particles and picks of score {THRESHOLD} or more, after training on two other molecules, as in the "
-        f"paper; {study.settings.classes} classes of each, at most {study.settings.classified:,} particles. A "
-        f"reference class has a counterpart if one of the picks' averages correlates with it by {COUNTERPART} or more "
-        "after "
-        "rotation and shift. The control compares with the averages of the other targets.",
+        f"paper; {study.settings.classes} classes of each, at most {study.settings.classified:,} particles. Unlike in "
+        "the paper, bad classes are not removed before. A reference class has a counterpart if one of the picks' "
+        f"averages correlates with it by {COUNTERPART} or more after rotation and shift. The control compares with the "
+        "averages of the other targets.",
         (_verdict(rows),),
         (_table(rows),),
         tuple(pictures),
@@ -79,6 +98,8 @@ def run(study: Study, canvas: Canvas) -> Section:
 
 def correlations(ones: Float[Tensor, "a side side"], others: Float[Tensor, "b side side"]) -> Float[np.ndarray, " a"]:
     """Return how well the best of the others correlates with each, after rotation and shift."""
+    if not len(ones) or not len(others):
+        return np.full(len(ones), -1.0)
     side = ones.shape[-1]
     mask = torch.from_numpy(disc(side, 0.6))
     fixed = torch.fft.rfft2(_unit(others, mask))
@@ -105,16 +126,8 @@ def _both(study: Study, target: str) -> dict[str, list[Picks]]:
     found = study.picks(study.network(study.cross(target, 2)), target)
     found = [one.where(one.scores >= THRESHOLD) for one in found]
     return {
-        kind: _thinned(some, study.settings.classified) for kind, some in (("reference", reference), ("picks", found))
+        kind: thinned(some, study.settings.classified) for kind, some in (("reference", reference), ("picks", found))
     }
-
-
-def _thinned(picks: Sequence[Picks], most: int) -> list[Picks]:
-    rng, number = np.random.default_rng(0), sum(map(len, picks))
-    keep = np.zeros(number, dtype=bool)
-    keep[rng.permutation(number)[:most]] = True
-    parts = np.split(keep, np.cumsum([len(one) for one in picks])[:-1])
-    return [one.where(part) for one, part in zip(picks, parts, strict=True)]
 
 
 def _averages(
@@ -125,7 +138,7 @@ def _averages(
     classes = study.settings.classes
     if by_relion is not None:
         most, classes = by_relion
-        picks = _thinned(picks, most)
+        picks = thinned(picks, most)
     config = ClassifyConfig(classes=classes, side=study.settings.class_side)
     places = [(one.micrograph, one.positions.tolist()) for one in picks]
     key = checksum("averages", program, target, study.settings.taught, asdict(config), places)
@@ -173,35 +186,45 @@ def _draw(canvas: Canvas, stem: str, pair: dict[str, Tensor], best: np.ndarray) 
             panel.set_title(kind)
 
 
-def _verdict(rows: Sequence[tuple[str, str, np.ndarray, float | None]]) -> Verdict:
-    shares = [float((best >= COUNTERPART).mean()) for _, _, best, _ in rows]
-    program, target, best, _ = rows[int(np.argmin(shares))]
-    controls = [row[3] for row in rows if row[3] is not None]
+def _share(best: Float[np.ndarray, " a"]) -> float:
+    return float((best >= COUNTERPART).mean()) if len(best) else 0.0
+
+
+def _verdict(rows: Sequence[Row]) -> Verdict:
+    worst = min(rows, key=lambda row: row.share)
+    controls = [row.control for row in rows if row.control is not None]
     control = f" Of another molecule's classes {np.mean(controls):.0%} would count." if controls else ""
-    blind = bool(controls) and np.mean(controls) > _CONTROL * min(shares)
-    if blind:
+    enough = worst.share >= _MOST
+    blind = bool(controls) and np.mean(controls) > _CONTROL * worst.share
+    if enough and blind:
         control += " So these averages are too coarse to tell."
+    junk = max(rows, key=lambda row: 1 - _share(row.back))
+    middle = f"{np.median(worst.best):.2f}" if len(worst.best) else "none"
     return Verdict(
         "The class averages of automatic picks are comparable to those of reference particles.",
-        f"{min(shares):.0%} to {max(shares):.0%} of the reference classes have a counterpart",
-        None if blind else min(shares) >= _MOST,
-        f"Comparable means {_MOST:.0%} or more. Fewest have one for {title_of(target)} by {program}: their median "
-        f"correlation is {np.median(best):.2f}, the least {best.min():.2f}.{control}",
+        f"{worst.share:.0%} of the reference classes or more have a counterpart",
+        None if enough and blind else enough,
+        f"Comparable means {_MOST:.0%} or more. Fewest have one for {title_of(worst.target)} by {worst.program}: their "
+        f"median correlation is {middle}. Of the picks' classes, {1 - _share(junk.back):.0%} or fewer have no "
+        f"counterpart, most of them for {title_of(junk.target)} by {junk.program}.{control}",
     )
 
 
-def _table(rows: Sequence[tuple[str, str, np.ndarray, float | None]]) -> Table:
-    head = ("target", "classes by", "reference classes", "with counterpart", "median correlation", "least", "control")
+def _table(rows: Sequence[Row]) -> Table:
+    head = ("target", "classes by", "reference classes", "with counterpart", "median correlation", "least",
+            "picks' classes", "with counterpart", "control")  # fmt: skip
     cells = tuple(
         (
-            title_of(target),
-            program,
-            str(len(best)),
-            str(int((best >= COUNTERPART).sum())),
-            f"{np.median(best):.2f}",
-            f"{best.min():.2f}",
-            "–" if control is None else f"{control:.0%}",
+            title_of(row.target),
+            row.program,
+            str(len(row.best)),
+            str(int((row.best >= COUNTERPART).sum())),
+            f"{np.median(row.best):.2f}" if len(row.best) else "–",
+            f"{row.best.min():.2f}" if len(row.best) else "–",
+            str(len(row.back)),
+            str(int((row.back >= COUNTERPART).sum())),
+            "–" if row.control is None else f"{row.control:.0%}",
         )
-        for program, target, best, control in sorted(rows, key=lambda row: float((row[2] >= COUNTERPART).mean()))
+        for row in sorted(rows, key=lambda row: row.share)
     )
     return Table("Reference classes with a counterpart among those of the picks, fewest first", head, cells)

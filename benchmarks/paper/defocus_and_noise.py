@@ -9,6 +9,7 @@ import numpy as np
 
 from deeppicker.config import PeaksConfig, PickConfig
 from deeppicker.core import Micrograph
+from deeppicker.evaluation.results import Evaluation
 from deeppicker.imaging.noise import without_structure
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import pick_micrograph
@@ -23,6 +24,7 @@ LOW = 0.05
 """Score below which almost all picks on background lie in the paper."""
 _FLAT = 0.1  # difference of recall between the ranges of defocus
 _ALMOST_ALL = 0.9
+_APART = 0.1  # by which a specimen must have fewer low scores
 _EVERYTHING = PickConfig(peaks=PeaksConfig(floor=0.0))
 
 
@@ -32,7 +34,8 @@ def lessons(study: Study) -> list[tuple[Lesson, str]]:
 
 
 def run(study: Study, canvas: Canvas) -> Section:
-    recall = {target: _recall(study, target) for target in _simulated(study)}
+    found = {target: _found(study, target) for target in _simulated(study)}
+    recall = {target: {one.low: one.recall for one in each.defocus} for target, each in found.items()}
     target = "trpv1" if "trpv1" in study.targets else _simulated(study)[0]
     scores = _scores(study, target)
     _draw_recall(study, canvas, recall)
@@ -43,16 +46,17 @@ def run(study: Study, canvas: Canvas) -> Section:
         "Fig. 6: defocus, and micrographs without particles",
         "The paper's network after training on four other molecules; recall in each range of defocus. Then on two "
         f"others, as in the paper, {study.settings.backgrounds} micrographs of noise without any specimen and as many "
-        f"of ice without particles, against {title_of(target)}; all candidates count, at any score.",
-        (_flat(recall), _low(scores)),
+        f"of ice without particles, against {title_of(target)}; all candidates count, at any score. Noise of the same "
+        "kind is among the negatives from which the networks learn, so empty ice is the harder test. Of real sets the "
+        "defocus is not known.",
+        (_flat(found), _low(scores)),
         (
             Table(f"Recall at score {THRESHOLD} against defocus", head, rows),
             Table(
                 "Candidates and their scores",
                 ("micrographs", "candidates in each", f"below {LOW}", f"above {THRESHOLD}"),
                 tuple(
-                    (kind, f"{np.mean([len(s) for s in parts]):.0f}", f"{_below(parts):.1%}",
-                     f"{np.mean(np.concatenate(parts) > THRESHOLD):.1%}")
+                    (kind, f"{np.mean([len(s) for s in parts]):.0f}", f"{_below(parts):.1%}", f"{_above(parts):.1%}")
                     for kind, parts in scores.items()
                 ),
             ),
@@ -70,9 +74,8 @@ def _simulated(study: Study) -> list[str]:
     return [target for target in study.targets if target not in data.REAL]
 
 
-def _recall(study: Study, target: str) -> dict[float, float]:
-    one = study.evaluated(study.picks(study.network(study.cross(target, 4)), target), target)
-    return {bin_.low: bin_.recall for bin_ in one.defocus}
+def _found(study: Study, target: str) -> Evaluation:
+    return study.evaluated(study.picks(study.network(study.cross(target, 4)), target), target)
 
 
 def _scores(study: Study, target: str) -> dict[str, list[np.ndarray]]:
@@ -94,34 +97,59 @@ def _all(model: Model, micrographs: Sequence[Micrograph], diameter: float) -> li
 
 
 def _below(parts: Sequence[np.ndarray]) -> float:
-    return float(np.mean(np.concatenate([np.zeros(0), *parts]) < LOW))
+    """Return the fraction of the candidates that score low: all of them, if there are none."""
+    scores = np.concatenate([np.zeros(0), *parts])
+    return float(np.mean(scores < LOW)) if len(scores) else 1.0
 
 
-def _flat(recall: dict[str, dict[float, float]]) -> Verdict:
-    spans = {target: max(row.values()) - min(row.values()) for target, row in recall.items()}
-    worst = max(spans, key=lambda target: spans[target])
-    row = recall[worst]
+def _above(parts: Sequence[np.ndarray]) -> float:
+    """Return the fraction of the candidates that would be picked."""
+    scores = np.concatenate([np.zeros(0), *parts])
+    return float(np.mean(scores > THRESHOLD)) if len(scores) else 0.0
+
+
+def _flat(found: dict[str, Evaluation]) -> Verdict:
+    spans = {target: _span(one) for target, one in found.items()}
+    worst = max(spans, key=lambda target: spans[target][0])
+    largest, chance = spans[worst]
+    row = {one.low: one.recall for one in found[worst].defocus}
     lowest = min(row, key=lambda low: row[low])
     slope = float(np.polyfit(list(row), list(row.values()), 1)[0]) if len(row) > 1 else 0.0
     return Verdict(
         f"Recall hardly depends on defocus from {DEFOCUS[0]:g} to {DEFOCUS[-1]:g} µm.",
-        f"it varies by {min(spans.values()):.2f} to {max(spans.values()):.2f} between the ranges",
-        max(spans.values()) <= _FLAT,
-        f"Flat means within {_FLAT}. It varies most for {title_of(worst)}, with {row[lowest]:.2f} from {lowest:g} µm "
-        f"on, and whose trend is {slope:+.3f} for each µm.",
+        f"it varies by {min(span for span, _ in spans.values()):.2f} to {largest:.2f} between the ranges",
+        True if largest <= _FLAT else None if largest <= _FLAT + 2 * chance else False,
+        f"Flat means within {_FLAT}. Micrographs of a range differ too: the difference of two ranges has a standard "
+        f"error of {chance:.2f}. It varies most for {title_of(worst)}, with {row[lowest]:.2f} from "
+        f"{lowest:g} µm on, and whose trend is {slope:+.3f} for each µm.",
     )
+
+
+def _span(one: Evaluation) -> tuple[float, float]:
+    """Return the largest difference of recall between two ranges of defocus, and the standard error of one."""
+    recalls = [each.recall for each in one.defocus]
+    within = [
+        [
+            m.rates.recall
+            for m in one.micrographs
+            if m.rates.recall is not None and each.low <= (m.defocus or 0) < each.high
+        ]
+        for each in one.defocus
+    ]
+    errors = [np.std(part, ddof=1) ** 2 / len(part) for part in within if len(part) > 1]
+    return max(recalls) - min(recalls), float(np.sqrt(2 * np.mean(errors))) if errors else 0.0
 
 
 def _low(scores: dict[str, list[np.ndarray]]) -> Verdict:
     noise, ice, target = scores.values()
     name = list(scores)[-1]
+    least = min(_below(noise), _below(ice))
     return Verdict(
         f"Almost all candidates on pure background score below {LOW}, unlike those on a specimen.",
         f"{_below(noise):.0%} in noise and {_below(ice):.0%} in empty ice, {_below(target):.0%} for {name}",
-        _below(noise) >= _ALMOST_ALL and _below(target) < _ALMOST_ALL,
-        f"Almost all means {_ALMOST_ALL:.0%}, judged on noise, which is what the paper recorded. Above {THRESHOLD} are "
-        f"{np.mean(np.concatenate(noise) > THRESHOLD):.1%} in noise, {np.mean(np.concatenate(ice) > THRESHOLD):.1%} in "
-        f"empty ice and {np.mean(np.concatenate(target) > THRESHOLD):.1%} for {name}.",
+        least >= _ALMOST_ALL and _below(target) < least - _APART,
+        f"Almost all means {_ALMOST_ALL:.0%}. Above {THRESHOLD} are {_above(noise):.1%} in noise, {_above(ice):.1%} in "
+        f"empty ice and {_above(target):.1%} for {name}.",
     )
 
 

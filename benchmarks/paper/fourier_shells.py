@@ -57,7 +57,7 @@ def shells(one: Cube, other: Cube) -> Float[np.ndarray, " shells"]:
 
 def resolution(curve: Float[np.ndarray, " shells"], level: float, side: int, pixel_size: float) -> float:
     """Return the resolution in Å at which a curve first falls below a level, between the shells."""
-    below = np.flatnonzero(curve < level)
+    below = np.flatnonzero(~(curve >= level))  # also where there is no number
     below = below[below > 0]
     if len(below) == 0:
         return 2 * pixel_size

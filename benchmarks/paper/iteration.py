@@ -12,11 +12,11 @@ from deeppicker.evaluation.results import Evaluation
 from deeppicker.networks.model import Model, load_model, save_model, weights_digest
 from deeppicker.networks.paper import PaperNetwork
 from deeppicker.training.adapt import adapt_model, pick_again
-from deeppicker.training.self_train import State, learn_from_picks
-from paper.cache import checksum
+from deeppicker.training.self_train import learn_from_picks
+from paper.cache import cached, checksum
 from paper.data import title_of
 from paper.figures import COLOURS, MARKERS, Canvas
-from paper.results import Picture, Section, Table, Verdict, number
+from paper.results import Picture, Section, Table, Verdict, number, signed
 from paper.study import THRESHOLD, Lesson, Study, trained
 
 _NO_CHANGE = 0.02  # best F1; what the paper calls no significant change
@@ -74,24 +74,36 @@ def iterated(study: Study, target: str) -> list[Model]:
 
 
 def learnt(study: Study, target: str) -> list[Model]:
-    """Return the default network before learning and after each round of it."""
+    """Return the default network before learning and after each round of it that the program accepts."""
     start = study.default(target)
     config = SelfTrainConfig(rounds=study.settings.rounds, steps=study.settings.learning_steps)
     key = checksum("learning", study.settings.taught, target, weights_digest(start), asdict(config))
     paths = [study.models / f"{key}-{i + 1}.safetensors" for i in range(study.settings.rounds)]
-    done = study.models / f"{key}.done"
-    if not done.exists():
+
+    def learn() -> dict[str, object]:
         micrographs = study.test(target).micrographs()
         chosen = np.unique(np.linspace(0, len(micrographs) - 1, config.micrographs).round().astype(int))
-
-        def keep(state: State) -> None:
-            save_model(state.model, paths[len(state.rounds.outcomes) - 1])
-
-        learn_from_picks(
-            start, [micrographs[i] for i in chosen], study.molecule(target).diameter, config, after_round=keep
+        after: list[Model] = []
+        outcome = learn_from_picks(
+            start,
+            [micrographs[i] for i in chosen],
+            study.molecule(target).diameter,
+            config,
+            after_round=lambda state: after.append(state.model),
         )
-        done.touch()
-    return [start, *(load_model(path) for path in paths if path.exists())]
+        last = next((i for i, model in enumerate(after) if model is outcome.model), -1)
+        accepted = after[: last + 1]
+        for model, path in zip(accepted, paths, strict=False):
+            save_model(model, path)
+        return {"accepted": len(accepted), "refusal": outcome.refusal}
+
+    accepted = cached(study.models / f"{key}.json", key, learn)["accepted"]
+    return [start, *(load_model(path) for path in paths[:accepted])]
+
+
+def as_picked(study: Study, target: str) -> Model:
+    """Return the default network as `deeppicker pick` would use it, after as many rounds as that takes by itself."""
+    return learnt(study, target)[: SelfTrainConfig().rounds + 1][-1]
 
 
 def _best(one: Evaluation) -> float:
@@ -99,10 +111,13 @@ def _best(one: Evaluation) -> float:
 
 
 def _verdict(found: dict[str, dict[str, list[Evaluation]]], kind: str, rounds: int) -> Verdict:
+    claim = "More than one round changes little (the paper's network)."
+    if kind != "paper":
+        claim = "(Ours:) more than one round changes little (the default network)."
     full = {target: row[kind] for target, row in found.items() if len(row[kind]) > 1}
     if not full:
         return Verdict(
-            f"More than one round changes little ({NAMES[kind]}).", "no round took place", None,
+            claim, "no round took place", None,
             "There were too few picks to learn from.",
         )  # fmt: skip
     first = {target: _best(row[1]) - _best(row[0]) for target, row in full.items()}
@@ -110,20 +125,22 @@ def _verdict(found: dict[str, dict[str, list[Evaluation]]], kind: str, rounds: i
     worst = max(more, key=lambda target: abs(more[target])) if more else ""
     changes = [abs(value) for value in more.values()]
     later = (
-        f"later rounds change it by {np.mean(list(more.values())):+.3f} more"
+        f"later rounds change it by {signed(float(np.mean(list(more.values()))))} more"
         if more
         else f"with {rounds} round there are no later ones"
     )
+    idle = [title_of(target) for target in found if target not in full]
     return Verdict(
-        f"More than one round changes little ({NAMES[kind]}).",
-        f"best F1 changes by {np.mean(list(first.values())):+.3f} on average in the first round; {later}",
+        claim,
+        f"best F1 changes by {signed(float(np.mean(list(first.values()))))} on average in the first round; {later}",
         max(changes) <= _NO_CHANGE if changes else None,
         (
-            f"Little means within {_NO_CHANGE} for every target; {title_of(worst)} changes by {more[worst]:+.3f}. "
+            f"Little means within {_NO_CHANGE} for every target; {title_of(worst)} changes by {signed(more[worst])}. "
             if more
             else ""
         )
-        + f"In the first round {sum(v > 0 for v in first.values())} of {len(first)} targets gain.",
+        + f"In the first round {sum(v > 0 for v in first.values())} of {len(first)} targets gain."
+        + (f" Nothing is learnt of {'; '.join(idle)}." if idle else ""),
     )
 
 

@@ -45,7 +45,7 @@ def _content(section: Section, figures: Path) -> str:
     images = "".join(_figure(picture, figures) for picture in section.pictures)
     parts += [f'<div class="plots narrow">{images}</div>'] if images else []
     parts += [_table(table) for table in section.tables]
-    parts += [f"<p>{html.escape(note)}</p>" for note in section.notes]
+    parts += [f"<p>{html.escape(note)}</p>" for note in (*section.notes, *_time(section))]
     return "".join(parts)
 
 
@@ -103,8 +103,13 @@ def _lines(title: str, subtitle: str, sections: Sequence[Section], figures: Mapp
         for table in section.tables:
             yield from ("", f"**{table.caption}**", "")
             yield from _rows(table.head, table.rows)
-        for note in section.notes:
+        for note in (*section.notes, *_time(section)):
             yield from ("", note)
+
+
+def _time(section: Section) -> tuple[str, ...]:
+    seconds = section.seconds
+    return (f"This took {seconds:,.0f} s, besides the training of networks.",) if seconds else ()
 
 
 def _row(name: str, verdict: Verdict) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -49,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment in the report."""
+    """One experiment in the report; ``seconds`` is what it took, without the networks that were trained before."""
 
     title: str
     setup: str
@@ -57,7 +57,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the section for the json module."""
@@ -82,3 +82,8 @@ class Section:
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number for a table; a dash where it is not defined."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a difference with its sign; that of nothing is plus."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from deeppicker.evaluation.results import Evaluation
@@ -12,6 +14,7 @@ from paper.results import Picture, Section, Table, Verdict
 from paper.study import RATES, THRESHOLD, Lesson, Study, rates_of
 
 _NEARLY = 0.05  # recall, or average precision
+_ENOUGH = 4
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#000000")  # as in the paper: red, blue, green, black
 _AUTOMATIC = "automatic"
 
@@ -31,66 +34,82 @@ def run(study: Study, canvas: Canvas) -> Section:
     }
     _draw_recall(canvas, found)
     draw_curves(canvas, found, _COLOURS)
-    there = ", ".join(
-        f"{title_of(t)} {len(study.molecule(t).training.dataset):,}"
-        for t in study.targets
-        if len(study.molecule(t).training.dataset) < study.settings.few[-1]
-    )
+    enough = _enough(study)
     return Section(
         "Fig. 5: semi-automatic picking",
         f"The paper's network, trained on {', '.join(f'{n:,}' for n in study.settings.few)} particles of the target in "
         "other micrographs than those picked, against four other molecules (automatic).",
-        (_few(study, found), _close(study, found)),
-        (_table(found),),
+        (_few(study, found, enough), _close(found, enough, f"{study.settings.few[-1]:,}")),
+        (_table(study, found),),
         (
             Picture(canvas.stem("recall"), f"Recall at score {THRESHOLD} (Fig. 5b)."),
             Picture(canvas.stem("curves"), "Recall (solid) and precision (dashed), as in Fig. 5c–e.", wide=True),
         ),
-        (f"Of some targets there are fewer particles to train on than {study.settings.few[-1]:,}: {there}.",)
-        if there
-        else (),
+        (
+            "Where a target has fewer particles, each comes from several versions of its micrograph. Judged are those "
+            f"with at least {_ENOUGH} times as many as the fewest: {', '.join(map(title_of, enough)) or 'none'}.",
+        ),
     )
+
+
+def _enough(study: Study) -> list[str]:
+    """Return the targets with so many particles that few and many differ."""
+    few, most = study.settings.few[0], study.settings.few[-1]
+    return [name for name in study.targets if study.particles(study.own(name, most)) >= _ENOUGH * few]
 
 
 def _choices(study: Study, target: str) -> dict[str, Lesson]:
     return {f"{n:,}": study.own(target, n) for n in study.settings.few} | {_AUTOMATIC: study.cross(target, 4)}
 
 
-def _means(found: dict[str, dict[str, Evaluation]], kind: str) -> tuple[float, float]:
+def _mean(found: Iterable[Evaluation]) -> tuple[float, float]:
     """Return the mean recall at the threshold and the mean average precision."""
-    rates = [row[kind].pooled for row in found.values()]
+    rates = [one.pooled for one in found]
     return float(np.mean([r.recall or 0 for r in rates])), float(np.mean([r.average_precision or 0 for r in rates]))
 
 
-def _few(study: Study, found: dict[str, dict[str, Evaluation]]) -> Verdict:
+def _few(study: Study, found: dict[str, dict[str, Evaluation]], enough: Sequence[str]) -> Verdict:
     least, most = f"{study.settings.few[0]:,}", f"{study.settings.few[-1]:,}"
-    low, high = _means(found, least), _means(found, most)
-    lost = {t: (row[most].pooled.average_precision or 0) - (row[least].pooled.average_precision or 0)
-            for t, row in found.items()}  # fmt: skip
+    claim = "400 particles do nearly as well as 10,000."
+    if not enough:
+        return Verdict(claim, "too few particles to tell", None, "")
+    low, high = (_mean(found[target][kind] for target in enough) for kind in (least, most))
+    lost = _differences(found, enough, most, least)
     worst = max(lost, key=lambda target: lost[target])
     return Verdict(
-        f"{least} particles do nearly as well as {most}.",
-        f"mean recall {low[0]:.3f} against {high[0]:.3f}, mean average precision {low[1]:.3f} against {high[1]:.3f}",
+        claim,
+        f"with {least} against {most}: mean recall {low[0]:.3f} against {high[0]:.3f}, mean average precision "
+        f"{low[1]:.3f} against {high[1]:.3f}",
         low[0] > high[0] - _NEARLY and low[1] > high[1] - _NEARLY,
-        f"Nearly means within {_NEARLY}. {title_of(worst)} loses most: {lost[worst]:+.3f} of "
-        "average precision between the two.",
+        f"Nearly means within {_NEARLY}. Average precision changes most for {title_of(worst)}, by {-lost[worst]:+.3f}.",
     )
 
 
-def _close(study: Study, found: dict[str, dict[str, Evaluation]]) -> Verdict:
-    most = f"{study.settings.few[-1]:,}"
-    own, automatic = _means(found, most), _means(found, _AUTOMATIC)
-    gaps = {
-        t: (row[most].pooled.average_precision or 0) - (row[_AUTOMATIC].pooled.average_precision or 0)
-        for t, row in found.items()
-    }
-    worst = max(gaps, key=lambda target: gaps[target])
+def _close(found: dict[str, dict[str, Evaluation]], enough: Sequence[str], most: str) -> Verdict:
+    claim = "10,000 particles of the target are only slightly better than other molecules."
+    if not enough:
+        return Verdict(claim, "too few particles to tell", None, "")
+    own, automatic = (_mean(found[target][kind] for target in enough)[1] for kind in (most, _AUTOMATIC))
+    gaps = _differences(found, enough, most, _AUTOMATIC)
+    worst = max(gaps, key=lambda target: abs(gaps[target]))
     return Verdict(
-        f"{most} particles of the target are only slightly better than other molecules.",
-        f"mean average precision {own[1]:.3f} against {automatic[1]:.3f}",
-        own[1] - automatic[1] < 2 * _NEARLY,
-        f"Slightly means less than {2 * _NEARLY}. The largest difference is {gaps[worst]:+.3f}, for {title_of(worst)}.",
+        claim,
+        f"mean average precision {own:.3f} with {most} of the target, {automatic:.3f} with others",
+        abs(gaps[worst]) < 2 * _NEARLY,
+        f"Slightly means less than {2 * _NEARLY} for every target. The largest difference is {gaps[worst]:+.3f}, for "
+        f"{title_of(worst)}.",
     )
+
+
+def _differences(
+    found: dict[str, dict[str, Evaluation]], targets: Sequence[str], one: str, other: str
+) -> dict[str, float]:
+    """Return by how much average precision is higher for one kind of training than for another."""
+    return {
+        target: (found[target][one].pooled.average_precision or 0)
+        - (found[target][other].pooled.average_precision or 0)
+        for target in targets
+    }
 
 
 def _draw_recall(canvas: Canvas, found: dict[str, dict[str, Evaluation]]) -> None:
@@ -106,15 +125,17 @@ def _draw_recall(canvas: Canvas, found: dict[str, dict[str, Evaluation]]) -> Non
         axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.16))
 
 
-def _table(found: dict[str, dict[str, Evaluation]]) -> Table:
+def _table(study: Study, found: dict[str, dict[str, Evaluation]]) -> Table:
     rows = [
         (
             title_of(target),
             kind,
-            *rates_of(one),
+            f"{study.particles(lesson):,}",
+            f"{study.windows(lesson):,}",
+            *rates_of(found[target][kind]),
         )
-        for target, row in found.items()
-        for kind, one in row.items()
+        for target in found
+        for kind, lesson in _choices(study, target).items()
     ]
-    head = ("target", "particles", *RATES)
+    head = ("target", "asked for", "particles", "windows", *RATES)
     return Table("Particles of the target in training, and what they reach", head, tuple(rows))

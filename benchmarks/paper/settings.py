@@ -32,6 +32,8 @@ class Settings:
         Of each training micrograph, differently filtered and scaled.
     epochs : int or None
         Of the paper's network; None for its default.
+    steps : int
+        The fewest of a training: few particles are looked at in more epochs.
     rounds : int
         Most rounds of the iteration.
     learning_steps : int
@@ -68,6 +70,7 @@ class Settings:
     few: tuple[int, ...]
     versions: int = 4
     epochs: int | None = None
+    steps: int = 0
     rounds: int = 3
     learning_steps: int = 30
     backgrounds: int
@@ -86,7 +89,7 @@ class Settings:
     @property
     def taught(self) -> tuple[object, ...]:
         """What the networks and picks depend on, besides what they are taught."""
-        return self.size, self.pixel_size, self.training, self.tested, self.versions, self.epochs
+        return self.size, self.pixel_size, self.training, self.tested, self.versions, self.epochs, self.steps
 
 
 SIMULATED = ("gamma-secretase", "spliceosome", "trpv1")
@@ -100,6 +103,7 @@ FULL = Settings(
     targets=(*SIMULATED, "trpv1-10059", "apoferritin-10146", "ribosome-10028"),
     particles=10_000,
     few=(400, 1_000, 10_000),
+    steps=1_500,
     backgrounds=26,
     classes=30,
     classified=3_000,
@@ -122,6 +126,7 @@ QUICK = Settings(
     few=(100, 200, 400),
     versions=2,
     epochs=6,
+    steps=75,
     learning_steps=8,
     backgrounds=5,
     classes=6,

@@ -17,6 +17,7 @@ from deeppicker.evaluation.evaluate import evaluate_picks
 from deeppicker.evaluation.results import EvaluateConfig, Evaluation
 from deeppicker.formats.atomic import atomic_path, make_folder
 from deeppicker.networks.model import Model, load_model, new_model, weights_digest
+from deeppicker.networks.paper import PaperNetwork
 from deeppicker.parallel.jobs import here
 from deeppicker.parallel.processes import processes
 from deeppicker.picking.pipeline import pick_micrograph
@@ -101,7 +102,10 @@ class Study:
     def about_default(self) -> str:
         """What the default network has seen of the targets."""
         seen = [data.title_of(name) for name in self.targets if name in data.REAL and name not in self.unseen]
-        parts = ["The default network is that in the package, which has seen no simulated target."]
+        parts = [
+            "The default network is that in the package. It has seen no simulated target, but it has seen micrographs "
+            "of this simulator, some with shapes that were invented likewise: simulated targets are its home ground."
+        ]
         if self.unseen:
             names = "; ".join(map(data.title_of, self.unseen))
             parts.append(f"For {names}, it is one of the same recipe that has not seen the molecule.")
@@ -121,13 +125,28 @@ class Study:
     def network(self, lesson: Lesson) -> Model:
         """Return the paper's network after a lesson."""
         path = self.models / f"{checksum(self.settings.taught, asdict(lesson))}.safetensors"
-        datasets = [self._taught(name, lesson) for name in lesson.molecules]
-        # A particle may come once from each version of its micrograph, as in `deeppicker adapt`.
-        versions = self.settings.versions
-        most = versions * sum(map(len, datasets))
-        examples = ExampleConfig(num_particles=min(lesson.particles, most), versions=versions)
-        config = LearnConfig(examples=examples, train=TrainConfig(epochs=self.settings.epochs))
-        return trained(path, partial(train_model, new_model(0, "paper"), datasets, config, path))
+        examples = ExampleConfig(num_particles=self.windows(lesson), versions=self.settings.versions)
+        settings = PaperNetwork.defaults
+        steps = math.ceil(2 * examples.num_particles / settings.batch_size)  # as many windows of background
+        epochs = max(self.settings.epochs or settings.epochs, math.ceil(self.settings.steps / steps))
+        config = LearnConfig(examples=examples, train=TrainConfig(epochs=epochs))
+        return trained(path, partial(train_model, new_model(0, "paper"), self._datasets(lesson), config, path))
+
+    def windows(self, lesson: Lesson) -> int:
+        """Return how many windows of particles a network learns from.
+
+        There are fewer than asked for where a particle would come more than once from each version of its micrograph,
+        as in `deeppicker adapt`.
+        """
+        return min(lesson.particles, self.settings.versions * sum(map(len, self._datasets(lesson))))
+
+    def particles(self, lesson: Lesson) -> int:
+        """Return how many different particles these windows show."""
+        share = self.windows(lesson) // len(lesson.molecules)
+        return sum(min(share, len(dataset)) for dataset in self._datasets(lesson))
+
+    def _datasets(self, lesson: Lesson) -> list[Dataset]:
+        return [self._taught(name, lesson) for name in lesson.molecules]
 
     def _taught(self, name: str, lesson: Lesson) -> Dataset:
         dataset = self.molecule(name).training.dataset
@@ -190,6 +209,15 @@ def rates_of(one: Evaluation) -> tuple[str, ...]:
     """Return cells of a table, as `RATES` heads them."""
     rates = one.pooled.recall, one.pooled.precision, one.best.f1 if one.best else None, one.pooled.average_precision
     return tuple(map(number, rates))
+
+
+def thinned(picks: Sequence[Picks], most: int) -> list[Picks]:
+    """Return at most so many picks, chosen at random; the same each time."""
+    rng, number = np.random.default_rng(0), sum(map(len, picks))
+    keep = np.zeros(number, dtype=bool)
+    keep[rng.permutation(number)[:most]] = True
+    parts = np.split(keep, np.cumsum([len(one) for one in picks])[:-1])
+    return [one.where(part) for one, part in zip(picks, parts, strict=True)]
 
 
 def trained(path: Path, train: Callable[[], Model]) -> Model:

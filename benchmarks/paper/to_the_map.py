@@ -25,13 +25,14 @@ from deeppicker.formats.star_table import format_table, read_tables
 from deeppicker.particles.ctf import estimate_ctf
 from deeppicker.runs.selection import threshold_of
 from deeppicker.simulate.volumes import Volume, read_structure
+from paper.cache import checksum
 from paper.data import Molecule, title_of
 from paper.figures import COLOURS, Canvas
 from paper.fourier_shells import aligned, known, resolution, shells
-from paper.iteration import learnt
+from paper.iteration import as_picked
 from paper.others import by_topaz, picked_by, topaz_of
 from paper.results import Picture, Section, Table, Verdict
-from paper.study import Lesson, Study
+from paper.study import Lesson, Study, thinned
 
 STEPS = ("extraction", "2D classification", "initial model", "3D refinement")
 REFERENCE, OURS, TOPAZ = "reference", "DeepPicker, learnt", "Topaz"
@@ -54,7 +55,8 @@ def run(study: Study, canvas: Canvas) -> Section:
     steps = STEPS[: study.settings.map_steps]
     setup = (
         f"RELION takes the picks of each program through {', '.join(steps)}; at most "
-        f"{study.settings.map_particles:,} particles, in images of {study.settings.map_side} pixels. Kept are the "
+        f"{study.settings.map_particles:,} particles, chosen at random, in images of {study.settings.map_side} pixels. "
+        "Kept are the "
         f"classes whose resolution is within {_GOOD} of the best and that hold enough particles. Of Topaz the best "
         "picks are taken, as many as there are reference particles, since its scores have no threshold. A map is "
         f"compared with the known structure in the orientation and hand that fit best. {study.about_default}"
@@ -81,7 +83,7 @@ def _target(study: Study, target: str) -> dict[str, dict[str, object]]:
     """Return what becomes of each program's picks."""
     part = study.test(target)
     found = {REFERENCE: [item.picks for item in part.dataset.micrographs]}
-    model = learnt(study, target)[-1]
+    model = as_picked(study, target)
     picks = study.picks(model, target)
     threshold = threshold_of(picks, SelectConfig(), model.calibration.caution)
     found[OURS] = [one.where(one.scores >= threshold) for one in picks]
@@ -93,19 +95,19 @@ def _target(study: Study, target: str) -> dict[str, dict[str, object]]:
         found[TOPAZ] = _best(best, number)
     outcomes = {}
     for name, some in found.items():
-        folder = study.work / "maps" / f"{target}-{name.partition(',')[0].lower()}"
-        outcomes[name] = Road(study, study.molecule(target), folder).walk(_best(some, study.settings.map_particles))
+        taken = thinned(some, study.settings.map_particles)
+        places = [(one.micrograph, one.positions.tolist()) for one in taken]
+        key = checksum(places, study.settings.map_side, study.settings.map_iterations)
+        folder = study.work / "maps" / f"{target}-{name.partition(',')[0].lower()}-{key}"
+        outcomes[name] = Road(study, study.molecule(target), folder).walk(taken)
     return outcomes
 
 
 def _best(picks: Sequence[Picks], number: int) -> list[Picks]:
-    """Return so many picks of the highest scores; evenly chosen ones where there are no scores."""
-    scores = np.concatenate([np.nan_to_num(one.scores, nan=0.0) for one in picks])
-    order = np.lexsort((np.random.default_rng(0).permutation(len(scores)), -scores))
-    keep = np.zeros(len(scores), dtype=bool)
-    keep[order[:number]] = True
-    parts = np.split(keep, np.cumsum([len(one) for one in picks])[:-1])
-    return [one.where(part) for one, part in zip(picks, parts, strict=True)]
+    """Return so many picks of the highest scores."""
+    scores = np.sort(np.concatenate([one.scores for one in picks]))[::-1]
+    least = scores[min(number, len(scores)) - 1] if len(scores) else 0.0
+    return [one.where(one.scores >= least) for one in picks]
 
 
 class Road:
@@ -283,13 +285,17 @@ def _verdict(target: str, row: dict[str, dict[str, object]]) -> Verdict:
     ours, reference = row[OURS], row[REFERENCE]
     mine, theirs = _number(ours["resolution"]), _number(reference["resolution"])
     found = f"{mine:.1f} Å against {theirs:.1f} Å, at a correlation of 0.5 with the known structure"
+    if not np.isfinite(mine):
+        found = "no map to compare" if not np.isfinite(theirs) else f"no map against one of {theirs:.1f} Å"
+    coarse = max(mine, theirs) <= _number(ours["nyquist"])
+    alike = ours["reached"] == reference["reached"]
     return Verdict(
         f"(Ours:) picks lead to as good a map as the reference particles ({title_of(target)}).",
-        found if np.isfinite(mine + theirs) else "no two maps to compare",
-        mine <= _AGREES * theirs if np.isfinite(mine + theirs) else None,
+        found,
+        None if not np.isfinite(theirs) or coarse or not alike else mine <= _AGREES * theirs,
         f"As good means within {_AGREES - 1:.0%}. Of {ours['picks']} picks {ours['kept']} are kept, of "
-        f"{reference['picks']} reference particles {reference['kept']}; the limit is {_number(ours['nyquist']):.1f} "
-        f"Å. DeepPicker's picks reach: {ours['reached']}.",
+        f"{reference['picks']} reference particles {reference['kept']}; the limit of the pixels is "
+        f"{_number(ours['nyquist']):.1f} Å. The picks reach: {ours['reached']}; the reference: {reference['reached']}.",
     )
 
 

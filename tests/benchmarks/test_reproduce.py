@@ -23,8 +23,15 @@ def test_every_experiment_has_a_section_a_figure_and_a_verdict_and_is_not_run_tw
 
     places = reproduce.Places(tmp_path / "work", None, tmp_path / "report")
     sections = reproduce.reproduce(TOY, places, reproduce.EXPERIMENTS, workers=1)
-    assert len(sections) == len(reproduce.EXPERIMENTS) == 9
-    *inside, to_the_map = sections
+    assert len(sections) == 1 + len(reproduce.EXPERIMENTS) == 10
+    about, *inside, to_the_map = sections
+    assert [row[0] for row in about.tables[0].rows] == [
+        "NSF complex",
+        "TRPV1",
+        "spliceosome",
+        "β-galactosidase",
+        "γ-secretase",
+    ]
     for section in inside:
         assert section.verdicts or section.title == "Other programs", section.title
         assert section.pictures
@@ -97,7 +104,7 @@ def test_an_experiment_that_fails_says_why_and_is_not_kept(tmp_path: Path) -> No
             raise InputError("no particles")
 
     section = reproduce.outcome(Broken, Study(TOY, tmp_path))  # type: ignore[arg-type]
-    assert section.verdicts[0].agrees is False
+    assert section.verdicts[0].agrees is None
     assert section.verdicts[0].why == "no particles"
     assert not (tmp_path / "outcomes" / "broken.json").exists()
 
@@ -160,3 +167,68 @@ def test_a_real_set_is_picked_by_a_default_network_that_has_not_seen_it(tmp_path
     for name in ("trpv1", "apoferritin-10146"):
         assert weights_digest(study.default(name)) == weights_digest(load_model())
     assert "apoferritin, real, whose figures are too good" in study.about_default
+
+
+def test_no_candidates_on_background_are_as_good_as_low_scores_and_picks_there_are_not() -> None:
+    from paper.defocus_and_noise import _low
+
+    high, none = [np.full(50, 0.9)], [np.zeros(0)]
+    assert _low({"noise": none, "empty ice": none, "TRPV1": high}).agrees is True
+    assert _low({"noise": none, "empty ice": high, "TRPV1": high}).agrees is False
+    assert _low({"noise": none, "empty ice": none, "TRPV1": none}).agrees is False
+
+
+@pytest.mark.parametrize(("best", "control", "agrees"), [(0.9, 0.1, True), (0.9, 0.9, None), (0.2, 0.9, False)])
+def test_a_lenient_comparison_of_averages_proves_nothing_but_a_failure(
+    best: float, control: float, agrees: bool | None
+) -> None:
+    from paper.class_averages import Row, _verdict
+
+    assert _verdict([Row("DeepPicker", "trpv1", np.full(4, best), np.full(3, 0.9), control)]).agrees is agrees
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "agrees"),
+    [(8.0, 7.5, True), (12.0, 7.5, False), (None, 7.5, False), (8.0, None, None), (6.0, 6.0, None)],
+)
+def test_maps_are_compared_where_there_are_two_that_could_differ(
+    ours: float | None, reference: float | None, agrees: bool | None
+) -> None:
+    from paper.to_the_map import OURS, REFERENCE, STEPS, _verdict
+
+    def road(value: float | None) -> dict[str, object]:
+        return {"resolution": value, "nyquist": 6.0, "picks": 9, "kept": 8, "reached": STEPS[-1]}
+
+    assert _verdict("trpv1", {OURS: road(ours), REFERENCE: road(reference)}).agrees is agrees
+
+
+def test_a_map_without_numbers_has_no_resolution() -> None:
+    from paper.fourier_shells import resolution
+
+    assert resolution(np.full(9, np.nan), 0.5, 16, 3.0) == 48.0
+    assert resolution(np.ones(9), 0.5, 16, 3.0) == 6.0
+
+
+def test_picks_are_thinned_at_random_whatever_their_scores() -> None:
+    from deeppicker.core import Picks
+    from paper.study import thinned
+
+    picks = [Picks(f"{i}.mrc", np.arange(40.0).reshape(20, 2), np.linspace(1, 0, 20)) for i in range(5)]
+    some = thinned(picks, 30)
+    assert sum(map(len, some)) == 30
+    assert 0.3 < np.concatenate([one.scores for one in some]).mean() < 0.7
+    assert [len(one) for one in thinned(picks, 30)] == [len(one) for one in some]
+    assert sum(map(len, thinned(picks, 1000))) == 100
+
+
+def test_another_program_that_names_unknown_micrographs_is_an_error(tmp_path: Path) -> None:
+    from deeppicker.core import Micrograph
+    from deeppicker.errors import DeepPickerError
+    from paper.others import picked_by
+
+    def fake(_: list[Path], output: Path, *_others: float) -> list[list[str | Path]]:
+        table = "image_name\tx_coord\ty_coord\tscore\nother\t10\t20\t0.5\n"
+        return [[sys.executable, "-c", f"open({str(output / 'picks.txt')!r}, 'w').write({table!r})"]]
+
+    with pytest.raises(DeepPickerError, match=r"picks.txt names other"):
+        picked_by([Micrograph("a.mrc", np.zeros((40, 50), np.float32), 2.0)], tmp_path / "topaz", 80.0, fake)
