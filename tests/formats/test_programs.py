@@ -256,6 +256,26 @@ def test_gautomatch_rejects_are_not_taken_for_picks(tmp_path: Path) -> None:
     assert (picks.micrograph, picks.positions.tolist(), picks.scores.tolist()) == ("mic", [[1544, 120.5]], [0.31])
 
 
+_MANUAL = """
+data_
+
+loop_
+_rlnCoordinateX #1
+_rlnCoordinateY #2
+_rlnClassNumber #3
+_rlnAnglePsi #4
+_rlnAutopickFigureOfMerit #5
+   544.00    120.50     -999   -999.000000   -999.000000
+"""
+
+
+def test_picks_made_by_hand_in_relion_have_no_score(tmp_path: Path) -> None:
+    _write(tmp_path / "mic_manualpick.star", _MANUAL)
+    (picks,) = read_picks(tmp_path)
+    assert picks.positions.tolist() == [[544, 120.5]]
+    assert np.isnan(picks.scores).all()
+
+
 def test_a_file_called_automatch_is_written_as_gautomatch_does(tmp_path: Path) -> None:
     write_picks(tmp_path / "m_automatch.star", [Picks("m", np.ones((1, 2)), np.array([0.5]))])
     assert "MicrographName" not in (tmp_path / "m_automatch.star").read_text()

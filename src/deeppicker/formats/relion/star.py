@@ -25,6 +25,7 @@ from deeppicker.formats.text import is_file, number, one_line
 _MICROGRAPH = "rlnMicrographName"
 _COORDINATE_FILE = "rlnMicrographCoordinates"
 _SCORE = "rlnAutopickFigureOfMerit"
+_BY_HAND = -999.0  # where RELION's displayer.cpp writes a score
 _REASON = "deeppickerReason"
 _CONTRAST = "deeppickerContrast"
 _REJECTED = "rejected"  # table of a run's file of candidates
@@ -238,7 +239,7 @@ def _optics(tables: Sequence[Table]) -> Table | None:
 
 def _read_coordinates(table: Table, optics: Table | None) -> list[Picks]:
     positions = _positions(table) - _origins(table, optics)
-    scores = table.numbers_or_nan(_SCORE)
+    scores = _scores(table)
     if _MICROGRAPH in table:
         return group(table.text(_MICROGRAPH), positions, scores)
     return [Picks(micrograph_of(table.path), positions, scores)]
@@ -283,7 +284,13 @@ def _read_one(path: Path, name: str) -> Picks:
         raise FormatError(
             one_line(f"{path} holds no coordinates: needs columns {' and '.join(_XY)}; found {_found(tables)}")
         )
-    return Picks(name, _positions(table), table.numbers_or_nan(_SCORE))
+    return Picks(name, _positions(table), _scores(table))
+
+
+def _scores(table: Table) -> Float64[np.ndarray, " n"]:
+    """Return the scores; picks made by hand have none, which RELION writes as a number."""
+    scores = table.numbers_or_nan(_SCORE)
+    return np.where(scores == _BY_HAND, np.nan, scores)
 
 
 def _positions(table: Table) -> Float64[np.ndarray, "n 2"]:
