@@ -18,7 +18,7 @@ help:
 	@echo "make lint                the checks without the tests"
 	@echo "make docs                the documentation as a web site, in site/"
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
-	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA)"
+	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA; after recipes/general.sh)"
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-few-labels  what a few manual picks gain, against Topaz (after benchmark-accuracy)"
@@ -27,7 +27,7 @@ help:
 	@echo "make benchmark-speed     time and memory by step, size and number, against Topaz and RELION"
 	@echo "make reproduce           the paper's experiments in one report: a night (needs DEEPPICKER_DATA for real sets)"
 	@echo "make reproduce-quick     the same, small, in some minutes"
-	@echo "make model               simulate and train the shipped models again (needs DEEPPICKER_DATA)"
+	@echo "make model               simulate, and train general-small and deeppicker2016 again (needs DEEPPICKER_DATA)"
 	@echo "make clean               remove what these commands made"
 
 $(READY): pyproject.toml constraints.txt

@@ -10,7 +10,7 @@ from pathlib import Path
 from deeppicker.cli import pick
 from deeppicker.cli._shared.show import ShowConfig
 from deeppicker.cli._shared.types import SettingsFile
-from deeppicker.config import ClusterConfig, LearnFirstConfig, SelectConfig, Subject, WorkConfig
+from deeppicker.config import ClusterConfig, DeviceConfig, LearnFirstConfig, SelectConfig, Subject, WorkConfig
 from deeppicker.config.limits import within
 from deeppicker.errors import DeepPickerError, InputError
 from deeppicker.formats import make_folder
@@ -50,6 +50,7 @@ class Options:
     learning: LearnFirstConfig = LearnFirstConfig()
     select: SelectConfig = SelectConfig()
     work: WorkConfig = WorkConfig()
+    device: DeviceConfig = DeviceConfig()
     cluster: ClusterConfig = ClusterConfig()
     show: ShowConfig = ShowConfig()
 
@@ -89,6 +90,7 @@ def _as_pick(options: Options) -> pick.Options:
         learning=options.learning,
         select=options.select,
         work=replace(options.work, workers=workers),
+        device=options.device,
         cluster=options.cluster,
         show=options.show,
     )

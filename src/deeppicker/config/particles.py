@@ -17,7 +17,8 @@ class ImageConfig:
     scaled."""
 
     normalise: bool = True
-    """Subtract a plane fitted to the background, and divide by the background's standard deviation."""
+    """Whether a plane fitted to the background is subtracted, and the rest divided by the background's standard
+    deviation."""
 
     background_radius: int | None = None
     """Radius in pixels of the images; outside this circle is background. Default: 3/8 of their side, as in RELION's

@@ -87,7 +87,7 @@ class PeaksConfig:
     enough to separate close neighbours."""
 
     floor: float = 0.01
-    """Candidates below this score are dropped; those between it and the threshold go to the side file."""
+    """Candidates below this score are dropped; those between it and the threshold are kept as candidates."""
 
     extreme_sigmas: float = 3.0
     """Pixels further than this many standard deviations from the micrograph's mean are extreme (Section 4.5)."""

@@ -60,7 +60,7 @@ class CropConfig:
     """Largest error of the diameter that picking assumes, as a fraction."""
 
     wide: float = 0.25
-    """Fraction of the crops whose diameter is assumed wrong by up to ``wide_factor``; from them the network learns to
+    """Fraction of the crops whose diameter is assumed wrong by up to ``--wide-factor``; from them the network learns to
     tell sizes, not to find centres."""
 
     wide_factor: float = 3.5
