@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import fft, ndimage
 
 import scenes
 from deeppicker.config import ExampleConfig, PrepareConfig
@@ -287,6 +287,7 @@ def test_noise_made_of_fewer_pixels_looks_the_same_to_the_network(finer: int):
     micrograph = Micrograph("m.mrc", image, PIXEL_SIZE / finer)
     coarse = _coarse(micrograph, DIAMETER, BASE)
     assert coarse.image.size < micrograph.image.size
+    assert all(fft.next_fast_len(side, real=True) == side for side in coarse.image.shape)
     spectra = []
     for one in (micrograph, coarse):
         noise = [

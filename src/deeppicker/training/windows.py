@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from scipy import fft
 from scipy.spatial import cKDTree
 
 from deeppicker.config import ExampleConfig, PrepareConfig
@@ -149,7 +150,13 @@ def _coarse(micrograph: Micrograph, diameter: float, base: PrepareConfig) -> Mic
     if step <= 1:
         return micrograph
     image, _ = resample(micrograph.image, 1 / step)
-    return replace(micrograph, image=image, pixel_size=step * micrograph.pixel_size)
+    height, width = (_fast(side) for side in image.shape)
+    return replace(micrograph, image=image[:height, :width], pixel_size=step * micrograph.pixel_size)
+
+
+def _fast(side: int) -> int:
+    """Return the largest side up to this one whose Fourier transform is fast, twice as fast as many."""
+    return next(length for length in range(side, 0, -1) if fft.next_fast_len(length, real=True) == length)
 
 
 def refuse_outside(dataset: str, item: Labelled, micrograph: Micrograph) -> None:
