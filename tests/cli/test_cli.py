@@ -18,6 +18,7 @@ import pytest
 import scenes
 from deeppicker.cli import pick as pick_command
 from deeppicker.cli.main import VERBS, main
+from deeppicker.errors import InputError
 from deeppicker.evaluation.matching import match
 from deeppicker.formats import atomic, read_picks
 from deeppicker.formats.relion import star
@@ -456,8 +457,13 @@ def test_processes_load_what_they_need_while_this_one_does(
 ):
     assert project.is_dir()
     begun: list[bool] = []
+
+    def pick_nothing(*_: object) -> None:
+        raise InputError("as far as this test goes")
+
     monkeypatch.setattr(pick_command, "start_early", lambda: begun.append(True))
-    assert deeppicker("pick", *words, "--output", "picked", "--model", "nowhere") == 2
+    monkeypatch.setattr("deeppicker.runs.run.run_picking", pick_nothing)
+    assert deeppicker("pick", *words, "--output", "picked") == 2
     assert bool(begun) == early
 
 
