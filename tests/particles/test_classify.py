@@ -21,6 +21,7 @@ from deeppicker.formats.relion import defocus
 from deeppicker.particles.classify import relion
 from deeppicker.particles.classify.em import (
     Alignment,
+    _Step,
     classify,
     coefficients,
     ring_means,
@@ -32,7 +33,7 @@ from deeppicker.particles.classify.others import Sampled, cut_with_others, sampl
 from deeppicker.particles.classify.quality import compared, judge
 from deeppicker.particles.classify.refine import refine
 from deeppicker.particles.classify.report import report_of
-from deeppicker.particles.classify.search import number_of_classes, search_for
+from deeppicker.particles.classify.search import Search, number_of_classes, search_for
 from deeppicker.particles.classify.windows import Windows, cut, disc, join, radii
 from deeppicker.simulate.volumes import Volume, from_density
 from deeppicker.training.data import load_dataset
@@ -114,6 +115,20 @@ def test_the_power_of_white_noise_is_the_same_in_all_rings():
     noise = torch.randn(200, 32, 32, generator=torch.Generator().manual_seed(0))
     power = ring_means(torch.fft.rfft2(noise).abs().square().mean(dim=0), 32)
     assert torch.allclose(power / 1024, torch.ones(17), atol=0.15)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_an_average_keeps_what_varies_along_one_axis_only(across: bool):
+    wave = torch.cos(2 * torch.pi * 4 * torch.arange(32) / 32)[:, None].expand(32, 32)
+    mask = torch.from_numpy(disc(32, 0.9))
+    image = (wave.T if across else wave) * mask
+    search = Search(rings=12, rotations=4, shift=0.0, shift_step=1.0)
+    step = _Step(image[None], torch.full((17,), 1e-2), mask, torch.zeros(1), search)
+    spectra = torch.fft.rfft2(torch.fft.ifftshift(image[None].repeat(4, 1, 1), dim=(-2, -1)))
+    group = torch.zeros(4, dtype=torch.int64)
+    averages, *_ = step.run(spectra, torch.ones(1, 17), group, torch.device("cpu"))
+    inside = mask > 0.99
+    assert float((averages[0] * image)[inside].sum() / image.square()[inside].sum()) == pytest.approx(1, abs=0.1)
 
 
 def test_shifts_are_a_grid_around_no_shift():

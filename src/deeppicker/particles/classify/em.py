@@ -236,7 +236,10 @@ class _Step:
         side, half = self.side, self.side // 2 + 1
         flat = torch.zeros(len(total), side * half, dtype=torch.complex64)
         flat[:, self.chosen.index] = torch.view_as_complex(total.reshape(len(total), -1, 2)) / self.scale
-        images = torch.fft.fftshift(torch.fft.irfft2(flat.reshape(-1, side, half), s=(side, side)), dim=(-2, -1))
+        spectrum = flat.reshape(-1, side, half)
+        # Of conjugate pairs, one is summed; the inverse transform wants both where x is 0.
+        spectrum[:, side // 2 + 1 :, 0] = spectrum[:, 1 : side // 2, 0].flip(1).conj()
+        images = torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(side, side)), dim=(-2, -1))
         images = images.reshape(self.classes, len(self.angles), side, side)
         # The sum of each rotation is turned back before all are added.
         summed = torch.stack([rotate(images[:, i], -float(a)) for i, a in enumerate(self.angles)]).sum(dim=0)
