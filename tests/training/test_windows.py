@@ -300,6 +300,11 @@ def test_noise_made_of_fewer_pixels_looks_the_same_to_the_network(finer: int):
     np.testing.assert_allclose(spectra[1], spectra[0], rtol=0.25)
 
 
+def test_noise_for_a_diameter_that_cannot_be_is_left_to_who_refuses_it():
+    micrograph = Micrograph("m.mrc", textured((150, 211)), PIXEL_SIZE)
+    assert _coarse(micrograph, 1e6, BASE) is micrograph
+
+
 def test_windows_are_the_same_in_memory_and_in_a_file_however_few_are_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -147,8 +147,8 @@ def _sheets(
 def _coarse(micrograph: Micrograph, diameter: float, base: PrepareConfig) -> Micrograph:
     """Return a micrograph with no more pixels than noise like it needs, which is made several times."""
     step = box_pixels(diameter, micrograph.pixel_size, base) / base.window / _NOISE_PIXELS
-    if step <= 1:
-        return micrograph
+    if step <= 1 or min(micrograph.image.shape) < 2 * base.window * step:
+        return micrograph  # it has few pixels, or so few that `prepare` may refuse the diameter
     image, _ = resample(micrograph.image, 1 / step)
     height, width = (_fast(side) for side in image.shape)
     return replace(micrograph, image=image[:height, :width], pixel_size=step * micrograph.pixel_size)
