@@ -1,6 +1,7 @@
 """The experiments of the DeepPicker paper, each with our figure beside its claim, in one report.
 
-    python benchmarks/reproduce.py [--quick] [--only NAME ...] [--work DIR] [--data DIR] [--models DIR] [--output DIR]
+    python benchmarks/reproduce.py [--quick] [--only NAME ...] [--targets NAME ...] [--work DIR] [--data DIR]
+        [--models DIR] [--output DIR]
 
 Writes ``report.html``, ``report.md`` and ``figures`` to ``benchmarks/paper``. The full study takes a night on two
 cores, ``--quick`` some minutes. Simulated micrographs, trained networks, picks and the outcome of each experiment stay
@@ -71,7 +72,7 @@ class Places:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    settings = QUICK if options.quick else FULL
+    settings = settings_of(options)
     places = Places(
         options.work or Path("work") / f"paper-{settings.name}", options.data, options.output, options.models
     )
@@ -81,11 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{places.output / 'report.html'}: {len(sections)} experiments, {wrong} statements differ from the paper")
 
 
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings of the study that is asked for."""
+    settings = QUICK if options.quick else FULL
+    chosen = tuple(name for name in settings.targets if not options.targets or name in options.targets)
+    if not chosen:
+        raise SystemExit(f"the quick study has none of these targets; choose among {', '.join(settings.targets)}")
+    return replace(settings, targets=chosen)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options; those of the command line unless arguments are given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small micrographs and short trainings: some minutes")
     parser.add_argument("--only", nargs="+", choices=[name_of(module) for module in EXPERIMENTS], default=[])
+    parser.add_argument("--targets", nargs="+", choices=FULL.targets, default=[], help="molecules to pick: some only")
     parser.add_argument("--work", type=Path, help="folder of everything that is kept (default: work/paper-...)")
     data = os.environ.get("DEEPPICKER_DATA")
     parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="the development data")

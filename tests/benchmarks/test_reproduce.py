@@ -50,6 +50,24 @@ def test_every_experiment_has_a_section_a_figure_and_a_verdict_and_is_not_run_tw
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work" / "models").iterdir()} == models
 
 
+def test_background_is_compared_with_the_real_target_if_there_is_one(tmp_path: Path) -> None:
+    from paper import defocus_and_noise
+    from paper.settings import FULL
+    from paper.study import Study
+
+    real = Study(FULL, tmp_path, tmp_path)
+    assert [target for _, target in defocus_and_noise.lessons(real)][-1] == "trpv1-10059"
+    assert [target for _, target in defocus_and_noise.lessons(Study(FULL, tmp_path))][-1] == "trpv1"
+
+
+def test_a_study_of_some_targets_keeps_their_order() -> None:
+    import reproduce
+
+    options = reproduce.parse(["--targets", "ribosome-10028", "spliceosome"])
+    assert reproduce.settings_of(options).targets == ("spliceosome", "ribosome-10028")
+    assert reproduce.settings_of(reproduce.parse(["--quick"])).name == "quick"
+
+
 def test_an_outcome_is_kept_until_its_settings_change(tmp_path: Path) -> None:
     from paper.cache import cached
 
