@@ -22,6 +22,7 @@ from deeppicker.particles.classify import relion
 from deeppicker.particles.classify.em import (
     Alignment,
     _Step,
+    by_rings,
     classify,
     coefficients,
     ring_means,
@@ -34,7 +35,7 @@ from deeppicker.particles.classify.quality import compared, judge
 from deeppicker.particles.classify.refine import refine
 from deeppicker.particles.classify.report import report_of
 from deeppicker.particles.classify.search import Search, number_of_classes, search_for
-from deeppicker.particles.classify.windows import Windows, cut, disc, join, radii
+from deeppicker.particles.classify.windows import BOX, Windows, cut, disc, join, radii
 from deeppicker.simulate.volumes import Volume, from_density
 from deeppicker.training.data import load_dataset
 from scenes import DIAMETER as DISC
@@ -123,12 +124,36 @@ def test_an_average_keeps_what_varies_along_one_axis_only(across: bool):
     mask = torch.from_numpy(disc(32, 0.9))
     image = (wave.T if across else wave) * mask
     search = Search(rings=12, rotations=4, shift=0.0, shift_step=1.0)
-    step = _Step(image[None], torch.full((17,), 1e-2), mask, torch.zeros(1), search)
+    step = _Step(image[None], torch.full((17,), 1e-2), mask, torch.zeros(1), search, 0.0)
     spectra = torch.fft.rfft2(torch.fft.ifftshift(image[None].repeat(4, 1, 1), dim=(-2, -1)))
     group = torch.zeros(4, dtype=torch.int64)
     averages, *_ = step.run(spectra, torch.ones(1, 17), group, torch.device("cpu"))
     inside = mask > 0.99
     assert float((averages[0] * image)[inside].sum() / image.square()[inside].sum()) == pytest.approx(1, abs=0.1)
+
+
+def test_averages_of_round_particles_are_not_drawn_to_the_axes():
+    side, number = 48, 1000
+    rng = np.random.default_rng(0)
+    disc_of_one = 0.5 / (1 + np.exp(radii(side) - 0.42 * side / BOX))
+    images = (disc_of_one + rng.normal(size=(number, side, side))).astype(np.float32)
+    windows = Windows(images, np.zeros(number, dtype=np.int64), np.ones((1, side // 2 + 1), np.float32))
+    averages, _ = classify(windows, ClassifyConfig(classes=10, side=side, iterations=6))
+    line = np.arange(side) - side // 2
+    rim = (radii(side) > 0.3 * side / BOX) & (radii(side) < 0.5 * side / BOX)
+    fourfold = np.exp(-4j * np.arctan2(line[:, None], line[None, :]))[rim]
+    values = averages.numpy()[:, rim]
+    # Noise makes each a little square, in a direction of its own: they cancel.
+    assert abs(((values * fourfold).mean(axis=1) / values.mean(axis=1)).mean()) < 0.08  # drawn to the axes: 0.15
+
+
+def test_factors_of_rings_leave_what_is_round_round():
+    side = 48
+    image = torch.from_numpy(np.exp(-((radii(side) / 5) ** 2)))[None]
+    factors = (torch.arange(side // 2 + 1) < 3).float()[None]  # a step
+    found = by_rings(image, factors)
+    assert torch.allclose(rotate(found, 45.0)[0, 8:40, 8:40], found[0, 8:40, 8:40], atol=0.01 * float(found.max()))
+    assert torch.allclose(by_rings(image, torch.ones_like(factors)), image, atol=1e-5)
 
 
 def test_shifts_are_a_grid_around_no_shift():

@@ -28,13 +28,13 @@ _FIRST_RINGS = 5  # frequencies of the first iteration, in 1/window
 _GROWING = 0.8  # part of the iterations in which the frequencies grow
 _SAMPLED = 0.4  # part of the iterations that look at a random part of the particles only
 _SAMPLE = 40  # particles for each class in these
+_LEAST = 0.3  # weight in these of what may be noise: averages that are smoothly round would stay so for ever
 _STARVED = 0.2  # a class with less than this part of its share is renewed
 _WHOLE = 2  # last iterations, in which all particles take part
 _SETTLED = 3  # last iterations, in which no class is renewed or handicapped anew
 _BALANCE = 0.7  # logarithm of the odds that a class loses for each e-fold of members above its share ...
 _HANDICAP = 3.0  # ... up to this
 _SPLIT = 0.2  # how far the halves of a divided class differ from it
-_DOUBT = 1.5  # power, in that of the noise left in an average, below which a ring holds nothing
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,11 @@ def classify(
         # The resolution grows with the iterations, and so does the number of particles.
         part = min(1.0, iteration / last)
         search = finest.coarser(round(_FIRST_RINGS + part * (finest.rings - _FIRST_RINGS)))
-        most = _SAMPLE * classes if iteration < _SAMPLED * config.iterations else config.learn_from
+        sampled = iteration < _SAMPLED * config.iterations
+        most = _SAMPLE * classes if sampled else config.learn_from
         most = number if iteration >= config.iterations - _WHOLE else most
         rows = torch.randperm(number, generator=generator)[:most].sort().values
-        step = _Step(averages, noise, mask, handicap, search)
+        step = _Step(averages, noise, mask, handicap, search, _LEAST if sampled else 0.0)
         averages, share, alignment, noise = step.run(spectra[rows], transfer, group[rows], device)
         fair = len(rows) / classes
         if iteration < config.iterations - _SETTLED:
@@ -162,14 +163,15 @@ class _Step:
         mask: Float[Tensor, "side side"],
         handicap: Float[Tensor, " classes"],
         search: Search,
+        least: float,
     ) -> None:
         self.side, self.classes = averages.shape[-1], len(averages)
-        self.noise, self.chosen, self.mask = noise, coefficients(self.side, search.rings), mask
+        self.least, self.noise, self.chosen, self.mask = least, noise, coefficients(self.side, search.rings), mask
         chosen, unit = self.chosen, self.side / BOX
         self.angles = torch.arange(search.rotations) * (360.0 / search.rotations)
         self.shifts = shift_grid(search.shift * unit, search.shift_step * unit)
-        # Log-prior of the shifts: a Gaussian about the picked centre.
-        self.prior = -self.shifts.square().sum(dim=1) / (2 * (0.7 * search.shift * unit + 0.5) ** 2)
+        # Log-prior of the shifts: a Gaussian about the picked centre, about as wide as picks deviate from the truth.
+        self.prior = -self.shifts.square().sum(dim=1) / (2 * (0.35 * search.shift * unit + 0.5) ** 2)
         self.scale = noise[chosen.ring].rsqrt()  # coefficients in units of the noise
         turned = torch.stack([rotate(averages, float(angle)) for angle in self.angles], dim=1)
         flat = torch.fft.rfft2(torch.fft.ifftshift(turned, dim=(-2, -1))).flatten(-2)[..., chosen.index]
@@ -239,12 +241,13 @@ class _Step:
         spectrum = flat.reshape(-1, side, half)
         # Of conjugate pairs, one is summed; the inverse transform wants both where x is 0.
         spectrum[:, side // 2 + 1 :, 0] = spectrum[:, 1 : side // 2, 0].flip(1).conj()
-        images = torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(side, side)), dim=(-2, -1))
+        # Every turn but quarter ones would cut corners off, and draw averages to the axes: what is there is noise.
+        images = torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(side, side)), dim=(-2, -1)) * self.mask
         images = images.reshape(self.classes, len(self.angles), side, side)
         # The sum of each rotation is turned back before all are added.
         summed = torch.stack([rotate(images[:, i], -float(a)) for i, a in enumerate(self.angles)]).sum(dim=0)
         seen = member.T @ transfer.square()[group]
-        averages, explained = filtered(summed, seen, self.noise)
+        averages, explained = filtered(summed, seen, self.noise, self.least)
         # The noise is the power that the averages do not explain, but at least 0.3 of all.
         whole = ring_means(spectra.abs().square().mean(dim=0), side)
         signal = (member @ explained * transfer.square()[group]).mean(dim=0)
@@ -252,7 +255,10 @@ class _Step:
 
 
 def filtered(
-    summed: Float[Tensor, "classes side side"], seen: Float[Tensor, "classes rings"], noise: Float[Tensor, " rings"]
+    summed: Float[Tensor, "classes side side"],
+    seen: Float[Tensor, "classes rings"],
+    noise: Float[Tensor, " rings"],
+    least: float = 0.0,
 ) -> tuple[Float[Tensor, "classes side side"], Float[Tensor, "classes rings"]]:
     """Return averages, each ring weighted by how far it stands out of the noise, and the power of these rings.
 
@@ -264,18 +270,36 @@ def filtered(
         Sums of the squared transfer.
     noise : float tensor, (rings,)
         Power of the noise in one particle.
+    least : float
+        Weight of rings in which there is nothing but noise.
     """
     side = summed.shape[-1]
-    rings = torch.from_numpy(spectrum_rings(side)).clamp_max(side // 2)
     spectrum = torch.fft.rfft2(torch.fft.ifftshift(summed, dim=(-2, -1)))
-    spectrum = spectrum / (seen[:, rings] + 1e-3)
-    power = ring_means(spectrum.abs().square(), side)
+    whole = seen + 1e-3
+    power = ring_means(spectrum.abs().square(), side) / whole.square()
     # Power of the signal over that of the noise in the average; a Wiener filter follows from it.
-    excess = (power * seen / noise - _DOUBT).clamp_min(0)
-    weight = excess / (excess + 1)
+    excess = (power * seen / noise - 1).clamp_min(0)
+    weight = (excess / (excess + 1)).clamp_min(least)
     weight[:, 0] = 1
-    images = torch.fft.irfft2(spectrum * weight[:, rings], s=(side, side))
-    return torch.fft.fftshift(images, dim=(-2, -1)), power * weight.square()
+    return by_rings(summed, weight / whole), power * weight.square()
+
+
+def by_rings(images: Float[Tensor, "n side side"], factors: Float[Tensor, "n rings"]) -> Float[Tensor, "n side side"]:
+    """Return images of which each ring of frequencies is multiplied by a factor.
+
+    The factors are interpolated between the rings, and nothing is around the images. A factor that steps from ring to
+    ring reaches as far as the image is wide, and what comes back from the opposite side is not round: averages of round
+    particles would become squares, iteration by iteration.
+    """
+    side = images.shape[-1]
+    wide, edge = 2 * side, side // 2
+    y = torch.fft.fftfreq(wide, 1 / side)[:, None]
+    radius = torch.hypot(y, torch.fft.rfftfreq(wide, 1 / side)).clamp_max(side // 2)
+    below = radius.floor().clamp_max(side // 2 - 1).long()
+    factor = torch.lerp(factors[:, below], factors[:, below + 1], radius - below)
+    spectrum = torch.fft.rfft2(torch.fft.ifftshift(functional.pad(images, (edge,) * 4), dim=(-2, -1)))
+    whole: Tensor = torch.fft.fftshift(torch.fft.irfft2(spectrum * factor, s=(wide, wide)), dim=(-2, -1))
+    return whole[:, edge : edge + side, edge : edge + side]
 
 
 def coefficients(side: int, rings: int) -> Coefficients:
