@@ -271,7 +271,7 @@ def filtered(
     noise : float tensor, (rings,)
         Power of the noise in one particle.
     least : float
-        Weight of rings in which there is nothing but noise.
+        Weight of rings in which there is nothing but noise, where anything is transferred.
     """
     side = summed.shape[-1]
     spectrum = torch.fft.rfft2(torch.fft.ifftshift(summed, dim=(-2, -1)))
@@ -279,9 +279,11 @@ def filtered(
     power = ring_means(spectrum.abs().square(), side) / whole.square()
     # Power of the signal over that of the noise in the average; a Wiener filter follows from it.
     excess = (power * seen / noise - 1).clamp_min(0)
-    weight = (excess / (excess + 1)).clamp_min(least)
+    weight = torch.maximum(excess / (excess + 1), least * (seen > 0))
     weight[:, 0] = 1
-    return by_rings(summed, weight / whole), power * weight.square()
+    factors = weight / whole
+    factors[:, 0] = factors[:, 1]  # of the mean itself hardly anything is transferred, but of what is beside it
+    return by_rings(summed, factors), power * weight.square()
 
 
 def by_rings(images: Float[Tensor, "n side side"], factors: Float[Tensor, "n rings"]) -> Float[Tensor, "n side side"]:
