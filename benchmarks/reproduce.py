@@ -38,6 +38,7 @@ from paper import (
 )
 from paper.about import about
 from paper.cache import cached, checksum
+from paper.data import REAL
 from paper.figures import Canvas
 from paper.report import as_html, as_markdown
 from paper.results import Section, Verdict
@@ -85,9 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings of the study that is asked for."""
     settings = QUICK if options.quick else FULL
-    chosen = tuple(name for name in settings.targets if not options.targets or name in options.targets)
+    there = [name for name in settings.targets if options.data is not None or name not in REAL]
+    chosen = tuple(name for name in there if not options.targets or name in options.targets)
     if not chosen:
-        raise SystemExit(f"the quick study has none of these targets; choose among {', '.join(settings.targets)}")
+        raise SystemExit(f"this study has none of these targets (real ones need --data); choose of {', '.join(there)}")
     return replace(settings, targets=chosen)
 
 

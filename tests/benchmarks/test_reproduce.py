@@ -63,8 +63,10 @@ def test_background_is_compared_with_the_real_target_if_there_is_one(tmp_path: P
 def test_a_study_of_some_targets_keeps_their_order() -> None:
     import reproduce
 
-    options = reproduce.parse(["--targets", "ribosome-10028", "spliceosome"])
-    assert reproduce.settings_of(options).targets == ("spliceosome", "ribosome-10028")
+    names = ["--targets", "ribosome-10028", "spliceosome"]
+    assert reproduce.settings_of(reproduce.parse([*names, "--data", "d"])).targets == ("spliceosome", "ribosome-10028")
+    with pytest.raises(SystemExit, match="--data"):
+        reproduce.settings_of(reproduce.parse(["--quick", *names[:2]]))
     assert reproduce.settings_of(reproduce.parse(["--quick"])).name == "quick"
 
 

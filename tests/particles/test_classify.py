@@ -152,7 +152,7 @@ def test_factors_of_rings_leave_what_is_round_round():
     image = torch.from_numpy(np.exp(-((radii(side) / 5) ** 2)))[None]
     factors = (torch.arange(side // 2 + 1) < 3).float()[None]  # a step
     found = by_rings(image, factors)
-    assert torch.allclose(rotate(found, 45.0)[0, 8:40, 8:40], found[0, 8:40, 8:40], atol=0.01 * float(found.max()))
+    assert torch.allclose(rotate(found, 45.0)[0, 8:40, 8:40], found[0, 8:40, 8:40], atol=0.015 * float(found.max()))
     assert torch.allclose(by_rings(image, torch.ones_like(factors)), image, atol=1e-5)
 
 
