@@ -183,7 +183,6 @@ def test_a_single_micrograph_is_not_even_looked_at(monkeypatch: pytest.MonkeyPat
     ("setting", "reason"),
     [
         ({"fewest": 1000}, "too few"),
-        ({"convincing": 1.0}, "score"),
         ({"agreement": 1.0, "steps": 1}, "agree"),
         ({"agreement": 0.0, "steps": 1, "fewer": 1.0, "more": 1.0}, "would become"),
     ],
@@ -198,16 +197,38 @@ def test_the_old_model_stays_where_learning_is_not_safe(setting: dict[str, float
 
 def test_a_later_round_that_is_not_safe_is_discarded(monkeypatch: pytest.MonkeyPatch):
     verdicts = iter(["", "too many"])
-    monkeypatch.setattr(selftrain, "_unsafe", lambda *_: next(verdicts))
+    monkeypatch.setattr(selftrain, "_unlikely", lambda *_: next(verdicts))
     told: list[selftrain.State] = []
     config = replace(QUICK, rounds=2)
     both = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=told.append)
-    monkeypatch.setattr(selftrain, "_unsafe", lambda *_: "")
+    monkeypatch.setattr(selftrain, "_unlikely", lambda *_: "")
     first = learn_from_picks(general(), micrographs(), DIAMETER, QUICK)
     assert tuple(state.round for state in told) == both.rounds
     assert len(told) == 2
     assert not both.refusal
     assert torch.equal(weights(both.model), weights(first.model))
+
+
+def test_a_later_round_may_mend_the_first(monkeypatch: pytest.MonkeyPatch):
+    config = replace(QUICK, rounds=2)
+    plain = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    verdicts = iter(["too many", ""])
+    monkeypatch.setattr(selftrain, "_unlikely", lambda *_: next(verdicts))
+    mended = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    assert not mended.refusal
+    assert torch.equal(weights(mended.model), weights(plain.model))
+
+
+@pytest.mark.parametrize(("convincing", "rounds", "more"), [(0.0, 1, 1.1), (1.0, 3, 1.7)])
+def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks(
+    convincing: float, rounds: int, more: float, monkeypatch: pytest.MonkeyPatch
+):
+    allowed: list[float] = []
+    monkeypatch.setattr(selftrain, "_unlikely", lambda _, __, config: allowed.append(config.more) or "")
+    config = replace(QUICK, rounds=1, more=1.1, rounds_if_doubtful=3, more_if_doubtful=1.7, convincing=convincing)
+    result = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    assert allowed == [more] * rounds
+    assert len(result.rounds) == rounds
 
 
 def test_what_was_interrupted_goes_on_after_the_last_round(tmp_path: Path):

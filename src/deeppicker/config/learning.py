@@ -48,17 +48,24 @@ class SelfTrainConfig:
     fewest: int = 40
     """Fewer picks in either half of the micrographs are not learnt from."""
 
-    convincing: float = 0.65
-    """The picks that are taught as particles must have this mean score ..."""
-
     agreement: float = 0.8
-    """... and this fraction of them must be picked by the network of the other half, or nothing is learnt."""
+    """Of the picks that are taught, this fraction must be picked by the network of the other half, or nothing is
+    learnt."""
 
     fewer: float = 0.5
     """Nothing is learnt either if fewer than this fraction of the picks are left ..."""
 
     more: float = 1.2
     """... or if there are more than this many times as many."""
+
+    convincing: float = 0.65
+    """If the picks that are taught in the first round have a smaller mean score, the start is doubtful. Then ..."""
+
+    rounds_if_doubtful: int = 4
+    """... there are so many rounds, because it takes longer until the picks have come and junk has gone ..."""
+
+    more_if_doubtful: float = 1.5
+    """... and this many times as many picks are allowed, because the start has found few of the particles."""
 
     start_share: float = 0.5
     """Part that the start keeps in the weights of the result; the networks that have learnt share the rest. What the
@@ -78,8 +85,8 @@ class SelfTrainConfig:
             unknown=(0, 1),
             unknown_later=(0, 1),
         )
-        within(self, fewest=(1, math.inf), convincing=(0, 1), agreement=(0, 1), fewer=(0, 1), more=(1, math.inf))
-        within(self, start_share=(0, 1), seed=(0, 2**31))
+        within(self, fewest=(1, math.inf), agreement=(0, 1), fewer=(0, 1), more=(1, math.inf), convincing=(0, 1))
+        within(self, rounds_if_doubtful=(1, 100), more_if_doubtful=(1, math.inf), start_share=(0, 1), seed=(0, 2**31))
         if self.crop % 16:
             raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")
 
@@ -104,4 +111,6 @@ class LearnFirstConfig:
     @property
     def method(self) -> SelfTrainConfig:
         """How it is learnt."""
-        return SelfTrainConfig(rounds=int(self.learn)) if self.learn.isdigit() else SelfTrainConfig()
+        if not self.learn.isdigit():
+            return SelfTrainConfig()
+        return SelfTrainConfig(rounds=int(self.learn), rounds_if_doubtful=int(self.learn))

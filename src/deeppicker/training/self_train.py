@@ -212,14 +212,20 @@ def _learn(
     refusal = _too_little(before, config)
     if refusal:
         return Learnt(model, refusal, number, number, needed=_needed(before, config))
+    if _doubtful(before, config):
+        config = replace(config, rounds=config.rounds_if_doubtful, more=config.more_if_doubtful)
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
         rounds = state.rounds.outcomes
         after_round(state)
-        refusal = _unsafe(state.round, number, config)
+        refusal = _disagreement(state.round, config)
         if refusal:
             break
-        learnt = state
+        refusal = _unlikely(state.round, number, config)
+        if not refusal:
+            learnt = state
+        elif learnt is not None:  # until then, a later round may remove what the first one has added
+            break
     if learnt is None:
         return Learnt(model, refusal, number, number, rounds=rounds)
     kept = _again(before, _picked(learnt.found), _radii(micrographs, diameter))
@@ -353,15 +359,24 @@ def _too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
         if number < 2 * config.fewest:
             return f"{number:,} picks in {len(picks):,} micrographs are too few"
         return f"of {number:,} picks, one half of the {len(picks):,} micrographs holds {fewer:,}, too few to judge by"
+    return ""
+
+
+def _doubtful(picks: Sequence[Picks], config: SelfTrainConfig) -> bool:
+    """Return whether the better picks score so low that the start hardly knows these particles."""
     scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
-    mean = float(scores[: math.ceil(config.sure * len(scores))].mean())
-    return f"the better picks score {mean:.2f} on average" if mean < config.convincing else ""
+    return bool(scores[: math.ceil(config.sure * len(scores))].mean() < config.convincing)
 
 
-def _unsafe(outcome: Round, before: int, config: SelfTrainConfig) -> str:
-    """Return why what was learnt in a round is not used; empty if it is."""
+def _disagreement(outcome: Round, config: SelfTrainConfig) -> str:
+    """Return that the halves do not find each other's picks, after which nothing more is learnt; empty if they do."""
     if outcome.agreement < config.agreement:
         return f"the halves of the micrographs agree on {outcome.agreement:.0%} of the better picks only"
+    return ""
+
+
+def _unlikely(outcome: Round, before: int, config: SelfTrainConfig) -> str:
+    """Return that the number of picks after a round is implausible; empty if it is plausible."""
     if not config.fewer * before <= outcome.picks <= config.more * before:
         return f"{before:,} picks would become {outcome.picks:,}"
     return ""
