@@ -113,9 +113,10 @@ def test_a_process_that_dies_costs_its_item_only(deed: str, how: str):
     assert all(isinstance(outcome, TransientError) and how in str(outcome) for outcome in lost)
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_given_up_and_its_process_ended():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with processes(2, 3.0) as mapper:
+    with processes(2, 10.0) as mapper:
         outcomes = list(mapper(job)(["hang", 1, 2, "hang", 3]))
     assert squares_of(outcomes) == {1: 1, 2: 4, 3: 9}
     given_up = [outcome for item, outcome in outcomes if item == "hang"]
