@@ -1,12 +1,13 @@
 """Self-training, measured: every round on every data set, against the model that it starts from.
 
-    python benchmarks/learning.py [--data DIR] [--work DIR] [--models DIR] [--only NAME ...]
+    python benchmarks/learning.py [--data DIR] [--work DIR] [--models DIR] [--only NAME ...] [--again]
 
 Simulated sets (`selftraining.suite`) are made in the work folder if they are not there, and are learnt from with
 ``general.safetensors`` of the folder of models, or with that in the package. Real ones are learnt from with
 ``without-<name>.safetensors`` (of ``accuracy.py``), which has not seen the molecule; those without such a model are
 left out. Nothing is given: diameter and threshold are the program's own. Scored as `deeppicker evaluate` does. What has
-been measured is kept in ``benchmarks/results/learning.json`` and not measured again, unless ``--again`` is set.
+been measured is kept in ``benchmarks/results/learning.json`` and not measured again, unless ``--again`` is set; with
+``--only``, the others stay.
 Writes ``learning.json``, ``learning.md``, and ``learning-<name>.png`` for some: picks that came and went.
 """
 
@@ -87,9 +88,12 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     path = RESULTS / "learning.json"
-    known = json.loads(path.read_text()) if path.exists() and not options.again else {"sets": {}}
+    known = json.loads(path.read_text()) if path.exists() else {"sets": {}}
+    if options.again:
+        known["sets"] = {name: one for name, one in known["sets"].items() if options.only and name not in options.only}
     setting = describe(f"{os.cpu_count()} cores")
-    for name in [*REAL, *(recipe.name for recipe in RECIPES)]:
+    names = [*REAL, *(recipe.name for recipe in RECIPES)]
+    for name in names:
         if (options.only and name not in options.only) or name in known["sets"]:
             continue
         model = model_for(name, options.models)
@@ -97,6 +101,7 @@ def main() -> None:
             print(f"{name}: no model that has not seen it", flush=True)
             continue
         known["sets"][name] = {"setting": setting, **measured(model, load_sample(name, options))}
+        known["sets"] = {other: known["sets"][other] for other in names if other in known["sets"]}
         path.write_text(json.dumps(known, indent=1) + "\n")
         print(row(name, known["sets"][name]), flush=True)
     (RESULTS / "learning.md").write_text(report(known))
