@@ -30,6 +30,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_with_little_memory(tmp_path: Path):
     done = subprocess.run([sys.executable, BOMBS, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

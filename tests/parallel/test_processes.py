@@ -208,6 +208,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at the processes in /proc")
 def test_processes_end_with_the_program_even_if_that_is_killed(tmp_path: Path):
     script = tmp_path / "child.py"

@@ -164,6 +164,7 @@ def stop_in_the_second_round(event: RunEvent) -> None:
         raise Stopped
 
 
+@pytest.mark.slow
 def test_learning_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(LearnFirstConfig, "method", property(lambda _: replace(QUICK, rounds=2)))
 

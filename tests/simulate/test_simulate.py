@@ -508,6 +508,7 @@ def test_what_is_there_is_not_made_again_and_what_is_missing_is(simulated: Path,
     assert (kept.read_bytes(), kept.stat().st_mtime_ns) == (content, time)
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_result(simulated: Path, tmp_path: Path):
     words = ["--size", "180", "160", "--pixels-across", "20", "20", "--micrographs", "3", "--empty", "0.3"]
     inputs = [str(tmp_path / "ball one.mrc"), "--shapes", "1"]
