@@ -54,6 +54,7 @@ PICTURES = (
     "ring-ethane",
     "two-species",
     "sparse-debris",
+    "rods",
 )
 HARM = 0.01  # F1 that self-training may cost
 HEADS = (

@@ -17,8 +17,8 @@ from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
 from deeppicker.training import self_train
-from deeppicker.training import self_train as selftrain
 from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
+from deeppicker.training.self_train_checks import too_little
 from deeppicker.training.self_train_file import load_rounds, save_rounds
 from deeppicker.training.sheets import Sheet, draw_crops, load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy
@@ -60,9 +60,9 @@ def test_a_sheet_shows_what_picking_sees():
 
 def test_picks_in_one_half_of_the_micrographs_are_too_few_to_judge_by():
     found = [picks([0.9] * number).picks for number in (50, 3, 50, 2)]
-    reason = self_train._too_little(found, SelfTrainConfig(fewest=40))
+    reason = too_little(found, SelfTrainConfig(fewest=40))
     assert reason == "of 105 picks, one half of the 4 micrographs holds 5, too few to judge by"
-    assert self_train._too_little(found[:2], SelfTrainConfig(fewest=40)) == "53 picks in 2 micrographs are too few"
+    assert too_little(found[:2], SelfTrainConfig(fewest=40)) == "53 picks in 2 micrographs are too few"
 
 
 def test_sure_places_are_peaks_and_unknown_ones_are_left_out():
@@ -197,11 +197,11 @@ def test_the_old_model_stays_where_learning_is_not_safe(setting: dict[str, float
 
 def test_a_later_round_that_is_not_safe_is_discarded(monkeypatch: pytest.MonkeyPatch):
     verdicts = iter(["", "too many"])
-    monkeypatch.setattr(selftrain, "_unlikely", lambda *_: next(verdicts))
-    told: list[selftrain.State] = []
+    monkeypatch.setattr(self_train, "unlikely", lambda *_: next(verdicts))
+    told: list[self_train.State] = []
     config = replace(QUICK, rounds=2)
     both = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=told.append)
-    monkeypatch.setattr(selftrain, "_unlikely", lambda *_: "")
+    monkeypatch.setattr(self_train, "unlikely", lambda *_: "")
     first = learn_from_picks(general(), micrographs(), DIAMETER, QUICK)
     assert tuple(state.round for state in told) == both.rounds
     assert len(told) == 2
@@ -213,7 +213,7 @@ def test_a_later_round_may_mend_the_first(monkeypatch: pytest.MonkeyPatch):
     config = replace(QUICK, rounds=2)
     plain = learn_from_picks(general(), micrographs(), DIAMETER, config)
     verdicts = iter(["too many", ""])
-    monkeypatch.setattr(selftrain, "_unlikely", lambda *_: next(verdicts))
+    monkeypatch.setattr(self_train, "unlikely", lambda *_: next(verdicts))
     mended = learn_from_picks(general(), micrographs(), DIAMETER, config)
     assert not mended.refusal
     assert torch.equal(weights(mended.model), weights(plain.model))
@@ -224,7 +224,7 @@ def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks(
     convincing: float, rounds: int, more: float, monkeypatch: pytest.MonkeyPatch
 ):
     allowed: list[float] = []
-    monkeypatch.setattr(selftrain, "_unlikely", lambda _, __, config: allowed.append(config.more) or "")
+    monkeypatch.setattr(self_train, "unlikely", lambda _, __, config: allowed.append(config.more) or "")
     config = replace(QUICK, rounds=1, more=1.1, rounds_if_doubtful=3, more_if_doubtful=1.7, convincing=convincing)
     result = learn_from_picks(general(), micrographs(), DIAMETER, config)
     assert allowed == [more] * rounds
@@ -235,7 +235,7 @@ def test_what_was_interrupted_goes_on_after_the_last_round(tmp_path: Path):
     subject, file = {"of": "these"}, tmp_path / "rounds"
     config = replace(QUICK, rounds=2)
 
-    def keep(state: selftrain.State) -> None:
+    def keep(state: self_train.State) -> None:
         if len(state.rounds.outcomes) == 1:
             save_rounds(state.rounds, subject, file)
 
@@ -253,7 +253,7 @@ def test_what_was_interrupted_goes_on_after_the_last_round(tmp_path: Path):
 def test_rounds_that_do_not_fit_are_not_gone_on_from(tmp_path: Path, damage: str):
     file, model = tmp_path / "rounds", general()
     networks = [network_copy(model), network_copy(model)]
-    save_rounds(selftrain.Rounds(networks, ()), {"of": "others" if damage == "of others" else "these"}, file)
+    save_rounds(self_train.Rounds(networks, ()), {"of": "others" if damage == "of others" else "these"}, file)
     if damage == "cut short":
         file.write_bytes(file.read_bytes()[:-1])
     elif damage == "missing":

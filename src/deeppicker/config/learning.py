@@ -111,6 +111,6 @@ class LearnFirstConfig:
     @property
     def method(self) -> SelfTrainConfig:
         """How it is learnt."""
-        if not self.learn.isdigit():
-            return SelfTrainConfig()
-        return SelfTrainConfig(rounds=int(self.learn), rounds_if_doubtful=int(self.learn))
+        if self.learn.isdigit():
+            return SelfTrainConfig(rounds=int(self.learn), rounds_if_doubtful=int(self.learn))
+        return SelfTrainConfig()

@@ -28,6 +28,7 @@ from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import find
 from deeppicker.picking.threshold import SETTLED, choose_threshold
 from deeppicker.training.prefetch import ahead
+from deeppicker.training.self_train_checks import disagreement, doubtful, needed, too_little, unlikely
 from deeppicker.training.sheets import load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
 
@@ -38,7 +39,6 @@ RESULT = (1.13, 1.34)
 """Those of the mean of the start and what has learnt; both fitted to simulated sets only, see docs/decisions/0004."""
 
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
-_SPARE = 1.2  # times as many micrographs as should be enough
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
 
 
@@ -209,19 +209,19 @@ def _learn(
     start = _find_all([model], micrographs, diameter)
     before = _picked(start, model.calibration.caution)
     number = sum(map(len, before))
-    refusal = _too_little(before, config)
+    refusal = too_little(before, config)
     if refusal:
-        return Learnt(model, refusal, number, number, needed=_needed(before, config))
-    if _doubtful(before, config):
+        return Learnt(model, refusal, number, number, needed=needed(before, config))
+    if doubtful(before, config):
         config = replace(config, rounds=config.rounds_if_doubtful, more=config.more_if_doubtful)
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
         rounds = state.rounds.outcomes
         after_round(state)
-        refusal = _disagreement(state.round, config)
+        refusal = disagreement(state.round.agreement, config)
         if refusal:
             break
-        refusal = _unlikely(state.round, number, config)
+        refusal = unlikely(state.round.picks, number, config)
         if not refusal:
             learnt = state
         elif learnt is not None:  # until then, a later round may remove what the first one has added
@@ -338,48 +338,6 @@ def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks
     """Return the picks: candidates above the threshold that is chosen for all of them, gaps or not."""
     threshold = choose_threshold(np.concatenate([item.picks.scores for item in found]), caution, gaps=False)
     return [item.picks.where(item.picks.scores >= threshold) for item in found]
-
-
-def _in_the_poorer_half(picks: Sequence[Picks]) -> int:
-    return min(sum(map(len, picks[half::2])) for half in (0, 1))
-
-
-def _needed(picks: Sequence[Picks], config: SelfTrainConfig) -> int:
-    """Return how many such micrographs would hold picks enough in either half; 0 if these do."""
-    fewer = _in_the_poorer_half(picks)
-    if fewer >= config.fewest:
-        return 0
-    return 2 * math.ceil(_SPARE * len(picks) / 2 * config.fewest / max(1, fewer))
-
-
-def _too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
-    """Return why these picks are not learnt from; empty if they are."""
-    if _needed(picks, config):
-        number, fewer = sum(map(len, picks)), _in_the_poorer_half(picks)
-        if number < 2 * config.fewest:
-            return f"{number:,} picks in {len(picks):,} micrographs are too few"
-        return f"of {number:,} picks, one half of the {len(picks):,} micrographs holds {fewer:,}, too few to judge by"
-    return ""
-
-
-def _doubtful(picks: Sequence[Picks], config: SelfTrainConfig) -> bool:
-    """Return whether the better picks score so low that the start hardly knows these particles."""
-    scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
-    return bool(scores[: math.ceil(config.sure * len(scores))].mean() < config.convincing)
-
-
-def _disagreement(outcome: Round, config: SelfTrainConfig) -> str:
-    """Return that the halves do not find each other's picks, after which nothing more is learnt; empty if they do."""
-    if outcome.agreement < config.agreement:
-        return f"the halves of the micrographs agree on {outcome.agreement:.0%} of the better picks only"
-    return ""
-
-
-def _unlikely(outcome: Round, before: int, config: SelfTrainConfig) -> str:
-    """Return that the number of picks after a round is implausible; empty if it is plausible."""
-    if not config.fewer * before <= outcome.picks <= config.more * before:
-        return f"{before:,} picks would become {outcome.picks:,}"
-    return ""
 
 
 def _round(labels: Sequence[Labels], picks: Sequence[Picks], radii: Sequence[float]) -> Round:

@@ -1,0 +1,55 @@
+"""Whether self-training can begin, how sure its start is, and whether what came of a round is safe to use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from deeppicker.config import SelfTrainConfig
+from deeppicker.core import Picks
+
+_SPARE = 1.2  # times as many micrographs as should be enough
+
+
+def needed(picks: Sequence[Picks], config: SelfTrainConfig) -> int:
+    """Return how many such micrographs would hold picks enough in either half; 0 if these do."""
+    fewer = _in_the_poorer_half(picks)
+    if fewer >= config.fewest:
+        return 0
+    return 2 * math.ceil(_SPARE * len(picks) / 2 * config.fewest / max(1, fewer))
+
+
+def too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
+    """Return why these picks are too few to learn from; empty if they are enough."""
+    number, fewer = sum(map(len, picks)), _in_the_poorer_half(picks)
+    if fewer >= config.fewest:
+        return ""
+    if number < 2 * config.fewest:
+        return f"{number:,} picks in {len(picks):,} micrographs are too few"
+    return f"of {number:,} picks, one half of the {len(picks):,} micrographs holds {fewer:,}, too few to judge by"
+
+
+def doubtful(picks: Sequence[Picks], config: SelfTrainConfig) -> bool:
+    """Return whether the better picks score so low that the start hardly knows these particles."""
+    scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
+    return bool(scores[: math.ceil(config.sure * len(scores))].mean() < config.convincing)
+
+
+def disagreement(agreement: float, config: SelfTrainConfig) -> str:
+    """Return that the halves do not find each other's picks, after which nothing more is learnt; empty if they do."""
+    if agreement < config.agreement:
+        return f"the halves of the micrographs agree on {agreement:.0%} of the better picks only"
+    return ""
+
+
+def unlikely(picks: int, before: int, config: SelfTrainConfig) -> str:
+    """Return that the number of picks after a round is implausible; empty if it is plausible."""
+    if not config.fewer * before <= picks <= config.more * before:
+        return f"{before:,} picks would become {picks:,}"
+    return ""
+
+
+def _in_the_poorer_half(picks: Sequence[Picks]) -> int:
+    return min(sum(map(len, picks[half::2])) for half in (0, 1))
