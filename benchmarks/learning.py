@@ -238,7 +238,7 @@ def draw(sample: Sample, before: Sequence[Picks], after: Sequence[Picks], path: 
     axes.axis("off")
     buffer = io.BytesIO()
     figure.savefig(buffer)
-    Image.open(buffer).convert("RGB").quantize(32).save(path, optimize=True)
+    Image.open(buffer).convert("RGB").quantize(32, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
 
 
 def _near(points: np.ndarray, others: np.ndarray, radius: float) -> np.ndarray:
@@ -272,7 +272,7 @@ def report(result: dict[str, Any]) -> str:
     settings = Counter(
         "{date}, commit {commit}, {machine}, torch {torch}".format(**one["setting"]) for one in sets.values()
     )
-    measured_on = "\n".join(f"{number} sets: {setting}." for setting, number in settings.items())
+    measured_on = "\n".join(f"{number} set{'s' * (number > 1)}: {setting}." for setting, number in settings.items())
     full = {name: one for name, one in sets.items() if one["before"]["best"] is not None}
     changes = {name: one["after"]["f1"] - one["before"]["f1"] for name, one in full.items()}
     harmed = sorted((name for name, change in changes.items() if change < -HARM), key=changes.__getitem__)
