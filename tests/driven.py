@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from served import VISITORS
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; install Debian's package chromium")
 
@@ -60,6 +62,7 @@ def visit(page: Any, address: str) -> None:
 def enter(browser: Any, address: str, **options: Any) -> Any:
     """Return a page of a new browser profile in which the first micrograph is shown."""
     context = browser.new_context(viewport={"width": 1100, "height": 700}, **options)
+    VISITORS.append(context.close)
     page = context.new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))

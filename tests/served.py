@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,9 @@ from deeppicker.particles.classify.files import write
 from deeppicker.particles.classify.results import Quality, Report
 from deeppicker.runs.folder import RunFolder
 from scenes import DIAMETER, HEIGHT, PIXEL_SIZE, WIDTH, Scene, scene, write_project
+
+VISITORS: list[Callable[[], None]] = []
+"""What closes the pages that look at a service: connections that they make while it ends would stay open."""
 
 SETTINGS = {"diameter": DIAMETER, "pixel_size": None, "invert": False, "calibration": {"caution": 0.6}}
 
@@ -146,12 +149,14 @@ def served(wanted: Wanted, *, read_only: bool = False) -> Iterator[Client]:
         try:
             yield client
         finally:
+            while VISITORS:
+                VISITORS.pop()()
             service.stopped.set()
             server.should_exit = True
             thread.join()
 
 
 __all__ = [
-    *("DIAMETER", "PIXEL_SIZE", "SETTINGS", "Client", "candidates_of", "classified", "make_run", "project_of"),
-    *("served", "write_mrc"),
+    *("DIAMETER", "PIXEL_SIZE", "SETTINGS", "VISITORS"),
+    *("Client", "candidates_of", "classified", "make_run", "project_of", "served"),
 ]

@@ -11,7 +11,7 @@ import pytest
 
 from deeppicker.gui.project import Wanted
 from driven import CHROMIUM, STARTED, stop
-from served import make_run, served
+from served import VISITORS, make_run, served
 
 
 @pytest.fixture
@@ -38,6 +38,7 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+        VISITORS.clear()
 
 
 @pytest.fixture
