@@ -14,6 +14,7 @@ WITHOUT_TORCH = [
     "from deeppicker.cli.main import main; main(['--help'])",
     "from deeppicker.cli.main import main; main(['pick', '--help'])",
     "from deeppicker.cli.main import main; main(['settings', 'train'])",
+    "from deeppicker.cli.main import main; assert main(['pick', 'nowhere/*.mrc', '--output', 'picks']) == 2",
     *(f"import deeppicker.cli.{verb}" for verb in VERBS),
     "from deeppicker import Picks, read_micrograph, read_picks, write_picks, evaluate_picks, load_dataset",
 ]

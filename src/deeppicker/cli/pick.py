@@ -28,6 +28,7 @@ from deeppicker.config import (
     WorkConfig,
 )
 from deeppicker.core import micrograph_key
+from deeppicker.formats import find_micrographs
 from deeppicker.formats.recorded import AUTOPICK
 from deeppicker.formats.text import one_line
 from deeppicker.parallel.processes import start_early
@@ -94,6 +95,9 @@ def run(options: Options) -> int:
 
 def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
     """Pick as `run`, until told to stop, which is asked after each micrograph."""
+    nowhere = [word for word in options.input if not os.path.exists(word)]  # noqa: PTH110 - long names
+    if nowhere:  # a wrong name is told at once, before PyTorch is loaded
+        find_micrographs(nowhere)
     if _several(options):
         start_early()  # processes load PyTorch while this one does
     from deeppicker.runs.run import run_picking
