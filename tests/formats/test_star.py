@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from pathlib import Path
 
@@ -350,6 +351,24 @@ def test_columns_of_numbers_are_read_and_written_as_value_by_value(tokens: list[
     """Most columns hold usual numbers only, and take a shorter way."""
     rows = star_table.format_rows({"one": tokens, "two": ["a b"] * len(tokens)})
     assert rows.splitlines() == [f'{star_table._quoted(token)} "a b"' for token in tokens]
+
+
+@given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=6), st.lists(st.sampled_from(["", "'", '"'])))
+def test_numbers_are_the_same_with_and_without_quotation_marks(
+    tmp_path_factory: pytest.TempPathFactory, values: list[float], marks: list[str]
+):
+    tokens = [
+        f"{mark}{value!r}{mark}" for value, mark in itertools.zip_longest(values, marks[: len(values)], fillvalue="")
+    ]
+    (table,) = read_tables(
+        _write(tmp_path_factory.mktemp("quoted"), "\n".join(["data_", "loop_", "_one", *tokens, ""]))
+    )
+    assert table.numbers_or_nan("one").tolist() == pytest.approx(values, rel=0, abs=0, nan_ok=True)
+    if np.isnan(values).any():
+        with pytest.raises(FormatError, match=r"one in row \d+ \(line \d+\) is 'nan', not a number"):
+            table.numbers("one")
+    else:
+        assert table.numbers("one").tolist() == values
     if all(text._is_float(token) for token in tokens):
         values = text.floats(tokens, "here")
         assert np.array_equal(values, [text._float(token) for token in tokens], equal_nan=True)

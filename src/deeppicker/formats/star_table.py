@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
@@ -15,7 +16,16 @@ from gemmi import cif
 from jaxtyping import Float64
 
 from deeppicker.errors import FormatError, OutputError
-from deeppicker.formats.text import Lines, finite_floats, floats, numbered_lines, one_line, read_text, row_name
+from deeppicker.formats.text import (
+    Lines,
+    finite_floats,
+    floats,
+    numbered_lines,
+    one_line,
+    read_text,
+    row_name,
+    usual_floats,
+)
 
 _ASCII = "".join(map(chr, range(128))).replace("%", "")
 _NUMERIC = re.compile(r"[0-9.e+-]+")  # characters of numbers, which mean nothing else in a STAR file
@@ -65,13 +75,19 @@ class Table:
     def numbers(self, label: str) -> Float64[np.ndarray, " n"]:
         """Return a column of finite numbers that must be there (FormatError with the row otherwise)."""
         self._require(label)
-        return finite_floats(self.columns[label], f"{self.path}: {label}", self._lines(label))
+        values = self.numbers_or_nan(label)
+        if np.isnan(values).any():  # say where
+            return finite_floats(self.columns[label], f"{self.path}: {label}", self._lines(label))
+        return values
 
     def numbers_or_nan(self, label: str) -> Float64[np.ndarray, " n"]:
         """Return a column of numbers, NaN where one is missing; all NaN without the column."""
         if label not in self.columns:
             return np.full(len(self), np.nan)
-        return floats(self.columns[label], f"{self.path}: {label}", self._lines(label))
+        column = self.columns[label]
+        with suppress(ValueError):  # numbers are nearly never quoted
+            return usual_floats(column.values if isinstance(column, _Column) else column, len(column))
+        return floats(column, f"{self.path}: {label}", self._lines(label))
 
     def row_name(self, label: str, row: int) -> str:
         """Return how messages call a row (the first is 0) of a column, with its line if that can be told."""

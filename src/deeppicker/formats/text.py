@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -135,20 +135,32 @@ def finite_floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line
 
 def floats(tokens: Sequence[str], where: str, lines: Lines = unknown_line) -> Float64[np.ndarray, " n"]:
     """Parse numbers; ``nan`` and an empty text mean that there is none. See `finite_floats`."""
-    with suppress(ValueError):  # nearly always all are usual numbers, and there may be millions
-        values = np.empty(len(tokens))
-        rest, start = iter(tokens), 0
-        while part := list(itertools.islice(rest, _PART)):
-            _refuse_underscores("".join(part))
-            values[start : start + len(part)] = list(map(float, part))
-            start += len(part)
-        if not np.isinf(values).any():
-            return values
+    with suppress(ValueError):  # nearly always all are
+        return usual_floats(tokens, len(tokens))
     try:
         return np.array([_float(token) for token in tokens], dtype=np.float64)
     except ValueError:
         row = next(row for row, token in enumerate(tokens) if not _is_float(token))
         raise _not_a_number(tokens[row], where, row_name(row, lines)) from None
+
+
+def usual_floats(tokens: Iterable[str], number: int) -> Float64[np.ndarray, " n"]:
+    """Parse so many tokens, of which there may be millions, fast.
+
+    Raises
+    ------
+    ValueError
+        If one is no number as all programs write it, is infinite, or is empty.
+    """
+    values = np.empty(number)
+    rest, start = iter(tokens), 0
+    while part := list(itertools.islice(rest, _PART)):
+        _refuse_underscores("".join(part))
+        values[start : start + len(part)] = list(map(float, part))
+        start += len(part)
+    if np.isinf(values).any():
+        raise ValueError("infinite")
+    return values
 
 
 def _not_a_number(token: str, where: str, row: str) -> FormatError:
