@@ -221,12 +221,15 @@ class Road:
         return int(keep.sum())
 
     def initial_model(self) -> np.ndarray:
-        """Return a model from nothing, by stochastic gradient descent as in RELION's job InitialModel."""
+        """Return a model from nothing, by stochastic gradient descent as in RELION's job InitialModel.
+
+        It has the molecule's symmetry from the beginning: as many orientations less are compared.
+        """
         part, number = self.settings.map_iterations[1], 3 * self.settings.map_iterations[1]
         path = self.step(
             "initial-model", f"InitialModel/run_it{number:03d}_class001.mrc",
             "relion_refine --i kept.star --o InitialModel/run", self._shared(),
-            f"--sgd --denovo_3dref --K 1 --sym C1 --sgd_ini_iter {part} --sgd_inbetween_iter {part}",
+            f"--sgd --denovo_3dref --K 1 --sym {self.symmetry} --sgd_ini_iter {part} --sgd_inbetween_iter {part}",
             f"--sgd_fin_iter {part} --sgd_write_iter {part} --sgd_ini_resol 35 --sgd_fin_resol 15",
             "--sgd_ini_subset 100 --sgd_fin_subset 300 --healpix_order 1 --offset_range 4 --offset_step 2",
         )  # fmt: skip
@@ -235,17 +238,13 @@ class Road:
     def refine(self, model: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the refined map and its two halves."""
         start = f"InitialModel/run_it{3 * self.settings.map_iterations[1]:03d}_class001.mrc"
-        if self.symmetry != "C1":
-            end = "InitialModel/aligned.mrc"
-            self.step("align", end, f"relion_align_symmetry --i {start} --o {end} --sym {self.symmetry}")
-            start = end
         root = "--allow-run-as-root " if os.geteuid() == 0 else ""
         self.step(
             "refine", "Refine3D/run_class001.mrc",
             f"mpirun -n 3 {root}--oversubscribe --bind-to none relion_refine_mpi --i kept.star --o Refine3D/run",
             self._shared().replace("--j 2", "--j 1"),
             f"--auto_refine --split_random_halves --ref {start} --ini_high 40 --sym {self.symmetry} --healpix_order 2",
-            "--auto_local_healpix_order 4 --offset_range 5 --offset_step 2 --low_resol_join_halves 40 --norm --scale",
+            "--auto_local_healpix_order 3 --offset_range 5 --offset_step 2 --low_resol_join_halves 40 --norm --scale",
         )  # fmt: skip
         names = ("run_class001", "run_half1_class001_unfil", "run_half2_class001_unfil")
         maps = [np.array(mrcfile.read(self.folder / "Refine3D" / f"{name}.mrc"), dtype=np.float32) for name in names]
