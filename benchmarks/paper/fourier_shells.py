@@ -25,7 +25,8 @@ def aligned(structure: Cube, target: Cube, rotations: int) -> Cube:
     """Return the structure, turned, moved and, if that fits better, mirrored onto a map."""
     small, goal = (_reduced(_masked(one), _COARSE) for one in (structure, target))
     rng = np.random.default_rng(0)
-    tried = Rotation.random(rotations, random_state=rng)
+    # Maps of the same symmetry need not be turned, which would blur them.
+    tried = Rotation.concatenate([Rotation.identity(1), Rotation.random(rotations, random_state=rng)])
     best: list[tuple[float, bool, Rotation]] = []
     for mirrored in (False, True):
         source = small[:, :, ::-1] if mirrored else small

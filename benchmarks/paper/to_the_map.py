@@ -27,8 +27,8 @@ from deeppicker.runs.selection import threshold_of
 from deeppicker.simulate.volumes import Volume, read_structure
 from paper.cache import checksum
 from paper.data import Molecule, title_of
-from paper.figures import COLOURS, Canvas
-from paper.fourier_shells import aligned, known, resolution, shells
+from paper.figures import COLOURS, Canvas, shared_legend
+from paper.fourier_shells import Cube, aligned, known, resolution, shells
 from paper.iteration import as_picked
 from paper.others import by_topaz, picked_by, topaz_of
 from paper.results import Picture, Section, Table, Verdict
@@ -59,28 +59,39 @@ def run(study: Study, canvas: Canvas) -> Section:
         "Kept are the "
         f"classes whose resolution is within {_GOOD} of the best and that hold enough particles. Of Topaz the best "
         "picks are taken, as many as there are reference particles, since its scores have no threshold. A map is "
-        f"compared with the known structure in the orientation and hand that fit best. {study.about_default}"
+        "compared with the known structure, and with the map of the reference particles, in the orientation and hand "
+        f"that fit best. {study.about_default}"
     )
     if missing or not targets:
         reason = f"{', '.join(missing)} not installed" if missing else "no target of this study goes that far"
         return Section("To the map", setup, notes=(f"Left out: {reason}.",))
-    outcomes = {target: _target(study, target) for target in targets}
+    roads = {target: _target(study, target) for target in targets}
+    outcomes = {target: {name: road.outcome for name, road in row.items()} for target, row in roads.items()}
     left = STEPS[study.settings.map_steps :]
-    mapped = any(one["fsc"] for row in outcomes.values() for one in row.values())
+    mapped = any(road.density is not None for row in roads.values() for road in row.values())
     if mapped:
         _draw(canvas, outcomes)
+        _draw_maps(canvas, roads)
     return Section(
         "To the map",
         setup,
         tuple(_verdict(target, row) for target, row in outcomes.items()),
         (_table(outcomes), _commands(outcomes)),
-        (Picture(canvas.stem("fsc"), "Fourier shell correlation of each map with the known structure."),) * mapped,
+        (
+            Picture(
+                canvas.stem("fsc"),
+                "Fourier shell correlation of each map with the known structure (solid), which has no detail right of "
+                "the dotted line, and of its two half maps (dashed).",
+            ),
+            Picture(canvas.stem("maps"), "Slices through the middle of the maps, and of the structure.", image=True),
+        )
+        * mapped,
         (f"Part of the full study only: {', '.join(left)}.",) if left else (),
     )
 
 
-def _target(study: Study, target: str) -> dict[str, dict[str, object]]:
-    """Return what becomes of each program's picks."""
+def _target(study: Study, target: str) -> dict[str, Road]:
+    """Return the roads of each program's picks, walked."""
     part = study.test(target)
     found = {REFERENCE: [item.picks for item in part.dataset.micrographs]}
     model = as_picked(study, target)
@@ -93,14 +104,16 @@ def _target(study: Study, target: str) -> dict[str, dict[str, object]]:
         best = picked_by(part.micrographs(), folder, part.dataset.diameter, by_topaz(program))[0]
         number = sum(map(len, found[REFERENCE]))
         found[TOPAZ] = _best(best, number)
-    outcomes = {}
+    roads = {}
     for name, some in found.items():
         taken = thinned(some, study.settings.map_particles)
         places = [(one.micrograph, one.positions.tolist()) for one in taken]
         key = checksum(places, study.settings.map_side, study.settings.map_iterations)
         folder = study.work / "maps" / f"{target}-{name.partition(',')[0].lower()}-{key}"
-        outcomes[name] = Road(study, study.molecule(target), folder).walk(taken)
-    return outcomes
+        roads[name] = Road(study, study.molecule(target), folder)
+        roads[name].walk(taken)
+        roads[name].compare(roads[REFERENCE])
+    return roads
 
 
 def _best(picks: Sequence[Picks], number: int) -> list[Picks]:
@@ -116,13 +129,16 @@ class Road:
     def __init__(self, study: Study, molecule: Molecule, folder: Path) -> None:
         self.settings, self.data, self.molecule, self.folder = study.settings, study.data, molecule, folder
         self.log: list[tuple[str, str, float]] = []
+        self.outcome: dict[str, object] = {}
+        self.density: Cube | None = None
+        self.structure: Cube | None = None  # turned onto the map
         pixel = next(iter(molecule.test.info.values())).pixel_size
         self.box = 2 * round(0.5 * 1.2 * BOX_DIAMETERS * molecule.diameter / pixel)
         self.pixel_size = pixel * self.box / self.settings.map_side
         self.symmetry = _SYMMETRY.get(molecule.name, "C1")
 
-    def walk(self, picks: Sequence[Picks]) -> dict[str, object]:
-        """Return how far the picks lead."""
+    def walk(self, picks: Sequence[Picks]) -> None:
+        """Go as far as the picks lead."""
         self.lay_out(picks)
         reached, kept, density = "nothing", 0, None
         halves: list[np.ndarray] = []
@@ -139,22 +155,32 @@ class Road:
                 reached = STEPS[3]
         except DeepPickerError as error:
             reached += f"; then: {error}"
-        curve = [] if density is None else self.against_known(density)
+        self.density = density
+        curve = self.against_known()
         side = self.settings.map_side
-        gold = resolution(shells(*halves), 0.143, side, self.pixel_size) if halves else None
-        return {
+        between = shells(*halves) if halves else np.zeros(0)
+        self.outcome = {
             "picks": sum(map(len, picks)),
             "kept": kept,
             "reached": reached,
             "fsc": curve,
+            "halves": between.tolist(),
             "resolution": resolution(np.array(curve), 0.5, side, self.pixel_size) if curve else None,
-            "gold": gold,
+            "gold": resolution(between, 0.143, side, self.pixel_size) if halves else None,
             "nyquist": 2 * self.pixel_size,
+            "known": self._known_to(),
             "side": side,
             "pixel_size": self.pixel_size,
             "commands": self.log,
             "seconds": sum(seconds for _, _, seconds in self.log),
         }
+
+    def compare(self, reference: Road) -> None:
+        """Add to the outcome how far the map agrees with that of the reference particles."""
+        self.outcome["alike"] = None
+        if self.density is not None and reference.density is not None and reference is not self:
+            other = aligned(reference.density, self.density, self._tried())
+            self.outcome["alike"] = resolution(shells(self.density, other), 0.5, len(other), self.pixel_size)
 
     def lay_out(self, picks: Sequence[Picks]) -> None:
         """Write micrographs with their contrast transfer, and the coordinates."""
@@ -250,16 +276,24 @@ class Road:
         maps = [np.array(mrcfile.read(self.folder / "Refine3D" / f"{name}.mrc"), dtype=np.float32) for name in names]
         return maps[0] if maps else model, maps[1:]
 
-    def against_known(self, density: np.ndarray) -> list[float]:
+    def against_known(self) -> list[float]:
         """Return the correlation with the known structure, by shell; empty where none is known."""
-        volume = self._structure()
-        if volume is None:
+        volume = self._volume()
+        if volume is None or self.density is None:
             return []
-        structure = known(volume, len(density), self.pixel_size)
-        tried = 1500 if self.settings.map_steps > 3 else 300
-        return [float(value) for value in shells(density, aligned(structure, density, tried))]
+        structure = known(volume, len(self.density), self.pixel_size)
+        self.structure = aligned(structure, self.density, self._tried())
+        return [float(value) for value in shells(self.density, self.structure)]
 
-    def _structure(self) -> Volume | None:
+    def _tried(self) -> int:
+        return 1500 if self.settings.map_steps > 3 else 300
+
+    def _known_to(self) -> float | None:
+        """Return the detail that the known structure has, in Å: two of its voxels."""
+        volume = self._volume()
+        return None if volume is None else 2 * volume.voxel_size
+
+    def _volume(self) -> Volume | None:
         if self.molecule.volume is not None:
             return self.molecule.volume
         name = _STRUCTURES.get(self.molecule.name)
@@ -282,16 +316,20 @@ def _number(value: object) -> float:
 
 def _verdict(target: str, row: dict[str, dict[str, object]]) -> Verdict:
     ours, reference = row[OURS], row[REFERENCE]
-    mine, theirs = _number(ours["resolution"]), _number(reference["resolution"])
-    found = f"{mine:.1f} Å against {theirs:.1f} Å, at a correlation of 0.5 with the known structure"
+    coarse = _number(reference["known"]) > _number(reference["gold"])  # the structure knows less than the maps
+    measure, how = ("gold", "two half maps") if coarse else ("resolution", "the known structure")
+    mine, theirs = _number(ours[measure]), _number(reference[measure])
+    found = f"{mine:.1f} Å against {theirs:.1f} Å, by the correlation with {how}"
+    if coarse:
+        found = f"{mine:.1f} Å against {theirs:.1f} Å, by the correlation of {how}; the known structure is coarser"
     if not np.isfinite(mine):
         found = "no map to compare" if not np.isfinite(theirs) else f"no map against one of {theirs:.1f} Å"
-    coarse = max(mine, theirs) <= _number(ours["nyquist"])
+    at_the_limit = max(mine, theirs) <= _number(ours["nyquist"])
     alike = ours["reached"] == reference["reached"]
     return Verdict(
         f"(Ours:) picks lead to as good a map as the reference particles ({title_of(target)}).",
         found,
-        None if not np.isfinite(theirs) or coarse or not alike else mine <= _AGREES * theirs,
+        None if not np.isfinite(theirs) or at_the_limit or not alike else mine <= _AGREES * theirs,
         f"As good means within {_AGREES - 1:.0%}. Of {ours['picks']} picks {ours['kept']} are kept, of "
         f"{reference['picks']} reference particles {reference['kept']}; the limit of the pixels is "
         f"{_number(ours['nyquist']):.1f} Å. The picks reach: {ours['reached']}; the reference: {reference['reached']}.",
@@ -303,13 +341,31 @@ def _draw(canvas: Canvas, outcomes: dict[str, dict[str, dict[str, object]]]) -> 
         for panel, (target, row) in zip(axes, outcomes.items(), strict=True):
             for (name, one), colour in zip(row.items(), COLOURS, strict=False):
                 curve = one["fsc"]
+                side, pixel_size = _number(one["side"]), _number(one["pixel_size"])
+                frequency = np.arange(side // 2 + 1) / (side * pixel_size)
                 if isinstance(curve, list) and curve:
-                    frequency = np.arange(len(curve)) / (_number(one["side"]) * _number(one["pixel_size"]))
                     panel.plot(frequency, curve, color=colour, label=name)
+                halves = one["halves"]
+                if isinstance(halves, list) and halves:
+                    panel.plot(frequency, halves, color=colour, linestyle="--", linewidth=1)
+                if one["known"] is not None:
+                    panel.axvline(1 / _number(one["known"]), color="0.5", linestyle=":", linewidth=1)
             panel.axhline(0.5, color="0.3", linestyle="--", linewidth=1)
             panel.set(title=title_of(target), xlabel="1/Å", ylim=(-0.1, 1.02))
         axes[0].set_ylabel("shell correlation")
-        axes[0].legend()
+        shared_legend(axes, len(axes))
+
+
+def _draw_maps(canvas: Canvas, roads: dict[str, dict[str, Road]]) -> None:
+    columns = max(map(len, roads.values())) + 1
+    with canvas.panels("maps", columns, len(roads), size=(1.5, 1.6), axis=False) as axes:
+        for row, walked in zip(np.reshape(axes, (-1, columns)), roads.values(), strict=True):
+            shown = {name: road.density for name, road in walked.items()}
+            shown["structure"] = walked[REFERENCE].structure
+            for panel, (name, density) in zip(row, shown.items(), strict=False):
+                if density is not None:
+                    panel.imshow(density[len(density) // 2], cmap="gray")
+                    panel.set_title(name, fontsize=8)
 
 
 def _table(outcomes: dict[str, dict[str, dict[str, object]]]) -> Table:
@@ -318,14 +374,15 @@ def _table(outcomes: dict[str, dict[str, dict[str, object]]]) -> Table:
 
     rows = tuple(
         (
-            title_of(target), name, shown(one["resolution"]), shown(one["gold"]), shown(one["nyquist"]),
+            title_of(target), name, shown(one["gold"]), shown(one["alike"]), shown(one["resolution"]),
+            shown(one["known"]), shown(one["nyquist"]),
             f"{one['picks']:,}", f"{one['kept']:,}", f"{_number(one['seconds']):,.0f}", str(one["reached"]),
         )
         for target, row in outcomes.items()
-        for name, one in sorted(row.items(), key=lambda item: _number(item[1]["resolution"]))
+        for name, one in sorted(row.items(), key=lambda item: _number(item[1]["gold"]))
     )  # fmt: skip
-    head = ("target", "picks of", "Å, against the structure", "Å, half maps", "Å, limit of the pixels", "picks", "kept",
-            "seconds", "as far as")  # fmt: skip
+    head = ("target", "picks of", "Å, half maps", "Å, against the map of the reference", "Å, against the structure",
+            "Å, limit of the structure", "Å, limit of the pixels", "picks", "kept", "seconds", "as far as")  # fmt: skip
     return Table("Maps, the best first", head, rows)
 
 

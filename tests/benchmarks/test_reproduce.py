@@ -211,15 +211,22 @@ def test_a_lenient_comparison_of_averages_proves_nothing_but_a_failure(
     ("ours", "reference", "agrees"),
     [(8.0, 7.5, True), (12.0, 7.5, False), (None, 7.5, False), (8.0, None, None), (6.0, 6.0, None)],
 )
+@pytest.mark.parametrize("coarse", [False, True])
 def test_maps_are_compared_where_there_are_two_that_could_differ(
-    ours: float | None, reference: float | None, agrees: bool | None
+    ours: float | None, reference: float | None, agrees: bool | None, coarse: bool
 ) -> None:
+    """By their halves, where the structure that they could be compared with is known to less detail."""
     from paper.to_the_map import OURS, REFERENCE, STEPS, _verdict
 
     def road(value: float | None) -> dict[str, object]:
-        return {"resolution": value, "nyquist": 6.0, "picks": 9, "kept": 8, "reached": STEPS[-1]}
+        told = {"resolution": value and 27.0, "gold": value, "known": 20.0}
+        if not coarse:
+            told = {"resolution": value, "gold": 9.0, "known": 5.0}
+        return {**told, "nyquist": 6.0, "picks": 9, "kept": 8, "reached": STEPS[-1]}
 
-    assert _verdict("trpv1", {OURS: road(ours), REFERENCE: road(reference)}).agrees is agrees
+    verdict = _verdict("trpv1", {OURS: road(ours), REFERENCE: road(reference)})
+    assert verdict.agrees is agrees
+    assert coarse == ("coarser" in verdict.found) or None in (ours, reference)
 
 
 def test_a_map_without_numbers_has_no_resolution() -> None:
