@@ -112,7 +112,8 @@ def _target(study: Study, target: str) -> dict[str, Road]:
         folder = study.work / "maps" / f"{target}-{name.partition(',')[0].lower()}-{key}"
         roads[name] = Road(study, study.molecule(target), folder)
         roads[name].walk(taken)
-        roads[name].compare(roads[REFERENCE])
+        if name != REFERENCE:
+            roads[name].compare(roads[REFERENCE])
     return roads
 
 
@@ -140,22 +141,22 @@ class Road:
     def walk(self, picks: Sequence[Picks]) -> None:
         """Go as far as the picks lead."""
         self.lay_out(picks)
-        reached, kept, density = "nothing", 0, None
-        halves: list[np.ndarray] = []
+        reached, kept = "nothing", 0
+        halves: list[Cube] = []
         try:
             self.extract()
             reached = STEPS[0]
             kept = self.classify()
             reached = STEPS[1]
             if self.settings.map_steps > 2:
-                density = self.initial_model()
+                start = self.initial_model()
+                self.density = _map(start)
                 reached = STEPS[2]
-            if density is not None and self.settings.map_steps > 3:
-                density, halves = self.refine(density)
-                reached = STEPS[3]
+                if self.settings.map_steps > 3:
+                    self.density, *halves = self.refine(start)
+                    reached = STEPS[3]
         except DeepPickerError as error:
             reached += f"; then: {error}"
-        self.density = density
         curve = self.against_known()
         side = self.settings.map_side
         between = shells(*halves) if halves else np.zeros(0)
@@ -169,6 +170,7 @@ class Road:
             "gold": resolution(between, 0.143, side, self.pixel_size) if halves else None,
             "nyquist": 2 * self.pixel_size,
             "known": self._known_to(),
+            "alike": None,
             "side": side,
             "pixel_size": self.pixel_size,
             "commands": self.log,
@@ -177,8 +179,7 @@ class Road:
 
     def compare(self, reference: Road) -> None:
         """Add to the outcome how far the map agrees with that of the reference particles."""
-        self.outcome["alike"] = None
-        if self.density is not None and reference.density is not None and reference is not self:
+        if self.density is not None and reference.density is not None:
             other = aligned(reference.density, self.density, self._tried())
             self.outcome["alike"] = resolution(shells(self.density, other), 0.5, len(other), self.pixel_size)
 
@@ -246,35 +247,34 @@ class Road:
         atomic_write(self.folder / "kept.star", text + format_table("particles", columns))
         return int(keep.sum())
 
-    def initial_model(self) -> np.ndarray:
-        """Return a model from nothing, by stochastic gradient descent as in RELION's job InitialModel.
+    def initial_model(self) -> Path:
+        """Make a model from nothing, by stochastic gradient descent as in RELION's job InitialModel.
 
-        It has the molecule's symmetry from the beginning: as many orientations less are compared.
+        It has the molecule's symmetry from the beginning, so that fewer orientations are compared.
         """
         part, number = self.settings.map_iterations[1], 3 * self.settings.map_iterations[1]
-        path = self.step(
+        return self.step(
             "initial-model", f"InitialModel/run_it{number:03d}_class001.mrc",
             "relion_refine --i kept.star --o InitialModel/run", self._shared(),
             f"--sgd --denovo_3dref --K 1 --sym {self.symmetry} --sgd_ini_iter {part} --sgd_inbetween_iter {part}",
             f"--sgd_fin_iter {part} --sgd_write_iter {part} --sgd_ini_resol 35 --sgd_fin_resol 15",
             "--sgd_ini_subset 100 --sgd_fin_subset 300 --healpix_order 1 --offset_range 4 --offset_step 2",
         )  # fmt: skip
-        return np.array(mrcfile.read(path), dtype=np.float32)
 
-    def refine(self, model: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    def refine(self, start: Path) -> tuple[Cube, Cube, Cube]:
         """Return the refined map and its two halves."""
-        start = f"InitialModel/run_it{3 * self.settings.map_iterations[1]:03d}_class001.mrc"
         root = "--allow-run-as-root " if os.geteuid() == 0 else ""
         self.step(
             "refine", "Refine3D/run_class001.mrc",
             f"mpirun -n 3 {root}--oversubscribe --bind-to none relion_refine_mpi --i kept.star --o Refine3D/run",
             self._shared().replace("--j 2", "--j 1"),
-            f"--auto_refine --split_random_halves --ref {start} --ini_high 40 --sym {self.symmetry} --healpix_order 2",
+            f"--auto_refine --split_random_halves --ref {start.relative_to(self.folder)} --ini_high 40",
+            f"--sym {self.symmetry} --healpix_order 2",
             "--auto_local_healpix_order 3 --offset_range 5 --offset_step 2 --low_resol_join_halves 40 --norm --scale",
         )  # fmt: skip
         names = ("run_class001", "run_half1_class001_unfil", "run_half2_class001_unfil")
-        maps = [np.array(mrcfile.read(self.folder / "Refine3D" / f"{name}.mrc"), dtype=np.float32) for name in names]
-        return maps[0] if maps else model, maps[1:]
+        whole, one, other = (_map(self.folder / "Refine3D" / f"{name}.mrc") for name in names)
+        return whole, one, other
 
     def against_known(self) -> list[float]:
         """Return the correlation with the known structure, by shell; empty where none is known."""
@@ -306,6 +306,10 @@ class Road:
         )
 
 
+def _map(path: Path) -> Cube:
+    return np.array(mrcfile.read(path), dtype=np.float32)
+
+
 def _table_of(path: Path, name: str) -> StarTable:
     return next(one for one in read_tables(path) if one.name == name)
 
@@ -317,11 +321,10 @@ def _number(value: object) -> float:
 def _verdict(target: str, row: dict[str, dict[str, object]]) -> Verdict:
     ours, reference = row[OURS], row[REFERENCE]
     coarse = _number(reference["known"]) > _number(reference["gold"])  # the structure knows less than the maps
-    measure, how = ("gold", "two half maps") if coarse else ("resolution", "the known structure")
+    measure = "gold" if coarse else "resolution"
     mine, theirs = _number(ours[measure]), _number(reference[measure])
-    found = f"{mine:.1f} Å against {theirs:.1f} Å, by the correlation with {how}"
-    if coarse:
-        found = f"{mine:.1f} Å against {theirs:.1f} Å, by the correlation of {how}; the known structure is coarser"
+    how = "correlation of two half maps; the known structure is coarser" if coarse else "correlation with the structure"
+    found = f"{mine:.1f} Å against {theirs:.1f} Å, by the {how}"
     if not np.isfinite(mine):
         found = "no map to compare" if not np.isfinite(theirs) else f"no map against one of {theirs:.1f} Å"
     at_the_limit = max(mine, theirs) <= _number(ours["nyquist"])

@@ -351,6 +351,12 @@ def test_columns_of_numbers_are_read_and_written_as_value_by_value(tokens: list[
     """Most columns hold usual numbers only, and take a shorter way."""
     rows = star_table.format_rows({"one": tokens, "two": ["a b"] * len(tokens)})
     assert rows.splitlines() == [f'{star_table._quoted(token)} "a b"' for token in tokens]
+    if all(text._is_float(token) for token in tokens):
+        values = text.floats(tokens, "here")
+        assert np.array_equal(values, [text._float(token) for token in tokens], equal_nan=True)
+    else:
+        with pytest.raises(FormatError, match="not a number"):
+            text.floats(tokens, "here")
 
 
 @given(st.lists(st.floats(allow_infinity=False), min_size=1, max_size=6), st.lists(st.sampled_from(["", "'", '"'])))
@@ -369,9 +375,3 @@ def test_numbers_are_the_same_with_and_without_quotation_marks(
             table.numbers("one")
     else:
         assert table.numbers("one").tolist() == values
-    if all(text._is_float(token) for token in tokens):
-        values = text.floats(tokens, "here")
-        assert np.array_equal(values, [text._float(token) for token in tokens], equal_nan=True)
-    else:
-        with pytest.raises(FormatError, match="not a number"):
-            text.floats(tokens, "here")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,8 +116,6 @@ def pick(options: Options, told_to_stop: Callable[[], bool]) -> int:
 def _several(options: Options) -> bool:
     """Tell whether processes of this machine will be wanted, before the micrographs are looked for."""
     if options.cluster.cluster is not None or options.work.workers == 0:
-        return False
-    if not all(glob.has_magic(word) or os.path.exists(word) for word in options.input):  # noqa: PTH110 - long names
         return False
     alone = len(options.input) == 1 and Path(options.input[0]).suffix != ".star" and Path(options.input[0]).is_file()
     return options.work.workers is not None or not alone
