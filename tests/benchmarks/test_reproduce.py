@@ -204,7 +204,20 @@ def test_a_lenient_comparison_of_averages_proves_nothing_but_a_failure(
 ) -> None:
     from paper.class_averages import Row, _verdict
 
-    assert _verdict([Row("DeepPicker", "trpv1", np.full(4, best), np.full(3, 0.9), control)]).agrees is agrees
+    row = Row("DeepPicker", "trpv1", np.full(4, best), np.full(3, 0.9), np.full(4, 0.9), control)
+    assert _verdict([row]).agrees is agrees
+
+
+def test_only_reference_classes_that_come_again_are_asked_of_picks() -> None:
+    from paper.class_averages import Row, _verdict
+
+    best, again = np.array([0.9, 0.9, 0.9, 0.1]), np.array([0.9, 0.9, 0.9, 0.3])
+    row = Row("DeepPicker", "trpv1", best, best, again, 0.1)
+    assert row.share == 1.0
+    assert _verdict([row]).agrees is True
+    chance = Row("RELION", "gamma-secretase", best, best, np.full(4, 0.3), 0.1)
+    assert _verdict([chance]).agrees is None
+    assert "γ-secretase by RELION" in _verdict([row, chance]).why
 
 
 @pytest.mark.parametrize(
