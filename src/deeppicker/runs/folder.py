@@ -39,7 +39,9 @@ from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, SELECTING, SUMMARY
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
 from deeppicker.formats.text import cell, one_line
-from deeppicker.runs.results import DAMAGED, Record, Results, Row, Stamp, selected
+from deeppicker.parallel.jobs import Job, Mapper, here
+from deeppicker.runs.reselect import ReadScores, WriteSelected, in_parts
+from deeppicker.runs.results import DAMAGED, Record, Results, Row, Stamp
 from deeppicker.runs.selection import select, threshold_of
 from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
 
@@ -276,13 +278,15 @@ class RunFolder:
             self._records.setdefault(key, record)
         self._arrange(names)
 
-    def finish(self, names: Sequence[str]) -> None:
+    def finish(self, names: Sequence[str], mapper: Callable[[Job], Mapper[Any]] = here) -> None:
         """Select the picks of the whole folder anew where that is needed, and write the two tables.
 
         Parameters
         ----------
         names : sequence of str
             The micrographs of this run, so that those that were done before are listed too.
+        mapper : callable
+            Makes what has processes of this machine do a job; see `parallel.jobs`.
 
         Raises
         ------
@@ -298,7 +302,7 @@ class RunFolder:
                 )
             threshold = state.threshold if state.of == self._selected() else None
             if threshold is None:
-                threshold = self._reselect(state.select)
+                threshold = self._reselect(state.select, mapper)
             self.write_tables()
             self.results.secure(self._unsecured)  # before anybody hears that the run is done
             self._unsecured.clear()
@@ -337,21 +341,23 @@ class RunFolder:
         order = [next(ordered) if key in mine else key for key in self._records]
         self._records = {key: self._records[key] for key in order}
 
-    def _reselect(self, config: SelectConfig) -> float:
+    def _reselect(self, config: SelectConfig, mapper: Callable[[Job], Mapper[Any]]) -> float:
         """Write the picks anew that do not follow a selection; return its threshold."""
         fixed = config.fixed
         good = [record for record in self._records.values() if not record.row.error]
         names = [record.row.micrograph for record in good if fixed is None or record.threshold != fixed]
-        found = {name: self.results.read(name) for name in names}
+        results = self.results.resolved()
+        read = {found.micrograph: found for found in in_parts(mapper, ReadScores(results), names)}
+        found = {name: read[name] for name in names}
         threshold = threshold_of(found.values(), config, self._caution)
         picked = {key: self._records[key].picked or self._before[key] for key in map(micrograph_key, names)}
         atomic_write(self.folder / SELECTING, seal({"picked": picked}), durable=True)
-        for name, keep in select(found, config, self._caution).items():
-            key = micrograph_key(name)
-            before = self._records[key]
-            record, picks = selected(before, found[name], keep, config)
-            if record != before:
-                self.results.write_selected(record, picks)
+        chosen = [
+            (self._records[micrograph_key(name)], keep) for name, keep in select(found, config, self._caution).items()
+        ]
+        for record in in_parts(mapper, WriteSelected(results, config), chosen):
+            key = micrograph_key(record.row.micrograph)
+            if record != self._records[key]:
                 self._records[key] = record
                 self._unsecured.add(key)
         return threshold

@@ -29,7 +29,7 @@ from deeppicker.formats.images import raster
 from deeppicker.formats.recorded import CANDIDATES, FILES, JUNK, PICKS, RECORD, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
-from deeppicker.runs.selection import chosen
+from deeppicker.runs.selection import Scores, chosen
 from deeppicker.runs.state import RunState, writing
 
 DAMAGED = "damaged"  # folder to which picks are moved that are not what was written
@@ -181,6 +181,10 @@ class Results:
             If the file is damaged or missing.
         """
         return replace(star.read_candidates(self.file(CANDIDATES, name))[0], micrograph=name)
+
+    def read_scores(self, name: str) -> Scores:
+        """Read what a selection looks at of a finished micrograph; see `read`."""
+        return Scores(name, *star.read_scores(self.file(CANDIDATES, name)))
 
     def read_rejected(self, name: str) -> tuple[Picks, list[str]]:
         """Read what was rejected in a finished micrograph, and why.

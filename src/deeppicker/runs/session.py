@@ -15,7 +15,7 @@ from deeppicker.formats.names import unusable
 from deeppicker.formats.provenance import record_inputs
 from deeppicker.formats.recorded import Recorded
 from deeppicker.networks.model import Model, load_model
-from deeppicker.parallel.jobs import Mapper
+from deeppicker.parallel.jobs import Mapper, here
 from deeppicker.parallel.pool import Pool, open_pool
 from deeppicker.runs.events import Listener, Message, Picked, Warned
 from deeppicker.runs.folder import RunFolder
@@ -89,9 +89,14 @@ class Picking:
         with writing(self.folder.folder, self.folder.results.generation, shared=False):
             record_inputs(self.folder.folder, inputs, self.session.warn)
 
+    def select(self, names: Sequence[str]) -> None:
+        """Select the picks of the folder; see `RunFolder.finish`."""
+        pool = self.session.pool
+        self.folder.finish(names, pool.mapper if pool.local else here)
+
     def finish(self, names: Sequence[str]) -> None:
         """Select the picks of the folder, and warn of micrographs that have changed since they were picked."""
-        self.folder.finish(names)
+        self.select(names)
         changed = self.folder.changed_since(names)
         if changed is not None:
             self.session.warn(changed)

@@ -117,6 +117,19 @@ def read_candidates(path: Path) -> tuple[Picks, Picks, list[str]]:
     InputError
         If it cannot be opened.
     """
+    found, rejected = _candidate_tables(path)
+    name = micrograph_of(path)
+    candidates = Picks(name, _positions(found), found.numbers_or_nan(_SCORE), _contrast(found))
+    return candidates, Picks(name, _positions(rejected), rejected.numbers_or_nan(_SCORE)), rejected.text(_REASON)
+
+
+def read_scores(path: Path) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"] | None]:
+    """Read scores and contrast of the candidates alone, in half the time; see `read_candidates`."""
+    found, _ = _candidate_tables(path)
+    return found.numbers_or_nan(_SCORE), _contrast(found)
+
+
+def _candidate_tables(path: Path) -> tuple[Table, Table]:
     tables = {table.name: table for table in read_tables(path)}
     found, rejected = tables.get(""), tables.get(_REJECTED)
     if found is None or rejected is None:
@@ -124,10 +137,11 @@ def read_candidates(path: Path) -> tuple[Picks, Picks, list[str]]:
         raise FormatError(
             one_line(f"{path} does not hold the candidates of a run; repeat the command that picked it; found {shown}")
         )
-    name = micrograph_of(path)
-    contrast = found.numbers(_CONTRAST) if _CONTRAST in found else None
-    candidates = Picks(name, _positions(found), found.numbers_or_nan(_SCORE), contrast)
-    return candidates, Picks(name, _positions(rejected), rejected.numbers_or_nan(_SCORE)), rejected.text(_REASON)
+    return found, rejected
+
+
+def _contrast(found: Table) -> Float64[np.ndarray, " n"] | None:
+    return found.numbers(_CONTRAST) if _CONTRAST in found else None
 
 
 def candidates_text(found: Picks, rejected: Picks, reasons: Sequence[str]) -> str:
