@@ -2,17 +2,16 @@
 
     python benchmarks/entries.py [--number 100000] [--folder DIR] [--output entries.json]
 
-The micrographs are empty files, each with candidates drawn at random; only the folder is measured. Each step runs in a
-process of its own, so that its peak memory is known. Prints each target as hit or missed.
+The micrographs are empty files, each with candidates drawn at random; only the folder is measured. Each step is a
+command of its own, with as many workers as `deeppicker pick`; times and memory are those of all its processes. Prints
+each target as hit or missed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,12 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from deeppicker.config import SelectConfig
+from deeppicker.config import ClusterConfig, SelectConfig, WorkConfig
 from deeppicker.core import Picks
 from deeppicker.formats import find_micrographs
 from deeppicker.formats.fingerprint import Fingerprint
+from deeppicker.parallel.pool import open_pool
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.state import writing
+from timing.measure import run
 from timing.targets import Target, rows_of
 
 CANDIDATES = 300
@@ -38,7 +39,7 @@ TARGETS = tuple(
     target
     for step in STEPS
     for target in (
-        Target(f"100,000 micrographs: {step}", 60, "s", lambda r, step=step: r[step]["seconds"] * 1e5 / r["number"]),
+        Target(f"100,000 micrographs: {step}", 60, "s", lambda r, step=step: r[step]["wall"] * 1e5 / r["number"]),
         Target(f"{step}, peak memory", 2000, "MB", lambda r, step=step: r[step]["megabytes"]),
     )
 )
@@ -47,7 +48,7 @@ TARGETS = tuple(
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.step:
-        print(json.dumps(measured(options.folder, options.step)))
+        do(options.folder, options.step)
         return
     with tempfile.TemporaryDirectory(prefix="deeppicker-entries-", dir=options.folder) as name:
         folder = Path(name)
@@ -56,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result: dict[str, Any] = {"number": options.number, "made": {"seconds": time.perf_counter() - start}}
         for step in STEPS:
             command = [sys.executable, __file__, "--folder", name, "--step", step]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            result[step] = json.loads(done.stdout.splitlines()[-1])
+            result[step] = run(command).to_json()
             print(step, result[step], flush=True)
         shutil.rmtree(folder / "out")  # faster than what TemporaryDirectory does
     if options.output:
@@ -78,41 +78,28 @@ def make(folder: Path, number: int) -> None:
     """Make the micrographs, and the files of a run that has picked all of them."""
     (folder / "in").mkdir()
     rng = np.random.default_rng(0)
-    run = RunFolder(folder / "out", SETTINGS, SelectConfig())
-    with writing(run.folder, run.results.generation) as state:
+    opened = RunFolder(folder / "out", SETTINGS, SelectConfig())
+    with writing(opened.folder, opened.results.generation) as state:
         for index in range(number):
             path = folder / "in" / f"FoilHole_{index:06d}_Data_fractions.mrc"
             name = str(path)  # as `find_micrographs` names it
             path.touch()
             places, contrast = rng.uniform(0, 4096, (CANDIDATES, 2)), rng.uniform(0, 1, CANDIDATES)
             picks = Picks(name, places, np.sort(rng.beta(0.5, 0.5, CANDIDATES))[::-1], contrast)
-            run.results.write_candidates(picks, Fingerprint.of(path), 0.2, state)
-    run = RunFolder(folder / "out", SETTINGS, SelectConfig())
-    run.finish([])
+            opened.results.write_candidates(picks, Fingerprint.of(path), 0.2, state)
+    RunFolder(folder / "out", SETTINGS, SelectConfig()).finish([])
 
 
-def measured(folder: Path, step: str) -> dict[str, float]:
-    """Return the seconds and the peak memory of a step."""
-    start = time.perf_counter()
-    cpu = time.process_time()
+def do(folder: Path, step: str) -> None:
+    """Do a step as `deeppicker pick` does, but for the picking."""
     entries = find_micrographs([str(folder / "in")])
     select = SelectConfig(threshold=0.6) if step != "resume" else SelectConfig()
-    run = RunFolder(folder / "out", SETTINGS, select)
-    opened = time.perf_counter() - start
-    assert not run.missing(entries)
-    missing = time.perf_counter() - start
-    run.finish([entry.name for entry in entries])
-    changed = run.changed_since([entry.name for entry in entries])
-    assert changed is None
-    seconds = time.perf_counter() - start
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return {
-        "seconds": seconds,
-        "cpu": time.process_time() - cpu,
-        "opened": opened,
-        "missing": missing,
-        "megabytes": megabytes,
-    }
+    opened = RunFolder(folder / "out", SETTINGS, select)
+    assert not opened.missing(entries)
+    names = [entry.name for entry in entries]
+    with open_pool(WorkConfig(), ClusterConfig(), len(entries), folder, print) as pool:
+        opened.finish(names, pool.mapper)
+    assert opened.changed_since(names) is None
 
 
 if __name__ == "__main__":
