@@ -94,11 +94,11 @@ def do(folder: Path, step: str) -> None:
     """Do a step as `deeppicker pick` does, but for the picking."""
     entries = find_micrographs([str(folder / "in")])
     select = SelectConfig(threshold=0.6) if step != "resume" else SelectConfig()
-    opened = RunFolder(folder / "out", SETTINGS, select)
-    assert not opened.missing(entries)
     names = [entry.name for entry in entries]
     with open_pool(WorkConfig(), ClusterConfig(), len(entries), folder, print) as pool:
-        opened.finish(names, pool.mapper)
+        opened = RunFolder(folder / "out", SETTINGS, select, workers=pool.mapper)
+        assert not opened.missing(entries)
+        opened.finish(names)
     assert opened.changed_since(names) is None
 
 

@@ -22,9 +22,9 @@ import torch
 
 import deeppicker.runs.pick_job  # noqa: F401 - loaded once for all runs
 from deeppicker.cli.main import main
-from deeppicker.runs import reselect
+from deeppicker.runs import parts
 
-reselect._FEW, reselect._TOGETHER = 0, 1  # workers select the picks, too
+parts._FEW, parts._TOGETHER = 0, 1  # workers check the records and select the picks, too
 
 
 def begin(words: list[str]) -> psutil.Process:

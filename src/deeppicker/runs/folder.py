@@ -39,8 +39,8 @@ from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, SELECTING, SUMMARY
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
 from deeppicker.formats.text import cell, one_line
-from deeppicker.parallel.jobs import Job, Mapper, here
-from deeppicker.runs.reselect import ReadScores, WriteSelected, in_parts
+from deeppicker.parallel.jobs import here
+from deeppicker.runs.parts import Check, ReadScores, Workers, WriteSelected, in_parts
 from deeppicker.runs.results import DAMAGED, Record, Results, Row, Stamp
 from deeppicker.runs.selection import select, threshold_of
 from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
@@ -65,6 +65,8 @@ class RunFolder:
         Start again although the folder holds picks made with other settings.
     tell : callable
         Is told of what was found damaged or changed, and of waiting for others.
+    workers : callable
+        Checks and selects many micrographs; see `runs.parts`.
 
     Raises
     ------
@@ -82,9 +84,11 @@ class RunFolder:
         *,
         overwrite: bool = False,
         tell: Callable[[str], None] = lambda _: None,
+        workers: Workers = here,
     ) -> None:
         self.folder = make_folder(folder)
         self._tell = tell
+        self._workers = workers
         self._settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._caution = float(self._settings.get("calibration", {}).get("caution", CAUTION))
         self._records: dict[str, Record] = {}
@@ -153,7 +157,7 @@ class RunFolder:
         with suppress(OSError, FormatError, KeyError):
             self._before = read_json(self.folder / SELECTING, sealed=True)["picked"]
         names: dict[str, str] = {}
-        records = {key: record for key in self.results.recorded() if (record := self._right(key, names)) is not None}
+        records = self._right(self.results.recorded(), names)
         wrong = [key for key in self.results.finished() if key not in records]
         for key in wrong:
             self.results.put_aside(key)
@@ -170,23 +174,23 @@ class RunFolder:
         order = {**dict.fromkeys(self._records), **dict.fromkeys(records)}
         self._records = {key: records[key] for key in order if key in records}
 
-    def _right(self, key: str, names: dict[str, str]) -> Record | None:
-        """Return the record of a micrograph if it is right; note the name that it gives."""
-        stamp = self.results.stamp(key)
-        if stamp is not None and self._stamps.get(key) == stamp:
-            return self._records[key]
-        self._stamps.pop(key, None)
-        record = self.results.read_record(key)
-        if record is None:
-            return None
-        names[key] = record.row.micrograph
-        if record.settings != self.results.settings:  # `_open` was interrupted when it started again
-            self.results.clear(key)
-            return None
-        checked = self.results.checked(record, self._before.get(key))
-        if checked is not None and stamp is not None:
-            self._stamps[key] = stamp
-        return checked
+    def _right(self, keys: Sequence[str], names: dict[str, str]) -> dict[str, Record]:
+        """Return the records of micrographs that are right; note the names that all of them give."""
+        known = {key for key in keys if key in self._stamps and self._stamps[key] == self.results.stamp(key)}
+        right = {key: self._records[key] for key in known}
+        job = Check(self.results.resolved(), self._before)
+        for key, stamp, record, checked in in_parts(self._workers, job, [key for key in keys if key not in known]):
+            self._stamps.pop(key, None)
+            if record is None:
+                continue
+            names[key] = record.row.micrograph
+            if record.settings != self.results.settings:  # `_open` was interrupted when it started again
+                self.results.clear(key)
+            elif checked is not None:
+                right[key] = checked
+                if stamp is not None:
+                    self._stamps[key] = stamp
+        return {key: right[key] for key in keys if key in right}
 
     def _waiting(self) -> None:
         self._tell(f"waiting for another command that works in {self.folder}")
@@ -278,15 +282,13 @@ class RunFolder:
             self._records.setdefault(key, record)
         self._arrange(names)
 
-    def finish(self, names: Sequence[str], mapper: Callable[[Job], Mapper[Any]] = here) -> None:
+    def finish(self, names: Sequence[str]) -> None:
         """Select the picks of the whole folder anew where that is needed, and write the two tables.
 
         Parameters
         ----------
         names : sequence of str
             The micrographs of this run, so that those that were done before are listed too.
-        mapper : callable
-            Makes what has processes of this machine do a job; see `parallel.jobs`.
 
         Raises
         ------
@@ -302,7 +304,7 @@ class RunFolder:
                 )
             threshold = state.threshold if state.of == self._selected() else None
             if threshold is None:
-                threshold = self._reselect(state.select, mapper)
+                threshold = self._reselect(state.select)
             self.write_tables()
             self.results.secure(self._unsecured)  # before anybody hears that the run is done
             self._unsecured.clear()
@@ -341,13 +343,13 @@ class RunFolder:
         order = [next(ordered) if key in mine else key for key in self._records]
         self._records = {key: self._records[key] for key in order}
 
-    def _reselect(self, config: SelectConfig, mapper: Callable[[Job], Mapper[Any]]) -> float:
+    def _reselect(self, config: SelectConfig) -> float:
         """Write the picks anew that do not follow a selection; return its threshold."""
         fixed = config.fixed
         good = [record for record in self._records.values() if not record.row.error]
         names = [record.row.micrograph for record in good if fixed is None or record.threshold != fixed]
         results = self.results.resolved()
-        read = {found.micrograph: found for found in in_parts(mapper, ReadScores(results), names)}
+        read = {found.micrograph: found for found in in_parts(self._workers, ReadScores(results), names)}
         found = {name: read[name] for name in names}
         threshold = threshold_of(found.values(), config, self._caution)
         picked = {key: self._records[key].picked or self._before[key] for key in map(micrograph_key, names)}
@@ -355,7 +357,7 @@ class RunFolder:
         chosen = [
             (self._records[micrograph_key(name)], keep) for name, keep in select(found, config, self._caution).items()
         ]
-        for record in in_parts(mapper, WriteSelected(results, config), chosen):
+        for record in in_parts(self._workers, WriteSelected(results, config), chosen):
             key = micrograph_key(record.row.micrograph)
             if record != self._records[key]:
                 self._records[key] = record

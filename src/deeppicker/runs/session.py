@@ -71,7 +71,8 @@ class Session:
         """
         picker = Picker(model, diameter, self.source, self.config.steps)
         overwrite = self.config.overwrite or again
-        folder = RunFolder(self.output, picker.settings(), select, overwrite=overwrite, tell=self.warn)
+        workers = self.pool.mapper if self.pool.local else here
+        folder = RunFolder(self.output, picker.settings(), select, overwrite=overwrite, tell=self.warn, workers=workers)
         job = PickJob(picker, folder.results.resolved(), self.pool.threads)
         return Picking(self, folder, self.pool.mapper(job))
 
@@ -89,14 +90,9 @@ class Picking:
         with writing(self.folder.folder, self.folder.results.generation, shared=False):
             record_inputs(self.folder.folder, inputs, self.session.warn)
 
-    def select(self, names: Sequence[str]) -> None:
-        """Select the picks of the folder; see `RunFolder.finish`."""
-        pool = self.session.pool
-        self.folder.finish(names, pool.mapper if pool.local else here)
-
     def finish(self, names: Sequence[str]) -> None:
         """Select the picks of the folder, and warn of micrographs that have changed since they were picked."""
-        self.select(names)
+        self.folder.finish(names)
         changed = self.folder.changed_since(names)
         if changed is not None:
             self.session.warn(changed)

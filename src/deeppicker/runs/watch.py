@@ -115,7 +115,7 @@ class _Watching:
                 if missing and self._learn_again():
                     chosen = 0
                 elif missing and len(self.rows) >= _GROWTH * chosen:
-                    self.picking.select(list(self.entries))
+                    self.picking.folder.finish(list(self.entries))
                     chosen = len(self.rows)
                 self._write_status("running")
         finally:

@@ -1,11 +1,11 @@
-"""The picks of a run folder selected anew, by processes that each take some micrographs at a time. No torch.
+"""What is done with many micrographs of a run folder, by processes that each take some at a time. No torch.
 
-At the end of a run of many thousand micrographs, those that picked them have nothing else to do.
+When a run begins and when it ends, those that pick have nothing else to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,32 @@ from jaxtyping import Bool
 from deeppicker.config import SelectConfig
 from deeppicker.errors import DeepPickerError
 from deeppicker.parallel.jobs import Job, Mapper, here
-from deeppicker.runs.results import Record, Results, selected
+from deeppicker.runs.results import Record, Results, Stamp, selected
 from deeppicker.runs.selection import Scores
 
-_TOGETHER = 50  # micrographs, for which a process needs some tenths of a second
+Workers = Callable[[Job], Mapper[Any]]
+"""Makes what has some processes of this machine do a job for many items."""
+
+_TOGETHER = 50  # micrographs
 _FEW = 1000  # micrographs, which are done before other processes have started
+
+
+@dataclass(frozen=True)
+class Check:
+    """Reads the records of some micrographs and compares them with the files; see `Results.checked`."""
+
+    results: Results
+    before: Mapping[str, str]
+
+    def __call__(self, keys: Sequence[str]) -> list[tuple[str, Stamp | None, Record | None, Record | None]]:
+        """Return of each key the stamp of its files, the record, and what of it is right."""
+        return [self._checked(key) for key in keys]
+
+    def _checked(self, key: str) -> tuple[str, Stamp | None, Record | None, Record | None]:
+        stamp = self.results.stamp(key)  # first, so that what changes meanwhile is noticed later
+        record = self.results.read_record(key)
+        ours = record is not None and record.settings == self.results.settings
+        return key, stamp, record, self.results.checked(record, self.before.get(key)) if record and ours else None
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,7 @@ class WriteSelected:
         return record
 
 
-def in_parts(mapper: Callable[[Job], Mapper[Any]], job: Job, items: Sequence[Any]) -> Iterator[Any]:
+def in_parts(workers: Workers, job: Job, items: Sequence[Any]) -> Iterator[Any]:
     """Yield what a job returns for all items, given some at a time, in any order.
 
     Raises
@@ -60,5 +81,5 @@ def in_parts(mapper: Callable[[Job], Mapper[Any]], job: Job, items: Sequence[Any
         If it fails in this process too, where a part that failed is tried again.
     """
     parts = [items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER)]
-    for part, outcome in (here if len(items) <= _FEW else mapper)(job)(parts):
+    for part, outcome in (here if len(items) <= _FEW else workers)(job)(parts):
         yield from job(part) if isinstance(outcome, DeepPickerError) else outcome

@@ -1,4 +1,4 @@
-"""The picks of a run folder, selected anew by several processes: as by one, whatever becomes of these."""
+"""A run folder checked, and its picks selected anew, by several processes: as by one, whatever becomes of these."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -13,8 +13,9 @@ from deeppicker.core import Picks
 from deeppicker.errors import OutputError, TransientError
 from deeppicker.parallel.jobs import Job, Mapper, here
 from deeppicker.parallel.processes import processes
-from deeppicker.runs import reselect
+from deeppicker.runs import parts
 from deeppicker.runs.folder import RunFolder
+from deeppicker.runs.results import PICKS
 
 NAMES = [f"mics/{index}.mrc" for index in range(7)]
 SELECTIONS = [
@@ -27,8 +28,8 @@ SELECTIONS = [
 
 @pytest.fixture(autouse=True)
 def _some_parts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reselect, "_TOGETHER", 2)
-    monkeypatch.setattr(reselect, "_FEW", 0)
+    monkeypatch.setattr(parts, "_TOGETHER", 2)
+    monkeypatch.setattr(parts, "_FEW", 0)
 
 
 def picked(folder: Path) -> RunFolder:
@@ -49,21 +50,25 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def selected_by(folder: Path, selection: SelectConfig, mapper: Any) -> dict[str, bytes]:
-    """Return the files of a run folder after another selection, but for what is drawn at random."""
-    picked(folder)
-    RunFolder(folder, {"diameter": 120.0}, selection).finish(NAMES, mapper)
-    return {name: content for name, content in files_of(folder).items() if name != "run.json"}
+def selected_by(folder: Path, selection: SelectConfig, workers: Any) -> dict[str, bytes]:
+    """Return the files of a run folder after damage and another selection, but for those that always differ."""
+    damaged = picked(folder).results.file(PICKS, NAMES[3])
+    damaged.write_bytes(damaged.read_bytes() + b"\n")
+    opened = RunFolder(folder, {"diameter": 120.0}, selection, workers=workers)
+    assert [opened.is_done(name) for name in NAMES] == [name != NAMES[3] for name in NAMES]
+    opened.finish(NAMES)
+    different = ("run.json", "records/3.json")  # which name the folder, or what is drawn at random
+    return {name: content for name, content in files_of(folder).items() if name not in different}
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_several_processes_write_what_one_does(tmp_path: Path, selection: SelectConfig):
     before = files_of(picked(tmp_path / "before").folder)
     one = selected_by(tmp_path / "one", selection, here)
-    with processes(2, 60.0) as mapper:
-        several = selected_by(tmp_path / "several", selection, mapper)
+    with processes(2, 60.0) as workers:
+        several = selected_by(tmp_path / "several", selection, workers)
     assert several == one
-    assert {name: before[name] for name in one} != one
+    assert {name: content for name, content in before.items() if name in one} != one
 
 
 def test_a_part_that_a_process_does_not_do_is_done_here(tmp_path: Path):
@@ -72,10 +77,9 @@ def test_a_part_that_a_process_does_not_do_is_done_here(tmp_path: Path):
 
 
 def test_a_process_that_ends_leaves_its_part_to_this_one():
-    with processes(2, 60.0) as mapper:
-        assert sorted(reselect.in_parts(mapper, _ended_elsewhere, [os.getpid(), *range(6)])) == sorted(
-            [os.getpid(), *range(6)]
-        )
+    items = [os.getpid(), *range(6)]
+    with processes(2, 60.0) as workers:
+        assert sorted(parts.in_parts(workers, _ended_elsewhere, items)) == sorted(items)
 
 
 def test_what_cannot_be_written_here_either_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -86,12 +90,12 @@ def test_what_cannot_be_written_here_either_is_an_error(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(type(opened.results), "write_selected", full)
     with pytest.raises(OutputError, match="no space left"):
-        RunFolder(tmp_path, {"diameter": 120.0}, SELECTIONS[1]).finish(NAMES, _every_other_fails)
+        RunFolder(tmp_path, {"diameter": 120.0}, SELECTIONS[1], workers=_every_other_fails).finish(NAMES)
 
 
 def _every_other_fails(job: Job) -> Mapper[Any]:
-    def mapped(parts: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        for index, part in enumerate(parts):
+    def mapped(items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        for index, part in enumerate(items):
             yield part, TransientError("its worker process was ended") if index % 2 else job(part)
 
     return mapped
