@@ -59,6 +59,15 @@ def double(item: int) -> int:
     return 2 * item
 
 
+def test_a_mapping_that_was_left_does_not_answer_for_the_next_one():
+    with processes(2, LONG) as mapper:
+        left = mapper(job)(["nothing", "hang", "nothing"])
+        assert next(left) == ("nothing", None)  # while it is kept, as by a traceback, one process hangs
+        assert sorted(mapper(double)(range(5))) == [(i, 2 * i) for i in range(5)]
+        left.close()
+        assert sorted(mapper(double)(range(5))) == [(i, 2 * i) for i in range(5)]
+
+
 def test_the_same_processes_do_one_job_after_another():
     with processes(2, LONG) as mapper:
         each = mapper(job)

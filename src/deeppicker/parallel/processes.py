@@ -89,7 +89,8 @@ class _Worker:
 
     def start(self, job: bytes, item: Any, time_limit: float) -> None:
         """Give an item to the process, and the pickled job if it does not have it yet."""
-        if self._process is None or not self._process.is_alive():
+        left = self.assignment is not None  # by a mapping that was left and is not closed yet
+        if self._process is None or left or not self._process.is_alive():
             self.stop()
             start_early()
             context = _context()
@@ -165,12 +166,14 @@ def _map(
                 if outcome is _NOTHING:
                     continue
                 assert worker.assignment is not None
+                item, worker.assignment = worker.assignment.item, None
                 busy.remove(worker)
                 waiting.append(worker)
-                yield worker.assignment.item, outcome
+                yield item, outcome
     finally:
         for worker in busy:  # the caller wants no more
             worker.stop()
+            worker.assignment = None
 
 
 def start_early() -> None:
