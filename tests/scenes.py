@@ -156,6 +156,13 @@ def lively_network(seed: int) -> Network:
     return network
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files, the folder's own name left out."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return {name: content.replace(str(folder).encode(), b"DIR") for name, content in files.items()}
+
+
 def files_of_run(folder: Path) -> dict[str, object]:
     """Return the content of all files of a run, without the times and the folder's own name."""
     files: dict[str, object] = {}

@@ -22,6 +22,7 @@ from deeppicker.runs import results, state
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import CANDIDATES, PICKS, RECORD, Results
 from deeppicker.runs.selection import reasons, select, threshold_of
+from scenes import files_of
 
 SETTINGS = {"diameter": 120.0, "weights": "abc", "steps": {"score": {"step": 4}, "window": (1, 2)}}
 NAMES = ["mics/a.mrc", "mics/b.1.mrc", "mics/c.mrc"]
@@ -52,13 +53,6 @@ def run(
     finally:
         opened.finish(names)
     return opened
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files, the folder's own name left out."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-    return {name: content.replace(str(folder).encode(), b"DIR") for name, content in files.items()}
 
 
 def without_times(files: dict[str, bytes]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from deeppicker.parallel.processes import processes
 from deeppicker.runs import parts
 from deeppicker.runs.folder import RunFolder
 from deeppicker.runs.results import PICKS
+from scenes import files_of
 
 NAMES = [f"mics/{index}.mrc" for index in range(7)]
 SELECTIONS = [
@@ -41,13 +42,6 @@ def picked(folder: Path) -> RunFolder:
         opened.store(Picks(name, places, scores, rng.uniform(0, 1, number)).sorted(), 1.0)
     opened.finish(NAMES)
     return opened
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes().replace(str(folder).encode(), b"DIR") for path in paths
-    }
 
 
 def selected_by(folder: Path, selection: SelectConfig, workers: Any) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
 """One job for many items: what comes of an item, and which items are tried again.
 
 A *job* is a callable of one item that can be pickled. A *mapper* does it for many items and yields each item with its
-outcome, in the order in which they end: what the job returns, or the `DeepPickerError` in which it ends.
+outcome, in the order in which they end: what the job returns, or the `DeepPickerError` in which it ends. *Workers* make
+a mapper of a job.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ Item = TypeVar("Item")
 Job = Callable[[Any], Any]
 Mapper = Callable[[Iterable[Item]], Iterator[tuple[Item, Any]]]
 """Does a job for each item; yields the item with its outcome."""
+Workers = Callable[[Job], Mapper[Any]]
+"""Make what has them do a job for each item: this process (`here`), others on this machine, or a cluster."""
 
 _RETRIED = (TransientError, UnreadableError, OutputError)
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.parallel.dask import dask_workers
-from deeppicker.parallel.jobs import Job, Mapper, here
+from deeppicker.parallel.jobs import Workers, here
 from deeppicker.parallel.processes import processes, sensible_workers, start_early, usable_cores
 
 
@@ -22,7 +21,7 @@ class Pool:
     Parameters
     ----------
     mapper : callable
-        Takes a job; returns what does it for each of many items.
+        The workers; see `parallel.jobs`.
     number : int
         Of workers; 0 if unknown, or none but this process.
     threads : int
@@ -31,7 +30,7 @@ class Pool:
         Whether the workers are on this machine.
     """
 
-    mapper: Callable[[Job], Mapper[Any]]
+    mapper: Workers
     number: int
     threads: int
     local: bool = True

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from deeppicker.errors import InputError, TransientError
-from deeppicker.parallel.jobs import Item, Job, Mapper, attempt
+from deeppicker.parallel.jobs import Item, Job, Mapper, Workers, attempt
 
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
 _POLL = 60.0  # seconds after which the state of the processes is looked at, though nothing was heard of them
@@ -48,7 +48,7 @@ def sensible_workers(items: int) -> int:
 
 
 @contextmanager
-def processes(number: int, time_limit: float) -> Iterator[Callable[[Job], Mapper[Any]]]:
+def processes(number: int, time_limit: float) -> Iterator[Workers]:
     """Provide processes of this machine, which do one job after another; yield what makes a mapper of a job.
 
     Parameters

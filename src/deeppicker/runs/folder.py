@@ -19,8 +19,6 @@ and what concerns all of it under a lock of one.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,14 +36,13 @@ from deeppicker.formats.lock import LOCK, locked
 from deeppicker.formats.recorded import AUTOPICK, PICKS, RUN, SELECTING, SUMMARY
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
-from deeppicker.formats.text import cell, one_line
-from deeppicker.parallel.jobs import here
-from deeppicker.runs.parts import Check, ReadScores, Workers, WriteSelected, in_parts
-from deeppicker.runs.results import DAMAGED, Record, Results, Row, Stamp
+from deeppicker.formats.text import one_line
+from deeppicker.parallel.jobs import Workers, here
+from deeppicker.runs.parts import Check, ReadScores, WriteSelected, in_parts
+from deeppicker.runs.results import DAMAGED, Record, Results, Row, Stamp, summary_text
 from deeppicker.runs.selection import select, threshold_of
 from deeppicker.runs.state import RunState, digest_of, new_generation, read_state, writing
 
-_COLUMNS = ("micrograph", "picks", "candidates", "right", "particles", "seconds", "error")
 _REFRESH = 10.0  # seconds between rewrites of the two tables during a run
 _NAMED = 3  # micrographs in a message
 
@@ -349,16 +346,13 @@ class RunFolder:
         good = [record for record in self._records.values() if not record.row.error]
         names = [record.row.micrograph for record in good if fixed is None or record.threshold != fixed]
         results = self.results.resolved()
-        read = {found.micrograph: found for found in in_parts(self._workers, ReadScores(results), names)}
-        found = {name: read[name] for name in names}
+        found = dict(zip(names, in_parts(self._workers, ReadScores(results), names), strict=True))
         threshold = threshold_of(found.values(), config, self._caution)
         picked = {key: self._records[key].picked or self._before[key] for key in map(micrograph_key, names)}
         atomic_write(self.folder / SELECTING, seal({"picked": picked}), durable=True)
-        chosen = [
-            (self._records[micrograph_key(name)], keep) for name, keep in select(found, config, self._caution).items()
-        ]
-        for record in in_parts(self._workers, WriteSelected(results, config), chosen):
-            key = micrograph_key(record.row.micrograph)
+        keep = select(found, config, self._caution)
+        chosen = [(self._records[key], keep[name]) for key, name in zip(picked, names, strict=True)]
+        for key, record in zip(picked, in_parts(self._workers, WriteSelected(results, config), chosen), strict=True):
             if record != self._records[key]:
                 self._records[key] = record
                 self._unsecured.add(key)
@@ -369,13 +363,7 @@ class RunFolder:
         rows = self.rows
         done = [(row.micrograph, str(self.results.file(PICKS, row.micrograph))) for row in rows if not row.error]
         star.write_autopick(self.folder / AUTOPICK, done)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            sums = [f"{row.right:.2f}", f"{row.particles:.2f}", f"{row.seconds:.2f}"]
-            writer.writerow([cell(row.micrograph), row.picks, row.candidates, *sums, cell(row.error)])
-        atomic_write(self.folder / SUMMARY, text.getvalue())
+        atomic_write(self.folder / SUMMARY, summary_text(rows))
 
 
 def _refuse_settings(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

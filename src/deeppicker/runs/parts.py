@@ -5,8 +5,9 @@ When a run begins and when it ends, those that pick have nothing else to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,9 @@ from jaxtyping import Bool
 
 from deeppicker.config import SelectConfig
 from deeppicker.errors import DeepPickerError
-from deeppicker.parallel.jobs import Job, Mapper, here
+from deeppicker.parallel.jobs import Job, Workers, here
 from deeppicker.runs.results import Record, Results, Stamp, selected
 from deeppicker.runs.selection import Scores
-
-Workers = Callable[[Job], Mapper[Any]]
-"""Makes what has some processes of this machine do a job for many items."""
 
 _TOGETHER = 50  # micrographs
 _FEW = 1000  # micrographs, which are done before other processes have started
@@ -72,14 +70,20 @@ class WriteSelected:
         return record
 
 
-def in_parts(workers: Workers, job: Job, items: Sequence[Any]) -> Iterator[Any]:
-    """Yield what a job returns for all items, given some at a time, in any order.
+def in_parts(workers: Workers, job: Job, items: Sequence[Any]) -> list[Any]:
+    """Return what a job returns for all items, given some at a time.
 
     Raises
     ------
     DeepPickerError
         If it fails in this process too, where a part that failed is tried again.
     """
-    parts = [items[start : start + _TOGETHER] for start in range(0, len(items), _TOGETHER)]
-    for part, outcome in (here if len(items) <= _FEW else workers)(job)(parts):
-        yield from job(part) if isinstance(outcome, DeepPickerError) else outcome
+    parts = [(start, items[start : start + _TOGETHER]) for start in range(0, len(items), _TOGETHER)]
+    done = {}
+    for (start, part), outcome in (here if len(items) <= _FEW else workers)(partial(_of_part, job))(parts):
+        done[start] = job(part) if isinstance(outcome, DeepPickerError) else outcome
+    return [one for start in sorted(done) for one in done[start]]
+
+
+def _of_part(job: Job, part: tuple[int, Sequence[Any]]) -> Any:
+    return job(part[1])

@@ -7,6 +7,8 @@ record and no picks.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ from deeppicker.formats.images import raster
 from deeppicker.formats.recorded import CANDIDATES, FILES, JUNK, PICKS, RECORD, file_of
 from deeppicker.formats.relion import star
 from deeppicker.formats.sealed import checksum, read_json, seal
+from deeppicker.formats.text import cell
 from deeppicker.runs.selection import Scores, chosen
 from deeppicker.runs.state import RunState, writing
 
@@ -315,6 +318,17 @@ def selected(record: Record, found: Picks, chosen: Bool[np.ndarray, " n"], selec
         particles=float(found.scores.sum()),
     )
     return replace(record, row=row, threshold=select.fixed, picked=checksum(text.encode())), text
+
+
+def summary_text(rows: Iterable[Row]) -> str:
+    """Return the table of what became of micrographs, as CSV with a head."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Row)])
+    for row in rows:
+        sums = [f"{row.right:.2f}", f"{row.particles:.2f}", f"{row.seconds:.2f}"]
+        writer.writerow([cell(row.micrograph), row.picks, row.candidates, *sums, cell(row.error)])
+    return text.getvalue()
 
 
 def read_record(path: Path) -> Record | None:

@@ -71,7 +71,7 @@ class Session:
         """
         picker = Picker(model, diameter, self.source, self.config.steps)
         overwrite = self.config.overwrite or again
-        workers = self.pool.mapper if self.pool.local else here
+        workers = self.pool.mapper if self.pool.local else here  # those of a cluster may be long in coming
         folder = RunFolder(self.output, picker.settings(), select, overwrite=overwrite, tell=self.warn, workers=workers)
         job = PickJob(picker, folder.results.resolved(), self.pool.threads)
         return Picking(self, folder, self.pool.mapper(job))
