@@ -31,7 +31,7 @@ from timing import rivals, topaz
 PAPER, DEFAULT, LEARNT, LOG, TOPAZ = (
     "the paper's network", "DeepPicker", "DeepPicker, learnt", "RELION, LoG", "Topaz"
 )  # fmt: skip
-_TOPAZ_PIXEL = 5.0  # Å; its guide recommends 4 to 8
+_TOPAZ_PIXEL = ((200.0, 300.0), (5.0, 8.0))  # Å, by diameter in Å: its guide recommends 4, and 8 for particles of 300
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,9 @@ def run(study: Study, canvas: Canvas) -> Section:
         "Other programs",
         f"The first {study.settings.compared} micrographs of each target, with its diameter given. At its own "
         f"threshold: {THRESHOLD} for the paper's network, that chosen for the data set for DeepPicker, all that it "
-        "writes for the others, which is far more than are particles for Topaz. Best: at the threshold that suits each "
-        "best, known from the reference. F1, precision and recall are means over micrographs. " + study.about_default,
+        "writes for the others, which is far more than are particles for Topaz. As its guide recommends, Topaz sees "
+        "micrographs at 5 Å per pixel, at 8 where particles are large. Best: at the threshold that suits each best, "
+        "known from the reference. F1, precision and recall are means over micrographs. " + study.about_default,
         _verdicts(found),
         (_table(found),),
         (
@@ -105,7 +106,7 @@ def by_topaz(program: list[str | Path]) -> Callable[..., list[list[str | Path]]]
     """Return what makes the commands of Topaz with its pretrained model."""
 
     def commands(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
-        scale = max(1, round(_TOPAZ_PIXEL / pixel_size))
+        scale = max(1, round(float(np.interp(diameter, *_TOPAZ_PIXEL)) / pixel_size))
         return topaz.commands(program, paths, output, scale, 2, diameter / pixel_size)
 
     return commands
