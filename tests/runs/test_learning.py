@@ -11,7 +11,8 @@ import pytest
 import scenes
 from deeppicker import RunConfig, Subject, run_picking
 from deeppicker.config import ArrivalConfig, LearnFirstConfig, SelfTrainConfig, WorkConfig
-from deeppicker.errors import DeepPickerError, InputError, OvertakenError
+from deeppicker.core import MicrographEntry
+from deeppicker.errors import DeepPickerError, InputError, OvertakenError, TransientError
 from deeppicker.formats.sealed import read_json
 from deeppicker.networks.model import load_model, weights_digest
 from deeppicker.runs import learn_job, learning
@@ -272,3 +273,39 @@ def test_a_folder_that_was_to_start_again_does_so_with_the_next_command(monkeypa
 def test_other_words_for_learning_are_refused(word: str):
     with pytest.raises(InputError, match="choose auto, off or a number"):
         LearnFirstConfig(learn=word)
+
+
+def test_a_micrograph_that_cannot_be_learnt_from_costs_only_itself():
+    scenes.write_mrc(Path("in/-thumbnail.mrc"), scene(0).micrograph.image[:8, :8])  # the first of the sample
+    Path("in/torn.mrc").write_bytes(b"nothing")
+    result = run_picking(["in"], "out", settings())
+    assert (len(result.good), result.failed) == (4, 2)
+    assert weights_of("out") != weights_digest(load_model(START))
+
+
+def test_what_vanishes_while_it_is_looked_at_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    def vanish(self: learn_job.LearnJob, entries: Any, progress: Any) -> Learnt:
+        Path("in/1.mrc").unlink(missing_ok=True)
+        return whole(self, entries, progress)
+
+    whole = learn_job.LearnJob.__call__
+    monkeypatch.setattr(learn_job.LearnJob, "__call__", vanish)
+    result = run_picking(["in"], "out", settings())
+    assert (len(result.good), result.failed) == (3, 1)
+    assert weights_of("out") != weights_digest(load_model(START))
+
+
+def test_a_micrograph_that_takes_too_long_to_read_is_not_learnt_from(monkeypatch: pytest.MonkeyPatch):
+    def hang(_: object, entry: MicrographEntry) -> None:
+        if entry.path.name == "1.mrc":
+            raise TransientError("not finished after 600 s, so given up")
+
+    def note(self: learn_job.LearnJob, entries: tuple[MicrographEntry, ...], *_: Any) -> Learnt:
+        learnt_from.extend(entry.path.name for entry in entries)
+        return Learnt(self.model, "that is all", 0, 0)
+
+    learnt_from: list[str] = []
+    monkeypatch.setattr(learn_job.TryJob, "__call__", hang)
+    monkeypatch.setattr(learn_job.LearnJob, "__call__", note)
+    assert len(run_picking(["in"], "out", settings()).good) == 4
+    assert learnt_from == ["0.mrc", "2.mrc", "3.mrc"]

@@ -58,6 +58,18 @@ def _scaled(
     micrograph: Micrograph, diameter: float, config: PrepareConfig
 ) -> tuple[Float32[np.ndarray, "rows columns"], Grid]:
     """Return the micrograph without outliers, scaled so that one box spans ``config.window`` pixels."""
+    scale = working_scale(micrograph, diameter, config)
+    return resample(micrograph.image, scale, outlier_limits(micrograph.image, config.clip))
+
+
+def working_scale(micrograph: Micrograph, diameter: float, config: PrepareConfig) -> float:
+    """Return the factor by which a micrograph is scaled, for a particle diameter in Å.
+
+    Raises
+    ------
+    InputError
+        If the diameter cannot belong to this micrograph.
+    """
     box = box_pixels(diameter, micrograph.pixel_size, config)
     scale = config.window / box if box else np.inf
     sides = [side * scale for side in micrograph.image.shape]
@@ -69,7 +81,7 @@ def _scaled(
             f"{micrograph.image.shape[1]}×{micrograph.image.shape[0]} px; "
             "check --diameter and --pixel-size"
         )
-    return resample(micrograph.image, scale, outlier_limits(micrograph.image, config.clip))
+    return scale
 
 
 def _normalised(

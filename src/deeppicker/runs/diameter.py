@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from deeppicker.config import LEAST_COVERAGE, DiameterConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, InputError
@@ -15,7 +13,7 @@ from deeppicker.networks.model import Model
 from deeppicker.picking.diameter import Diameter, Evidence, can_estimate, combine
 from deeppicker.runs.events import LOOKING, DiameterFound, Progressed, Warned
 from deeppicker.runs.pick_job import LookJob
-from deeppicker.runs.session import Session
+from deeppicker.runs.session import Session, spread
 
 CHECKED = 3  # micrographs by which a diameter that is given is checked
 _NOTICED = 1.3  # factor by which it must be wrong to be noticed
@@ -88,7 +86,7 @@ def _look(
     session: Session, model: Model, entries: Sequence[MicrographEntry], config: DiameterConfig
 ) -> tuple[list[Evidence], list[DeepPickerError]]:
     """Return what some of the micrographs say of the diameter, and why others say nothing, in their order."""
-    chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, config.looked_at).round().astype(int))]
+    chosen = spread(entries, config.looked_at)
     pool = session.pool
     mapper = pool.mapper(LookJob(model, config, session.source, pool.threads))
     session.listener(Progressed(LOOKING, 0, len(chosen)))

@@ -1,4 +1,4 @@
-"""The job that learns some micrographs of a run."""
+"""The job that learns some micrographs of a run, and the one that tries whether they can be read."""
 
 from __future__ import annotations
 
@@ -7,13 +7,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import overload
 
-from deeppicker.config import SelfTrainConfig
+from deeppicker.config import PrepareConfig, SelfTrainConfig
 from deeppicker.core import Micrograph, MicrographEntry
 from deeppicker.formats.fingerprint import Fingerprint
 from deeppicker.networks.model import Model, weights_digest
+from deeppicker.picking.prepare import working_scale
 from deeppicker.runs.pick_job import Source
 from deeppicker.training.self_train import Learnt, State, learn_from_picks
 from deeppicker.training.self_train_file import load_rounds, save_rounds
+
+
+@dataclass(frozen=True)
+class TryJob:
+    """Reads a micrograph, whose particles have a diameter in Å; ends in a DeepPickerError if it cannot be used."""
+
+    source: Source
+    diameter: float
+    prepare: PrepareConfig
+
+    def __call__(self, entry: MicrographEntry) -> None:
+        """Do so."""
+        working_scale(self.source.load(entry), self.diameter, self.prepare)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deeppicker.config import SelectConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, FormatError, InputError, OvertakenError
@@ -26,9 +24,8 @@ from deeppicker.formats.text import one_line
 from deeppicker.networks.model import Model, load_model, save_model, weights_digest
 from deeppicker.runs.diameter import Size
 from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Progressed
-from deeppicker.runs.learn_job import LearnJob
-from deeppicker.runs.pick_job import Source
-from deeppicker.runs.session import Picking, Session
+from deeppicker.runs.learn_job import LearnJob, TryJob
+from deeppicker.runs.session import Picking, Session, spread
 from deeppicker.runs.state import generation_of, writing
 from deeppicker.training.self_train import Learnt, can_learn
 
@@ -168,18 +165,28 @@ def _tell(session: Session, learnt: Learnt) -> None:
 
 def _learn(session: Session, model: Model, diameter: float, entries: Sequence[MicrographEntry]) -> Learnt | None:
     """Learn from a sample of the micrographs, a larger one if it holds too few picks; None if none can be read."""
-    method = session.config.learning.method
-    sample = tuple(_readable(session.source, entries, method.micrographs))
-    if not sample:
-        return None
-    learnt = _learn_sample(session, model, diameter, sample)
-    if len(sample) < learnt.needed <= min(_LARGER * method.micrographs, len(entries)):
-        sample = tuple(_readable(session.source, entries, learnt.needed))
-        learnt = _learn_sample(session, model, diameter, sample)
+    number = session.config.learning.method.micrographs
+    learnt = _learn_sample(session, model, diameter, entries, number)
+    if learnt is not None and learnt.needed <= min(_LARGER * number, len(entries)) and learnt.needed > number:
+        learnt = _learn_sample(session, model, diameter, entries, learnt.needed)
     return learnt
 
 
-def _learn_sample(session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...]) -> Learnt:
+def _learn_sample(
+    session: Session, model: Model, diameter: float, entries: Sequence[MicrographEntry], number: int
+) -> Learnt | None:
+    """Learn from so many micrographs, evenly spread over all, as far as they can be used; None if none can."""
+    for last in (False, True):
+        sample = _usable(session, model, diameter, entries, number)
+        try:
+            return _learn_from(session, model, diameter, sample) if sample else None
+        except DeepPickerError:  # a micrograph changed or vanished
+            if last:
+                raise
+    raise AssertionError("either try returns or raises")
+
+
+def _learn_from(session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...]) -> Learnt:
     """Learn from some micrographs, in this process or, where a cluster works, there."""
     rounds = (session.output / ROUNDS).absolute()
     job = LearnJob(model, diameter, session.source, session.config.learning.method, rounds)
@@ -197,15 +204,14 @@ def _learn_sample(session: Session, model: Model, diameter: float, sample: tuple
     raise AssertionError("a job that is given one item has one outcome")
 
 
-def _readable(source: Source, entries: Sequence[MicrographEntry], number: int) -> Iterator[MicrographEntry]:
-    """Yield micrographs that can be read, as many as asked for if there are so many, evenly spread over all."""
-    places = np.unique(np.linspace(0, len(entries) - 1, number).round().astype(int))
-    for place in places:
-        try:
-            source.load(entries[place])
-        except DeepPickerError:
-            continue
-        yield entries[place]
+def _usable(
+    session: Session, model: Model, diameter: float, entries: Sequence[MicrographEntry], number: int
+) -> tuple[MicrographEntry, ...]:
+    """Return so many micrographs, evenly spread over all, without those that cannot be used, or read in time."""
+    chosen = spread(entries, number)
+    mapper = session.pool.mapper(TryJob(session.source, diameter, model.prepare))
+    bad = {entry.name for entry, failure in mapper(session.pool.reachable(chosen)) if failure is not None}
+    return tuple(entry for entry in chosen if entry.name not in bad)
 
 
 def _known(folder: Path, start: dict[str, Any], model: Model) -> Model | None:

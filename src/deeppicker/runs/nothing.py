@@ -15,7 +15,7 @@ from deeppicker.picking.threshold import choose_threshold
 from deeppicker.runs.diameter import Size
 from deeppicker.runs.pick_job import LookJob, Picker
 from deeppicker.runs.results import Row
-from deeppicker.runs.session import Session
+from deeppicker.runs.session import Session, spread
 
 _TRIED = 3  # micrographs that are picked with the other contrast
 _FEWEST = 3.0  # expected particles in each that tell
@@ -64,7 +64,7 @@ def advice_on_nothing(
 def _opposite(session: Session, model: Model, size: Size, entries: Sequence[MicrographEntry]) -> bool:
     """Return whether particles are found when dark and bright are exchanged."""
     source = replace(session.source, invert=not session.source.invert)
-    chosen = [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, _TRIED).round().astype(int))]
+    chosen = spread(entries, _TRIED)
     try:
         diameter = size.value
         if can_estimate(model):

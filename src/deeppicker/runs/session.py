@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from deeppicker.config import RunConfig, SelectConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.device import Place, settle
@@ -108,6 +110,11 @@ class Picking:
             row = self.folder.fail(name, reason, 0.0)
             self.session.listener(Picked(row))
             yield row
+
+
+def spread(entries: Sequence[MicrographEntry], number: int) -> list[MicrographEntry]:
+    """Return at most so many micrographs, evenly spread over all."""
+    return [entries[place] for place in np.unique(np.linspace(0, len(entries) - 1, number).round().astype(int))]
 
 
 def _usable(entries: Iterable[MicrographEntry], bad: list[tuple[str, str]]) -> Iterator[MicrographEntry]:
