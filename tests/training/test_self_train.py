@@ -46,7 +46,7 @@ def sheet(seed: int = 0) -> Sheet:
 
 def picks(scores: Sequence[float]) -> Candidates:
     found = Picks("m.mrc", np.arange(2.0 * len(scores)).reshape(-1, 2), np.array(scores, dtype=float))
-    return Candidates(found, found)
+    return Candidates(found, found, 1.0)
 
 
 def test_a_sheet_shows_what_picking_sees():

@@ -116,6 +116,13 @@ class DenseNetwork(Network, TellsDiameter):
             features = self._merged(level, features, finer[level - 1])
         return self.centre(features)[:, 0], sizes
 
+    def coarse_maps(
+        self, images: Float[torch.Tensor, "n height width"]
+    ) -> Float[torch.Tensor, "n channels coarse_rows coarse_columns"]:
+        """Return the coarse map alone, in half the time."""
+        maps: torch.Tensor = self.size(self._encode(images)[-1])
+        return maps
+
     def _encode(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of the levels down to that of the coarse map, which know of all levels below."""
         levels = [images[:, None]]
@@ -188,7 +195,7 @@ class DenseNetwork(Network, TellsDiameter):
     ) -> tuple[Float[torch.Tensor, "rows columns"], Float[torch.Tensor, "bins rows columns"]]:
         """Return where particles are and no contamination, and how large; in half the time of all maps."""
         rows, columns = (side // self.coarse for side in image.shape)
-        coarse = self.size(self._encode(self.extended(image)[None])[-1])[0, :, :rows, :columns].cpu().double()
+        coarse = self.coarse_maps(self.extended(image)[None])[0, :, :rows, :columns].cpu().double()
         present = torch.sigmoid(coarse[0]) * (1 - torch.sigmoid(coarse[1]))
         return present, torch.log_softmax(coarse[2:], dim=0)
 

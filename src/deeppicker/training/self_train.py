@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,10 +45,19 @@ _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
 
 @dataclass(frozen=True)
 class Candidates:
-    """The candidates of a micrograph: with the scores that the network gave, and with calibrated ones."""
+    """The candidates of a micrograph.
+
+    Parameters
+    ----------
+    raw, picks : Picks
+        With the scores that the network gave, and with calibrated ones.
+    near : float
+        Pixels within which two positions are of the same particle.
+    """
 
     raw: Picks
     picks: Picks
+    near: float
 
 
 @dataclass(frozen=True)
@@ -228,7 +238,7 @@ def _learn(
             break
     if learnt is None:
         return Learnt(model, refusal, number, number, rounds=rounds)
-    kept = _again(before, _picked(learnt.found), _radii(micrographs, diameter))
+    kept = _again(before, _picked(learnt.found), [item.near for item in start])
     return Learnt(learnt.model, "", number, learnt.round.picks, kept, rounds)
 
 
@@ -255,10 +265,11 @@ def learn_rounds(
     result = replace(model, calibration=learnt_calibration(model.calibration, RESULT))
     networks: Sequence[DenseNetwork] = earlier.networks if earlier else (network_copy(model), network_copy(model))
     rounds = earlier.outcomes if earlier else ()
-    steps = itertools.count(1 + 2 * len(rounds) * config.steps)
+    steps, in_turn = itertools.count(1 + 2 * len(rounds) * config.steps), threading.Lock()
 
     def tell(_: float) -> None:
-        progress(next(steps) / (2 * config.rounds * config.steps))
+        with in_turn:  # of two networks
+            progress(next(steps) / (2 * config.rounds * config.steps))
 
     def judged() -> list[Candidates]:
         return _find_all([replace(judge, network=network) for network in reversed(networks)], micrographs, diameter)
@@ -284,7 +295,7 @@ def learn_rounds(
         ]
         list(ahead(lambda lesson: train_on_sheets(*lesson, config, tell), lessons, _SIDE_BY_SIDE))
         found = judged()
-        rounds = (*rounds, _round(labels, _picked(found), _radii(micrographs, diameter)))
+        rounds = (*rounds, _round(labels, found))
         yield state()
 
 
@@ -296,11 +307,6 @@ def learnt_calibration(start: Calibration, line: tuple[float, float]) -> Calibra
     at all is judged as before.
     """
     return replace(start, slope=line[0], offset=line[1], context=0.0, interaction=0.0, caution=SETTLED)
-
-
-def _radii(micrographs: Sequence[Micrograph], diameter: float) -> list[float]:
-    """Return in pixels of each micrograph how close two positions are of the same particle."""
-    return [_SAME * diameter / micrograph.pixel_size for micrograph in micrographs]
 
 
 @contextmanager
@@ -331,7 +337,7 @@ def _find(model: Model, micrograph: Micrograph, diameter: float) -> Candidates:
     """Return all candidates of a micrograph."""
     found = find(micrograph, replace(model, calibration=_RAW), diameter, _ALL).candidates
     scores = model.calibration(found.scores, confidence(found.scores))
-    return Candidates(found, replace(found, scores=scores))
+    return Candidates(found, replace(found, scores=scores), _SAME * diameter / micrograph.pixel_size)
 
 
 def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks]:
@@ -340,11 +346,12 @@ def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks
     return [item.picks.where(item.picks.scores >= threshold) for item in found]
 
 
-def _round(labels: Sequence[Labels], picks: Sequence[Picks], radii: Sequence[float]) -> Round:
-    """Return the account of a round, given what the networks pick in micrographs that they have not learnt from."""
-    taught = [Picks.unscored("", label.sure) for label in labels]
+def _round(labels: Sequence[Labels], found: Sequence[Candidates]) -> Round:
+    """Return the account of a round, given what the networks find in micrographs that they have not learnt from."""
+    taught, picks = [Picks.unscored("", label.sure) for label in labels], _picked(found)
     sure, unknown = (sum(len(getattr(label, kind)) for label in labels) for kind in ("sure", "unknown"))
-    return Round(sure, unknown, sum(map(len, picks)), _again(taught, picks, radii))
+    agreement = _again(taught, picks, [item.near for item in found])
+    return Round(sure, unknown, sum(map(len, picks)), agreement)
 
 
 def _labels(found: Sequence[Candidates], number: int, unknown: float) -> list[Labels]:

@@ -67,7 +67,7 @@ def load_sheet(micrograph: Micrograph, model: Model, diameter: float) -> Sheet:
     prepared, grid = prepare_image(micrograph, diameter, model.prepare)
     image = network.extended(torch.from_numpy(prepared)).to(model.place)
     with torch.inference_mode():
-        sizes = network(image[None])[1][0]
+        sizes = network.coarse_maps(image[None])[0]
     return Sheet(image, grid, sizes.clone())
 
 
