@@ -72,6 +72,8 @@ HEADS = (
     "refused",
 )
 SHOWN = 500  # pixels of a micrograph that a picture shows
+COLOURS = ((255, 255, 255), (0, 158, 115), (213, 94, 0), (240, 228, 66))
+"""Of picks that stayed, came and went, and of known particles; those of Okabe and Ito, for colour-blind readers."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def scored(sample: Sample, found: Sequence[Picks], caution: float) -> dict[str, 
 
 
 def draw(sample: Sample, before: Sequence[Picks], after: Sequence[Picks], path: Path) -> None:
-    """Draw the picks that stayed (white), came (green) and went (red) in a part of a micrograph."""
+    """Draw the picks that stayed (white), came (green) and went (orange) in a part of a micrograph."""
     micrograph = sample.micrographs[0]
     image = micrograph.image[:SHOWN, :SHOWN]
     low, high = np.percentile(image, (1, 99))
@@ -229,16 +231,18 @@ def draw(sample: Sample, before: Sequence[Picks], after: Sequence[Picks], path: 
     figure = Figure(figsize=(6, 6), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-    axes.scatter(*sample.truth[0].positions.T, s=4, color="gold")
-    for points, colour in ((shown[1][near[1]], "white"), (shown[1][~near[1]], "lime"), (shown[0][~near[0]], "red")):
-        axes.scatter(
-            *points.T, s=(72 * 6 * 2 * radius / SHOWN) ** 2 / 2, facecolors="none", edgecolors=colour, linewidths=1
-        )
+    axes.scatter(*sample.truth[0].positions.T, s=4, color=np.array(COLOURS[-1]) / 255)
+    size = (72 * 6 * 2 * radius / SHOWN) ** 2 / 2
+    for points, colour in zip((shown[1][near[1]], shown[1][~near[1]], shown[0][~near[0]]), COLOURS, strict=False):
+        edge = np.array(colour) / 255
+        axes.scatter(*points.T, s=size, facecolors="none", edgecolors=edge, linewidths=1.5)
     axes.set(xlim=(0, image.shape[1]), ylim=(image.shape[0], 0))
     axes.axis("off")
     buffer = io.BytesIO()
     figure.savefig(buffer)
-    Image.open(buffer).convert("RGB").quantize(32, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*np.repeat(np.arange(0, 256, 9), 3).tolist(), *np.ravel(COLOURS).tolist()])
+    Image.open(buffer).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _near(points: np.ndarray, others: np.ndarray, radius: float) -> np.ndarray:
@@ -293,7 +297,7 @@ Of {len(full)} sets with particles, {gains} gain and {len(harmed)} lose more tha
 {mean:+.3f}. After learning, the automatic threshold loses {np.mean(off):.3f} of the best F1 on average,
 {max(off):.3f} at most.
 
-Pictures of picks that stayed (white), came (green) and went (red), with the centres of known particles (dots):
+Pictures of picks that stayed (white), came (green) and went (orange), with the centres of known particles (dots):
 {pictures}.
 
 | {" | ".join(HEADS)} |
