@@ -82,7 +82,10 @@ def test_a_disk_that_is_full_for_one_micrograph_costs_that_one_only(project: Pat
     assert files_of_run(project / "out") == files_of_run(project / "whole")
 
 
-def test_a_disk_that_stays_full_ends_the_run_before_all_is_computed_in_vain(project: Path, monkeypatch, capsys):
+@pytest.mark.parametrize("words", [(), ("--retries", "0")], ids=["default", "no retries"])
+def test_a_disk_that_stays_full_ends_the_run_before_all_is_computed_in_vain(
+    project: Path, words: tuple[str, ...], monkeypatch, capsys
+):
     image = read_micrograph(project / "in" / "0.mrc").image
     for number in range(NUMBER, 30):
         scenes.write_mrc(project / "in" / f"{number}.mrc", image)
@@ -93,7 +96,7 @@ def test_a_disk_that_stays_full_ends_the_run_before_all_is_computed_in_vain(proj
         raise OutputError("out cannot be written: No space left on device")
 
     monkeypatch.setattr("deeppicker.runs.pick_job.Picker.find", find)
-    assert pick("out", "--retries", "0") == 2
+    assert pick("out", *words) == 2
     assert 0 < len(begun) < 30
     assert "No space left on device" in capsys.readouterr().err
 

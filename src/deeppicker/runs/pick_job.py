@@ -163,20 +163,29 @@ def pick_into(
     OvertakenError
         If another command has started the folder again.
     """
-    in_vain = 0
-    for entry, outcome in with_retries(mapper, entries, retries):
+    for entry, outcome in with_retries(_hopeful(mapper), entries, retries):
         if isinstance(outcome, OvertakenError):
             raise outcome
         if not isinstance(outcome, DeepPickerError):
-            in_vain = 0
             yield folder.record(outcome)
             continue
-        in_vain = in_vain + 1 if isinstance(outcome, OutputError) else 0
         reason = str(outcome)
         name = entry.name
         yield folder.fail(name, reason if name in reason else f"{name}: {reason}", 0.0)
-        if in_vain >= _HOPELESS:
-            raise outcome
+
+
+def _hopeful(mapper: Mapper[MicrographEntry]) -> Mapper[MicrographEntry]:
+    """Return the mapper such that it raises the last error when so many in a row cannot be written, retried or not."""
+
+    def each(entries: Iterable[MicrographEntry]) -> Iterator[tuple[MicrographEntry, Any]]:
+        in_vain = 0
+        for entry, outcome in mapper(entries):
+            yield entry, outcome
+            in_vain = in_vain + 1 if isinstance(outcome, OutputError) else 0
+            if in_vain >= _HOPELESS:
+                raise outcome
+
+    return each
 
 
 def _use(threads: int) -> None:
