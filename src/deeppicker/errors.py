@@ -29,6 +29,10 @@ class TransientError(DeepPickerError):
     """Something that may well succeed when it is tried again: a hung file system, a worker that was lost."""
 
 
+class SpentWorkerError(TransientError):
+    """A worker process can do nothing any more; another one may succeed."""
+
+
 def out_of_range(name: str, value: float | int, choose: str) -> InputError:
     """Return the error for the value of an option that cannot be used."""
     return InputError(f"--{name.replace('_', '-')} {value:g} is out of range; choose {choose}")

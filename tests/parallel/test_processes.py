@@ -21,6 +21,10 @@ from deeppicker.parallel.processes import processes, sensible_workers, usable_co
 LONG = 60.0
 
 
+class AcceleratorError(RuntimeError):
+    """Stands for that of PyTorch."""
+
+
 def job(item: str | int) -> object:
     """Do what the item says."""
     match item:
@@ -30,6 +34,10 @@ def job(item: str | int) -> object:
             raise InputError("bad item; give another")
         case "bug":
             raise ValueError("two\nlines")
+        case "broken card":
+            raise AcceleratorError("CUDA error: unspecified launch failure\nCompile with `TORCH_USE_CUDA_DSA`")
+        case "broken card of before":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nFor debugging")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "leave":
@@ -101,6 +109,15 @@ def test_no_memory_is_a_reason_to_try_again():
         raise MemoryError
 
     assert isinstance(attempt(greedy, 1), TransientError)
+
+
+@pytest.mark.parametrize("deed", ["broken card", "broken card of before"])
+def test_a_process_whose_card_fails_is_replaced_and_its_item_may_be_tried_again(deed: str):
+    before, lost, after, same = _outcomes(["pid", deed, "pid", "pid"])
+    assert before != after == same
+    assert isinstance(lost, TransientError)
+    assert str(lost).startswith("the graphics card failed (CUDA error: ")
+    assert "\n" not in str(lost)
 
 
 def _outcomes(items: list[object], number: int = 1, limit: float = LONG) -> list[object]:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from deeppicker.errors import DeepPickerError, OutputError, TransientError, UnreadableError
+from deeppicker.errors import DeepPickerError, OutputError, SpentWorkerError, TransientError, UnreadableError
 from deeppicker.formats.text import one_line
 
 Item = TypeVar("Item")
@@ -36,9 +36,18 @@ def attempt(job: Job, item: Any) -> Any:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # of PyTorch, which this module does not load
             return TransientError("the graphics card has not enough memory; set fewer --workers, or --device cpu")
+        if _spoils_the_process(error):
+            gist = str(error).partition("\n")[0]
+            return SpentWorkerError(f"the graphics card failed ({gist}); repeat the command, or set --device cpu")
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
         return DeepPickerError(one_line(f"unexpected {type(error).__name__} at {place} ({error}); please report this"))
+
+
+def _spoils_the_process(error: Exception) -> bool:
+    """Return whether PyTorch says that a card failed, after which it fails all that this process asks for."""
+    said = isinstance(error, RuntimeError) and str(error).startswith(("CUDA error: ", "HIP error: "))
+    return said or type(error).__name__ == "AcceleratorError"  # of PyTorch 2.8 and newer
 
 
 def here(job: Job) -> Mapper[Any]:

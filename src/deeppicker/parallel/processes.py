@@ -1,6 +1,6 @@
 """Processes on this machine that do one job for many items, whatever becomes of these processes.
 
-A process that dies or takes too long costs the item that it had, and is replaced.
+A process that dies, takes too long or can do nothing any more costs the item that it had, and is replaced.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from deeppicker.errors import InputError, TransientError
+from deeppicker.errors import InputError, SpentWorkerError, TransientError
 from deeppicker.parallel.jobs import Item, Job, Mapper, Workers, attempt
 
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
@@ -119,7 +119,10 @@ class _Worker:
         alive = self._process.is_alive()  # before the pipe is looked at: a result may be its last deed
         try:
             if self._pipe.poll():
-                return self._pipe.recv()
+                outcome = self._pipe.recv()
+                if isinstance(outcome, SpentWorkerError):
+                    self.stop()
+                return outcome
         except (EOFError, OSError, pickle.UnpicklingError):
             alive = False
         if not alive:
