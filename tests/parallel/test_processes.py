@@ -1,5 +1,6 @@
 """The same job for many items: here and in processes, whatever becomes of these."""
 
+import math
 import os
 import random
 import signal
@@ -220,8 +221,16 @@ def test_there_are_as_many_workers_as_cores_memory_and_items_allow(monkeypatch: 
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
     monkeypatch.setattr(workers, "usable_cores", lambda: 64)
     memory = psutil.virtual_memory()
-    for available, items, expected in ((1e12, 1000, 64), (1e12, 5, 5), (4.6e9, 1000, 3), (1e6, 1000, 1)):
+    for available, granted, items, expected in (
+        (1e12, math.inf, 1000, 64),
+        (1e12, math.inf, 5, 5),
+        (4.6e9, math.inf, 1000, 3),
+        (1e12, 3.1e9, 1000, 2),
+        (1e6, math.inf, 1000, 1),
+        (1e12, 0, 1000, 1),
+    ):
         monkeypatch.setattr(workers.psutil, "virtual_memory", lambda a=available: memory._replace(available=a))
+        monkeypatch.setattr(workers, "free_in_cgroups", lambda g=granted: g)
         assert sensible_workers(items) == expected
 
 

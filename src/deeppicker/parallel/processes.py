@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from deeppicker.errors import InputError, SpentWorkerError, TransientError
+from deeppicker.parallel.cgroups import free_in_cgroups
 from deeppicker.parallel.jobs import Item, Job, Mapper, Workers, attempt
 
 _MEMORY = 1.5e9  # bytes that a worker may need; more than one does for the largest camera (benchmarks/results/speed.md)
@@ -43,8 +44,8 @@ def usable_cores() -> int:
 
 def sensible_workers(items: int) -> int:
     """Return how many processes to use for a number of items: one for each core, if there is memory for them."""
-    room = int(psutil.virtual_memory().available // _MEMORY)
-    return max(1, min(usable_cores(), items, room))
+    room = min(psutil.virtual_memory().available, free_in_cgroups()) // _MEMORY
+    return int(max(1, min(usable_cores(), items, room)))
 
 
 @contextmanager
