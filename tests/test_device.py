@@ -254,6 +254,7 @@ def test_the_first_line_says_where_is_computed(capsys: pytest.CaptureFixture[str
         ["watch", "in", "--output", "out"],
         ["train", "particles.star", "--output", "m.safetensors"],
         ["adapt", "--picks", "particles.star", "--output", "m.safetensors"],
+        ["classify", "--picks", "particles.star", "--output", "classes"],
         ["simulate", "--shapes", "1", "--output", "simulated"],
     ],
 )
@@ -262,6 +263,13 @@ def test_a_card_that_is_not_there_is_one_line(words: list[str], capsys: pytest.C
     shown = capsys.readouterr().err
     assert shown.startswith("deeppicker: --device cuda: ")
     assert "leave --device out to use the processor" in shown
+
+
+@pytest.mark.usefixtures("project")
+def test_a_card_is_not_silently_left_out_where_relion_classifies(capsys: pytest.CaptureFixture[str]):
+    words = ["classify", "--picks", "particles.star", "--output", "classes", "--relion", "--device", "cuda:1"]
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("deeppicker: --device cuda:1: RELION aligns on the processor here; ")
 
 
 def test_the_doctor_says_why_a_card_is_not_used(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -105,7 +105,28 @@ def numbers_of(text: str, option: str) -> set[int]:
     return found
 
 
+def _told_device(options: Options) -> str:
+    """Say where particles are aligned, unless RELION does that, and return it.
+
+    Raises
+    ------
+    InputError
+        If what is asked for cannot be used.
+    """
+    from deeppicker.device import settle
+
+    wanted = options.device.device
+    if options.relion:
+        if wanted not in ("auto", "cpu"):
+            raise InputError(f"--device {wanted}: RELION aligns on the processor here; leave out --device or --relion")
+        return "cpu"
+    place = settle(wanted, one=True)
+    print(f"computing {place}", flush=True)
+    return place.device
+
+
 def _classify(options: Options, source: Path) -> int:
+    from deeppicker.device import torch_device
     from deeppicker.formats.provenance import tables_of_run
     from deeppicker.formats.recorded import Recorded
     from deeppicker.particles.classify import files
@@ -118,6 +139,7 @@ def _classify(options: Options, source: Path) -> int:
 
     files.check(options.output, options.overwrite)
     refuse_unwritable_folder(options.output.absolute().parent)
+    device = _told_device(options)
     dataset = load_dataset(
         source,
         diameter=options.diameter,
@@ -148,12 +170,8 @@ def _classify(options: Options, source: Path) -> int:
     if options.relion:
         start, found = classify_by_relion(windows, dataset.diameter, config)
     else:
-        from deeppicker.device import settle, torch_device
-
-        place = settle(options.device.device, one=True)
-        print(f"computing {place}", flush=True)
         with steps("classifying", config.iterations) as shown:
-            start, found = align(windows, config, options.output, shown.at, torch_device(place.device))
+            start, found = align(windows, config, options.output, shown.at, torch_device(device))
     picks = [sampled.picks for _, sampled in items]
     report = report_of(windows, picks, start, found, dataset.diameter, config)
     recorded = Recorded(source)
