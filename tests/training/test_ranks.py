@@ -162,6 +162,15 @@ def test_a_process_by_itself_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch
     assert current().sum(torch.tensor([1.5, 2.0])).tolist() == [1.5, 2.0]
 
 
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_a_device_that_all_processes_would_share_is_refused(device: str, monkeypatch: pytest.MonkeyPatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **__: pytest.fail("it is joined"))
+    with pytest.raises(InputError, match=f"--device {device}: .*; leave --device out"), joined(device):
+        pass
+
+
 def test_more_processes_than_windows_in_a_step_are_refused():
     nothing = Examples(np.zeros((8, 64, 64), np.float16), np.zeros(8, np.float32))
     training = Training(new_network(0), TrainConfig(batch_size=4), "", Ranks(0, 5))

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from deeppicker.errors import DeepPickerError
+from deeppicker.errors import DeepPickerError, InputError
 
 _CPU = torch.device("cpu")
 _PATIENCE = timedelta(days=2)  # the others wait while the first process reads the micrographs
@@ -89,10 +89,17 @@ def joined(device: str = "auto") -> Iterator[None]:
 
     They compute on a card each (with NCCL) if there are as many on this machine and ``device`` is not the processor,
     otherwise on the processor (with Gloo).
+
+    Raises
+    ------
+    InputError
+        If a card is asked for by its number, or Apple's graphics.
     """
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
         yield
         return
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}: each process of torchrun takes a card of its own; leave --device out")
     wanted = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     cuda = device != "cpu" and torch.cuda.device_count() >= wanted
     if cuda:
