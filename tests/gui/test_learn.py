@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deeppicker import device
 from deeppicker.config import SelectConfig
 from deeppicker.core import Picks
+from deeppicker.device import Card, Offer
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks
 from deeppicker.gui import job, learn
@@ -97,14 +99,16 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     correct(project, "mic1")
     seen: dict[str, Any] = {}
 
-    def adapt(_model: object, dataset: Any, _config: Any, output: Path, tell: Any, *, complete: bool) -> None:
-        seen.update(dataset=dataset, output=output, complete=complete)
+    def adapt(model: Any, dataset: Any, _config: Any, output: Path, tell: Any, *, complete: bool) -> None:
+        seen.update(device=model.device, dataset=dataset, output=output, complete=complete)
         for step in range(1, 21):
             tell(step, 20, float(step))
 
     import deeppicker.training.few_labels
 
     monkeypatch.setattr(deeppicker.training.few_labels, "adapt_to_few", adapt)
+    cards = tuple(Card("Card", free, 80 * 10**9) for free in (4 * 10**9, 70 * 10**9))
+    monkeypatch.setattr(device, "offered", lambda: Offer(cards))
     teller = Teller(tmp_path)
     learn._train(project, [learn._truth(project, project.index("mic1"))], teller)
     kept, manual = project.final(project.index("mic1"), project.select)
@@ -113,6 +117,7 @@ def test_all_corrected_picks_of_complete_micrographs_are_taught(tmp_path: Path, 
     assert np.isnan(labelled.picks.scores).all()
     assert seen["dataset"].diameter == project.diameter
     assert seen["complete"]
+    assert seen["device"] == "cuda:1"  # that with most free memory
     assert teller.values["done"] == teller.values["total"] == 20
     assert [entry["loss"] for entry in teller.values["history"]] == [1.5 + 2 * i for i in range(10)]
     assert len(read_picks(tmp_path / TRAIN)) == 1

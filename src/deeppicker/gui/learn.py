@@ -11,6 +11,7 @@ import numpy as np
 
 from deeppicker.config import (
     DEFAULT_MODEL,
+    DeviceConfig,
     LearnConfig,
     LearnFirstConfig,
     RunConfig,
@@ -52,6 +53,7 @@ def _truth(project: Project, index: int) -> Picks:
 
 
 def _train(project: Project, taught: Sequence[Picks], teller: Teller) -> Path:
+    from deeppicker.device import settle
     from deeppicker.networks.model import load_model
     from deeppicker.training.adapt import adapt_model
     from deeppicker.training.data import load_dataset
@@ -61,7 +63,8 @@ def _train(project: Project, taught: Sequence[Picks], teller: Teller) -> Path:
     project.write_picks(star, taught)
     dataset = load_dataset(star, diameter=project.diameter, invert=project.recorded.invert)
     teller.step("learning", 1)
-    model = load_model(made_by(project.folder) or DEFAULT_MODEL)
+    place = settle(DeviceConfig().device, one=True)
+    model = load_model(made_by(project.folder) or DEFAULT_MODEL).on(place.device)
     if is_few(model, dataset):
         adapt_to_few(model, dataset, LearnConfig(), output, teller.training_step, complete=True)
         return output
