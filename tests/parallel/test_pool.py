@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,7 @@ from deeppicker.formats import read_picks
 from deeppicker.networks.model import save_model
 from deeppicker.parallel import dask as cluster
 from deeppicker.parallel import slurm as jobs
+from deeppicker.parallel.processes import WORKER
 from deeppicker.runs.run import part
 from scenes import DIAMETER, files_of_run
 
@@ -136,6 +138,21 @@ def test_slurm_is_refused_where_there_is_none(project: Path, monkeypatch, capsys
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
     assert "needs the command sbatch" in shown
+
+
+def number_of_this_worker(_: object) -> str:
+    return os.environ[WORKER]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(1, "1"), ("SLURMCluster-0-3", "3"), ("tls://10.0.0.1:41234", "41234"), ("mine", None)]
+)
+def test_a_worker_of_a_cluster_has_a_number_by_which_it_is_dealt_a_card(
+    name: str | int, number: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(WORKER, "")
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name=name))
+    assert cluster._limited(number_of_this_worker, None, 60.0) == (number or str(os.getpid()))
 
 
 def test_a_cluster_that_is_none_is_refused():

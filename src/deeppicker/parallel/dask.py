@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.errors import DeepPickerError, InputError, TransientError
 from deeppicker.parallel.jobs import Job, Mapper, attempt
-from deeppicker.parallel.processes import sensible_workers, usable_cores
+from deeppicker.parallel.processes import WORKER, sensible_workers, usable_cores
 from deeppicker.parallel.slurm import NO_DASHBOARD, slurm_cluster, state_of_jobs
 
 if TYPE_CHECKING:
@@ -169,6 +171,9 @@ def _map(client: Client, shared: Any, items: Iterable[Any], time_limit: float) -
 
 def _limited(job: Job, item: Any, time_limit: float) -> Any:
     """Do the job for an item in a thread that is left behind if it takes too long."""
+    from distributed import get_worker
+
+    os.environ[WORKER] = _number(str(get_worker().name))
     outcome: list[Any] = []
     thread = threading.Thread(target=lambda: outcome.append(attempt(job, item)), daemon=True)
     thread.start()
@@ -179,3 +184,9 @@ def _limited(job: Job, item: Any, time_limit: float) -> Any:
             "check the disk, or set a longer --time-limit"
         )
     return outcome[0]
+
+
+def _number(name: str) -> str:
+    """Return the number in which the name of a worker ends: ``3``, ``SLURMCluster-0-3``, or an address with a port."""
+    digits = re.search(r"\d+$", name)
+    return digits[0] if digits else str(os.getpid())
