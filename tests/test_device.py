@@ -16,7 +16,16 @@ import scenes
 from deeppicker import device, load_model, run_picking
 from deeppicker.cli import doctor
 from deeppicker.cli.main import main
-from deeppicker.config import DeviceConfig, PickConfig, RunConfig, ScoreConfig, SelectConfig, Subject, TrainConfig
+from deeppicker.config import (
+    ClusterConfig,
+    DeviceConfig,
+    PickConfig,
+    RunConfig,
+    ScoreConfig,
+    SelectConfig,
+    Subject,
+    TrainConfig,
+)
 from deeppicker.core import Micrograph
 from deeppicker.device import Card, Offer, choose, in_parts, torch_device
 from deeppicker.errors import InputError, TransientError
@@ -25,7 +34,7 @@ from deeppicker.networks.model import Model, new_network, save_model
 from deeppicker.parallel.jobs import attempt
 from deeppicker.parallel.processes import WORKER, processes
 from deeppicker.picking.pipeline import find, pick_micrograph
-from deeppicker.runs import learning
+from deeppicker.runs import learning, session
 from deeppicker.runs.events import Message
 from deeppicker.runs.pick_job import Picker
 from deeppicker.simulate import volumes
@@ -122,6 +131,29 @@ def test_cards_are_dealt_among_the_workers(monkeypatch: pytest.MonkeyPatch):
         used.append(str(torch_device("cuda:0,cuda:2")))
     torch_device.cache_clear()
     assert used == ["cuda:0", "cuda:2", "cuda:0"]
+
+
+def test_a_worker_of_a_cluster_whose_card_is_full_may_try_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device, "offered", lambda **_: Offer((FULL,)))
+    torch_device.cache_clear()
+    monkeypatch.delenv(WORKER, raising=False)
+    with pytest.raises(InputError, match="Full has only"):
+        torch_device("cuda")
+    monkeypatch.setenv(WORKER, "0")
+    with pytest.raises(TransientError, match="Full has only"):
+        torch_device("cuda")
+    monkeypatch.setattr(device, "offered", lambda **_: Offer((LARGE,)))
+    assert str(torch_device("cuda")) == "cuda:0"
+    torch_device.cache_clear()
+
+
+@pytest.mark.parametrize("cluster", [None, "local"])
+def test_workers_of_this_machine_compute_where_the_command_says(cluster: str | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device, "offered", lambda: Offer((SMALL, LARGE)))
+    config = RunConfig(cluster=ClusterConfig(cluster=cluster))
+    assert session._place(config).device == "cuda:0,cuda:1"
+    elsewhere = replace(config, cluster=ClusterConfig(cluster="slurm"))
+    assert session._place(elsewhere).device == "auto"
 
 
 def test_a_card_computes_as_exactly_as_the_processor():

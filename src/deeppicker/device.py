@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import torch
 
-from deeppicker.errors import InputError
+from deeppicker.errors import InputError, TransientError
 from deeppicker.parallel.processes import WORKER
 
 LEAST_FREE = 1_500_000_000  # bytes of a card that one worker may need, with all that the driver takes for it
@@ -184,6 +184,16 @@ def _mine(number: int) -> int:
     return int(os.environ.get(WORKER, os.getpid())) % number
 
 
+def _decided(device: str) -> str:
+    """Return where this process computes, if nobody has decided that for it."""
+    try:
+        return choose(device, offered(only_mine=True)).device
+    except InputError as error:
+        if WORKER in os.environ:
+            raise TransientError(str(error)) from error
+        raise
+
+
 @cache
 def torch_device(device: str) -> torch.device:
     """Return the device on which this process computes, which of several falls to it.
@@ -192,9 +202,11 @@ def torch_device(device: str) -> torch.device:
     ------
     InputError
         If it cannot be used.
+    TransientError
+        If a worker process cannot use it now; it may be free later, or for another worker.
     """
     if device in ("auto", "cuda"):
-        device = choose(device, offered(only_mine=True)).device
+        device = _decided(device)
     names = device.split(",")
     name = names[_mine(len(names))]
     if name != "cpu":

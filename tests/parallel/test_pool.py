@@ -14,13 +14,14 @@ import pytest
 
 import scenes
 from deeppicker.cli.main import main
-from deeppicker.config import ClusterConfig
+from deeppicker.config import ClusterConfig, WorkConfig
 from deeppicker.core import MicrographEntry
 from deeppicker.errors import InputError
 from deeppicker.formats import read_picks
 from deeppicker.networks.model import save_model
 from deeppicker.parallel import dask as cluster
 from deeppicker.parallel import slurm as jobs
+from deeppicker.parallel.pool import open_pool
 from deeppicker.parallel.processes import WORKER
 from deeppicker.runs.run import part
 from scenes import DIAMETER, files_of_run
@@ -153,6 +154,24 @@ def test_a_worker_of_a_cluster_has_a_number_by_which_it_is_dealt_a_card(
     monkeypatch.setenv(WORKER, "")
     monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name=name))
     assert cluster._limited(number_of_this_worker, None, 60.0) == (number or str(os.getpid()))
+
+
+def test_a_local_cluster_has_no_more_workers_than_the_cards_have_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    started: list[int] = []
+
+    def connected(_config: ClusterConfig, workers: int, _output: Path) -> object:
+        started.append(workers)
+        raise InputError("enough")
+
+    monkeypatch.setattr(cluster, "_connected", connected)
+    monkeypatch.setattr(cluster, "sensible_workers", lambda items: min(items, 16))
+    for number, most in ((None, 1), (3, 1)):
+        pool = open_pool(WorkConfig(workers=number), ClusterConfig(cluster="local"), 9, tmp_path, print, most=most)
+        with pytest.raises(InputError, match="enough"), pool:
+            pass
+    assert started == [1, 3]
 
 
 def test_a_cluster_that_is_none_is_refused():

@@ -31,23 +31,26 @@ _IN_FLIGHT = 1000  # items that the scheduler knows of at a time: enough to see 
 
 @contextmanager
 def dask_workers(
-    config: ClusterConfig, work: WorkConfig, output: Path, say: Callable[[str], None]
+    config: ClusterConfig, work: WorkConfig, output: Path, say: Callable[[str], None], most: int | None = None
 ) -> Iterator[Callable[[Job], Mapper[Any]]]:
     """Provide the workers of a cluster, as long as the context lasts; yield what makes a mapper of a job.
+
+    There are not more workers on this machine than ``most``, unless their number is set.
 
     Raises
     ------
     InputError
         If the cluster cannot be reached or used.
     """
-    with _connected(config, work.workers, output) as client:
+    workers = work.workers or sensible_workers(most or usable_cores())
+    with _connected(config, workers, output) as client:
         say("waiting for a worker of the cluster")
         _check(client, config, say)
         yield lambda job: _mapper(client, job, float(work.time_limit))
 
 
 @contextmanager
-def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iterator[Client]:
+def _connected(config: ClusterConfig, workers: int, output: Path) -> Iterator[Client]:
     """Connect to a Dask cluster, or start one; it ends with the context if it was started."""
     try:
         import cryptography  # noqa: F401 - makes the keys
@@ -67,7 +70,7 @@ def _connected(config: ClusterConfig, workers: int | None, output: Path) -> Iter
     cluster: Any
     if config.cluster == "local":
         cluster = LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=workers or sensible_workers(usable_cores()),
+            n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
             security=security,

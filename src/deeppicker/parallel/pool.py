@@ -61,7 +61,7 @@ def open_pool(
         If the cluster cannot be reached or used.
     """
     if cluster.cluster is not None:
-        with dask_workers(cluster, work, output, say) as mapper:
+        with dask_workers(cluster, work, output, say, most) as mapper:
             yield Pool(mapper, 0, 1, local=False)
         return
     number = work.workers if work.workers is not None else min(sensible_workers(items), most or items)

@@ -148,6 +148,8 @@ def open_session(output: Path, config: RunConfig, items: int, listener: Listener
 
 
 def _place(config: RunConfig) -> Place:
-    """Return where this run computes; on a cluster, each worker finds out for itself."""
+    """Return where this run computes; on other machines, each worker finds out for itself."""
     wanted = config.device.device
-    return settle(wanted) if config.cluster.cluster is None else Place(wanted, "the workers of the cluster")
+    if config.cluster.cluster in (None, "local"):
+        return settle(wanted)
+    return Place(wanted, "the workers of the cluster")
