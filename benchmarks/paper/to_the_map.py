@@ -131,6 +131,7 @@ class Road:
         self.settings, self.data, self.molecule, self.folder = study.settings, study.data, molecule, folder
         self.log: list[tuple[str, str, float]] = []
         self.outcome: dict[str, object] = {}
+        self.done = True  # all steps so far, by an earlier command
         self.density: Cube | None = None
         self.structure: Cube | None = None  # turned onto the map
         pixel = next(iter(molecule.test.info.values())).pixel_size
@@ -200,10 +201,11 @@ class Road:
         defocus.write(self.folder / "micrographs.star", rows, ours=False)
 
     def step(self, name: str, result: str, *words: object) -> Path:
-        """Run a command of RELION unless its result is there; return the result."""
+        """Run a command of RELION unless its result is there, and that of all commands before; return the result."""
         path, command = self.folder / result, " ".join(map(str, words))
         record = self.folder / f"{name}.json"
-        if not (record.is_file() and path.exists()):
+        self.done = self.done and path.exists() and record.is_file() and json.loads(record.read_text())[1] == command
+        if not self.done:
             make_folder(path.parent)
             began = time.perf_counter()
             done = subprocess.run(command.split(), cwd=self.folder, capture_output=True, text=True, check=False)
@@ -250,15 +252,16 @@ class Road:
     def initial_model(self) -> Path:
         """Make a model from nothing, by stochastic gradient descent as in RELION's job InitialModel.
 
-        It has the molecule's symmetry from the beginning, so that fewer orientations are compared.
+        It has the molecule's symmetry from the beginning, so that fewer orientations are compared, and less detail
+        than in the job, since the refinement begins with 40 Å.
         """
         part, number = self.settings.map_iterations[1], 3 * self.settings.map_iterations[1]
         return self.step(
             "initial-model", f"InitialModel/run_it{number:03d}_class001.mrc",
             "relion_refine --i kept.star --o InitialModel/run", self._shared(),
             f"--sgd --denovo_3dref --K 1 --sym {self.symmetry} --sgd_ini_iter {part} --sgd_inbetween_iter {part}",
-            f"--sgd_fin_iter {part} --sgd_write_iter {part} --sgd_ini_resol 35 --sgd_fin_resol 15",
-            "--sgd_ini_subset 100 --sgd_fin_subset 300 --healpix_order 1 --offset_range 4 --offset_step 2",
+            f"--sgd_fin_iter {part} --sgd_write_iter {part} --sgd_ini_resol 40 --sgd_fin_resol 25",
+            "--sgd_ini_subset 100 --sgd_fin_subset 200 --healpix_order 1 --offset_range 4 --offset_step 2",
         )  # fmt: skip
 
     def refine(self, start: Path) -> tuple[Cube, Cube, Cube]:
