@@ -142,9 +142,10 @@ def outcome(module: ModuleType, study: Study) -> Section:
 
 
 def sources() -> str:
-    """Return a checksum of the code of the study."""
+    """Return a checksum of the code of the study, with what starts other programs."""
     here = Path(__file__).parent
-    files = [Path(__file__), here / "few_labels.py", *sorted((here / "paper").glob("*.py"))]
+    used = ("few_labels.py", "timing/rivals.py", "timing/topaz.py")
+    files = [Path(__file__), *(here / name for name in used), *sorted((here / "paper").glob("*.py"))]
     return checksum([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 

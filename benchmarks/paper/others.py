@@ -115,8 +115,13 @@ def by_topaz(program: list[str | Path]) -> Callable[..., list[list[str | Path]]]
 def picked_by(
     micrographs: Sequence[Micrograph], folder: Path, diameter: float, make: Callable[..., list[list[str | Path]]]
 ) -> tuple[list[Picks], float]:
-    """Return what another program picks, and the seconds that it takes; both are kept, its files are not."""
-    key = checksum([one.name for one in micrographs], diameter)
+    """Return what another program picks, and the seconds that it takes; both are kept, its files are not.
+
+    They are kept for these micrographs and options of the program, wherever the files lie.
+    """
+    commands = make([Path(f"{one.key}.mrc") for one in micrographs], Path("out"), diameter, micrographs[0].pixel_size)
+    options = [[Path(word).name for word in command] for command in commands]
+    key = checksum([(one.name, one.image.shape, one.pixel_size) for one in micrographs], options)
     known = cached(folder.with_suffix(".json"), key, lambda: _run(micrographs, folder, diameter, make))
     picks = [
         Picks(one.name, np.array(places).reshape(-1, 2), np.array(scores))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,28 +86,36 @@ def test_an_outcome_is_kept_until_its_settings_change(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["key"] == "b"
 
 
-def test_what_another_program_picks_is_kept_by_micrograph(tmp_path: Path) -> None:
+def test_what_another_program_picks_is_kept_by_micrograph_and_option(tmp_path: Path) -> None:
     from deeppicker.core import Micrograph
     from paper.others import picked_by
 
     micrographs = [Micrograph(f"folder/{name}.mrc", np.zeros((40, 50), np.float32), 2.0) for name in ("a", "b")]
-    calls: list[int] = []
+    runs = tmp_path / "runs"
+    table = "image_name\tx_coord\ty_coord\tscore\nb\t10\t20\t0.5\nb\t30\t5\t-1.5\n"
+    program = (
+        f"import sys; open(sys.argv[1], 'w').write({table!r}); print(*sys.argv[2:], file=open({str(runs)!r}, 'a'))"
+    )
 
-    def fake(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
-        calls.append(1)
-        assert ([path.name for path in paths], diameter, pixel_size) == (["a.mrc", "b.mrc"], 80.0, 2.0)
-        table = "image_name\tx_coord\ty_coord\tscore\nb\t10\t20\t0.5\nb\t30\t5\t-1.5\n"
-        return [[sys.executable, "-c", f"open({str(output / 'picks.txt')!r}, 'w').write({table!r})"]]
+    def scaled(scale: int) -> Callable[..., list[list[str | Path]]]:
+        def fake(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
+            assert ([path.name for path in paths], diameter, pixel_size) == (["a.mrc", "b.mrc"], 80.0, 2.0)
+            return [[sys.executable, "-c", program, output / "picks.txt", str(scale)]]
 
-    found, seconds = picked_by(micrographs, tmp_path / "others" / "topaz", 80.0, fake)
-    again, as_before = picked_by(micrographs, tmp_path / "others" / "topaz", 80.0, fake)
-    assert len(calls) == 1
+        return fake
+
+    folder = tmp_path / "others" / "topaz"
+    found, seconds = picked_by(micrographs, folder, 80.0, scaled(3))
+    again, as_before = picked_by(micrographs, folder, 80.0, scaled(3))
+    assert runs.read_text() == "3\n"
     assert seconds == as_before
     assert [path.name for path in (tmp_path / "others").iterdir()] == ["topaz.json"]
     for picks in (found, again):
         assert [one.micrograph for one in picks] == ["folder/a.mrc", "folder/b.mrc"]
         assert [len(one) for one in picks] == [0, 2]
         np.testing.assert_array_equal(picks[1].scores, [0.5, -1.5])
+    picked_by(micrographs, folder, 80.0, scaled(4))
+    assert runs.read_text() == "3\n4\n"
 
 
 def test_an_experiment_that_fails_says_why_and_is_not_kept(tmp_path: Path) -> None:
