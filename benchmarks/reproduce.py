@@ -45,6 +45,7 @@ from paper.results import Section, Verdict
 from paper.settings import FULL, QUICK, Settings
 from paper.study import Study
 from setting import describe
+from timing import topaz
 
 EXPERIMENTS: tuple[ModuleType, ...] = (
     cross_molecule,
@@ -113,6 +114,8 @@ def reproduce(
     """Run experiments, or take what an earlier run found, and write the report."""
     study = Study(settings, places.work.resolve(), places.data, places.models)
     began = time.perf_counter(), sum(os.times()[:4])
+    if settings.install and {others, to_the_map} & set(experiments):
+        topaz.install(study.work.parent)
     lessons = dict.fromkeys(item for module in experiments for item in module.lessons(study))
     study.warm(list(lessons), workers)
     sections = [about(study), *(outcome(module, study) for module in experiments)]
@@ -153,7 +156,7 @@ def circumstances(study: Study) -> tuple[object, ...]:
     """Return what else an outcome depends on: the default networks, and which other programs there are."""
     networks = [weights_digest(study.default(target)) for target in study.targets]
     programs = [shutil.which(name) is not None for name in ("relion_autopick", "relion_preprocess", "relion_refine")]
-    return networks, programs, study.settings.install or (study.work.parent / "topaz" / ".ready").exists()
+    return networks, programs, others.topaz_of(study) is not None
 
 
 def write(

@@ -92,9 +92,8 @@ def run(study: Study, canvas: Canvas) -> Section:
 
 
 def topaz_of(study: Study) -> list[str | Path] | None:
-    """Return the command that starts Topaz, which the full study installs."""
-    work = study.work.parent
-    return topaz.install(work) if study.settings.install or (work / "topaz" / ".ready").exists() else None
+    """Return the command that starts Topaz, if it is there; the full study installs it where it can."""
+    return topaz.installed(study.work.parent)
 
 
 def by_log(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:

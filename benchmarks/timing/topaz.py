@@ -48,36 +48,49 @@ def vflip(image):
 '''
 
 
+def installed(work: Path, version: str = VERSION) -> list[str | Path] | None:
+    """Return the command that starts ``topaz``, or None where it is not installed."""
+    folder = _folder(work, version)
+    ready = (folder / ".ready").exists()
+    return [folder / "bin" / "python", "-E", folder / "bin" / "topaz"] if ready else None  # -E: ignore PYTHONPATH
+
+
 def install(work: Path, version: str = VERSION) -> list[str | Path] | None:
     """Return the command that starts ``topaz``, or None with the reason why there is none."""
-    folder = work.resolve() / ("topaz" if version == VERSION else f"topaz-{version}")
-    python = [folder / "bin" / "python", "-E"]  # ignore PYTHONPATH and the like
-    program = [*python, folder / "bin" / "topaz"]
-    ready = folder / ".ready"
-    if ready.exists():
-        return program
+    known = installed(work, version)
+    if known:
+        return known
     if sys.version_info >= (3, 14):
         print("Topaz needs Python 3.13 or older; it is left out")
         return None
+    folder = _folder(work, version)
     print(f"making an environment for Topaz in {folder}", flush=True)
-    venv.create(folder, clear=True, with_pip=True)
-    pip = [*python, "-m", "pip", "install", "--quiet"]
     try:
-        needs = (*_NEEDS, *_OLDER) if version.startswith("0.2") else _NEEDS
-        subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}", *needs], check=True)
-        subprocess.run([*pip, "--no-deps", f"topaz-em=={version}"], check=True)
+        _make(folder, version)
     except subprocess.CalledProcessError:
         print("Topaz cannot be installed here; it is left out")
-        return None
+    return installed(work, version)
+
+
+def _folder(work: Path, version: str) -> Path:
+    return work.resolve() / ("topaz" if version == VERSION else f"topaz-{version}")
+
+
+def _make(folder: Path, version: str) -> None:
+    venv.create(folder, clear=True, with_pip=True)
+    python = [folder / "bin" / "python", "-E"]
+    pip = [*python, "-m", "pip", "install", "--quiet"]
+    needs = (*_NEEDS, *_OLDER) if version.startswith("0.2") else _NEEDS
+    subprocess.run([*pip, f"torch=={torch.__version__.partition('+')[0]}", *needs], check=True)
+    subprocess.run([*pip, "--no-deps", f"topaz-em=={version}"], check=True)
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
     package = packages / "torchvision" / "transforms"
     package.mkdir(parents=True)
     (package.parent / "__init__.py").write_text("from . import transforms\n")
     (package / "__init__.py").write_text("from . import functional\n")
     (package / "functional.py").write_text(_STAND_IN)
-    subprocess.run([*program, "--version"], check=True)
-    ready.touch()
-    return program
+    subprocess.run([*python, folder / "bin" / "topaz", "--version"], check=True)
+    (folder / ".ready").touch()
 
 
 def commands(

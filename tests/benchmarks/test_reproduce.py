@@ -138,6 +138,55 @@ def test_an_experiment_that_fails_says_why_and_is_not_kept(tmp_path: Path) -> No
     assert not (tmp_path / "outcomes" / "broken.json").exists()
 
 
+def test_a_program_that_could_not_be_installed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    import reproduce
+    from paper import others
+    from paper.results import Section
+    from paper.settings import TOY
+    from paper.study import Study
+    from timing import topaz
+
+    tries: list[Path] = []
+
+    def install(work: Path) -> None:
+        tries.append(work)
+        if len(tries) == 2:
+            (work / "topaz").mkdir()
+            (work / "topaz" / ".ready").touch()
+
+    def run(study: Study, _canvas: object) -> Section:
+        return Section("Other programs", "with Topaz" if others.topaz_of(study) else "left out")
+
+    monkeypatch.setattr(topaz, "install", install)
+    monkeypatch.setattr(others, "run", run)
+    monkeypatch.setattr(others, "lessons", lambda _: [])
+    monkeypatch.setattr(reproduce, "about", lambda _: Section("The study", ""))
+    places = reproduce.Places(tmp_path / "work", None, tmp_path / "report")
+    settings = replace(TOY, install=True)
+    found = [reproduce.reproduce(settings, places, [others], workers=1)[1].setup for _ in range(2)]
+    assert found == ["left out", "with Topaz"]
+    assert tries == [tmp_path, tmp_path]
+    assert others.topaz_of(Study(TOY, tmp_path / "work"))
+
+
+def test_topaz_is_left_out_where_there_can_be_no_environment_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import subprocess
+    import venv
+
+    from timing import topaz
+
+    def create(*_arguments: object, **_options: object) -> None:
+        raise subprocess.CalledProcessError(1, "ensurepip")
+
+    monkeypatch.setattr(venv, "create", create)
+    assert topaz.install(tmp_path) is None
+    assert "it is left out" in capsys.readouterr().out
+
+
 def test_what_differs_from_the_paper_comes_first_in_the_summary() -> None:
     from paper.report import summary
     from paper.results import Section, Verdict
