@@ -62,6 +62,16 @@ class Row:
         """Fraction of the reference classes that come again which have a counterpart."""
         return _share(self.best[self.firm])
 
+    @property
+    def few(self) -> bool:
+        """Whether hardly any class comes again."""
+        return bool(self.firm.sum() < _JUDGED)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether enough classes have a counterpart, but nearly as many among another molecule's; it tells nothing."""
+        return not self.few and self.share >= _MOST and (self.control or 0.0) > _CONTROL * self.share
+
 
 def lessons(study: Study) -> list[tuple[Lesson, str]]:
     """Return the networks that this experiment needs, and what they pick."""
@@ -205,27 +215,31 @@ def _share(best: Float[np.ndarray, " a"]) -> float:
 
 
 def _verdict(rows: Sequence[Row]) -> Verdict:
-    judged = [row for row in rows if row.firm.sum() >= _JUDGED]
-    left = "; ".join(f"{title_of(row.target)} by {row.program}" for row in rows if row.firm.sum() < _JUDGED)
-    left = f" Left out, since hardly any class comes again: {left}." if left else ""
+    few, coarse = [row for row in rows if row.few], [row for row in rows if row.coarse]
+    left = _left_out("hardly any class comes again", few) + _left_out(
+        "other molecules' classes would count too", coarse
+    )
     claim = "The class averages of automatic picks are comparable to those of reference particles."
+    judged = [row for row in rows if not (row.few or row.coarse)]
     if not judged:
-        return Verdict(claim, "no class comes again", None, left.strip())
+        return Verdict(claim, "no averages that could tell", None, left.strip())
     worst = min(judged, key=lambda row: row.share)
     controls = [row.control for row in judged if row.control is not None]
     control = f" Of another molecule's classes {np.mean(controls):.0%} would count." if controls else ""
-    enough = worst.share >= _MOST
-    blind = bool(controls) and np.mean(controls) > _CONTROL * worst.share
-    if enough and blind:
-        control += " So these averages are too coarse to tell."
     return Verdict(
         claim,
-        f"{worst.share:.0%} or more of the reference classes that come again have a counterpart",
-        None if enough and blind else enough,
+        f"{'all' if worst.share == 1 else f'{worst.share:.0%} or more'} of the reference classes that come again have "
+        "a counterpart",
+        worst.share >= _MOST,
         f"Comparable means {_MOST:.0%} or more. Fewest have one for {title_of(worst.target)} by {worst.program}: "
         f"{(worst.best[worst.firm] >= COUNTERPART).sum()} of {worst.firm.sum()}, with a median correlation of "
         f"{np.median(worst.best[worst.firm]):.2f}.{left}{control}",
     )
+
+
+def _left_out(why: str, rows: Sequence[Row]) -> str:
+    names = "; ".join(f"{title_of(row.target)} by {row.program}" for row in rows)
+    return f" Left out, since {why}: {names}." if names else ""
 
 
 def _table(rows: Sequence[Row]) -> Table:

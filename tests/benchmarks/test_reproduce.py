@@ -266,6 +266,19 @@ def test_a_lenient_comparison_of_averages_proves_nothing_but_a_failure(
     assert _verdict([row]).agrees is agrees
 
 
+def test_averages_with_which_anything_counts_are_left_out_though_others_are_not() -> None:
+    from paper.class_averages import Row, _verdict
+
+    coarse = Row("DeepPicker", "trpv1", np.full(4, 0.9), np.full(3, 0.9), np.full(4, 0.9), 0.9)
+    best = np.array([0.9] * 9 + [0.5])
+    fine = Row("RELION", "spliceosome", best, best, np.full(10, 0.9), 0.1)
+    verdict = _verdict([coarse, fine])
+    assert verdict.agrees is True
+    assert verdict.found.startswith("90% or more")
+    assert "would count too: TRPV1 by DeepPicker." in verdict.why
+    assert verdict.why.endswith("Of another molecule's classes 10% would count.")
+
+
 def test_only_reference_classes_that_come_again_are_asked_of_picks() -> None:
     from paper.class_averages import Row, _verdict
 
