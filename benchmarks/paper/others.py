@@ -111,6 +111,17 @@ def by_topaz(program: list[str | Path]) -> Callable[..., list[list[str | Path]]]
     return commands
 
 
+def rival_picks(
+    study: Study, target: str, name: str, make: Callable[..., list[list[str | Path]]], first: int | None = None
+) -> list[Picks]:
+    """Return what another program picks in the ``first`` micrographs of a target, or in all."""
+    dataset = study.test(target).dataset
+    items = dataset.micrographs[:first]
+    folder = study.work / "others" / f"{name}-{target}"
+    picks, _ = picked_by([item.load() for item in items], folder, dataset.diameter, make)
+    return [replace(one, micrograph=item.picks.micrograph) for one, item in zip(picks, items, strict=True)]
+
+
 def picked_by(
     micrographs: Sequence[Micrograph], folder: Path, diameter: float, make: Callable[..., list[list[str | Path]]]
 ) -> tuple[list[Picks], float]:
@@ -121,7 +132,8 @@ def picked_by(
     commands = make([Path(f"{one.key}.mrc") for one in micrographs], Path("out"), diameter, micrographs[0].pixel_size)
     options = [[Path(word).name for word in command] for command in commands]
     key = checksum([(one.name, one.image.shape, one.pixel_size) for one in micrographs], options)
-    known = cached(folder.with_suffix(".json"), key, lambda: _run(micrographs, folder, diameter, make))
+    path = folder.with_name(f"{folder.name}-{key}.json")
+    known = cached(path, key, lambda: _run(micrographs, folder, diameter, make))
     picks = [
         Picks(one.name, np.array(places).reshape(-1, 2), np.array(scores))
         for one, (places, scores) in zip(micrographs, known["picks"], strict=True)
@@ -159,12 +171,7 @@ def _run(
 
 
 def _rival(study: Study, target: str, name: str, make: Callable[..., list[list[str | Path]]]) -> Found:
-    part = study.test(target)
-    micrographs = part.micrographs()[: study.settings.compared]
-    picks, _ = picked_by(micrographs, study.work / "others" / f"{name}-{target}", part.dataset.diameter, make)
-    names = [item.picks.micrograph for item in part.dataset.micrographs]
-    picks = [replace(one, micrograph=name) for one, name in zip(picks, names, strict=False)]
-    return _judged(study, target, picks, None)
+    return _judged(study, target, rival_picks(study, target, name, make, study.settings.compared), None)
 
 
 def _judged(study: Study, target: str, picks: Sequence[Picks], threshold: float | None) -> Found:

@@ -30,7 +30,7 @@ from paper.data import Molecule, title_of
 from paper.figures import COLOURS, Canvas, shared_legend
 from paper.fourier_shells import Cube, aligned, known, resolution, shells
 from paper.iteration import as_picked
-from paper.others import by_topaz, picked_by, topaz_of
+from paper.others import by_topaz, rival_picks, topaz_of
 from paper.results import Picture, Section, Table, Verdict
 from paper.study import Lesson, Study, thinned
 
@@ -92,18 +92,15 @@ def run(study: Study, canvas: Canvas) -> Section:
 
 def _target(study: Study, target: str) -> dict[str, Road]:
     """Return the roads of each program's picks, walked."""
-    part = study.test(target)
-    found = {REFERENCE: [item.picks for item in part.dataset.micrographs]}
+    found = {REFERENCE: [item.picks for item in study.test(target).dataset.micrographs]}
     model = as_picked(study, target)
     picks = study.picks(model, target)
     threshold = threshold_of(picks, SelectConfig(), model.calibration.caution)
     found[OURS] = [one.where(one.scores >= threshold) for one in picks]
     program = topaz_of(study)
     if program:
-        folder = study.work / "others" / f"map-{target}"
-        best = picked_by(part.micrographs(), folder, part.dataset.diameter, by_topaz(program))[0]
         number = sum(map(len, found[REFERENCE]))
-        found[TOPAZ] = _best(best, number)
+        found[TOPAZ] = _best(rival_picks(study, target, "topaz", by_topaz(program)), number)
     roads = {}
     for name, some in found.items():
         taken = thinned(some, study.settings.map_particles)

@@ -99,7 +99,7 @@ def test_what_another_program_picks_is_kept_by_micrograph_and_option(tmp_path: P
 
     def scaled(scale: int) -> Callable[..., list[list[str | Path]]]:
         def fake(paths: list[Path], output: Path, diameter: float, pixel_size: float) -> list[list[str | Path]]:
-            assert ([path.name for path in paths], diameter, pixel_size) == (["a.mrc", "b.mrc"], 80.0, 2.0)
+            assert ([path.name for path in paths][-1], diameter, pixel_size) == ("b.mrc", 80.0, 2.0)
             return [[sys.executable, "-c", program, output / "picks.txt", str(scale)]]
 
         return fake
@@ -109,13 +109,16 @@ def test_what_another_program_picks_is_kept_by_micrograph_and_option(tmp_path: P
     again, as_before = picked_by(micrographs, folder, 80.0, scaled(3))
     assert runs.read_text() == "3\n"
     assert seconds == as_before
-    assert [path.name for path in (tmp_path / "others").iterdir()] == ["topaz.json"]
+    (kept,) = (tmp_path / "others").iterdir()
+    assert kept.match("topaz-*.json")
     for picks in (found, again):
         assert [one.micrograph for one in picks] == ["folder/a.mrc", "folder/b.mrc"]
         assert [len(one) for one in picks] == [0, 2]
         np.testing.assert_array_equal(picks[1].scores, [0.5, -1.5])
-    picked_by(micrographs, folder, 80.0, scaled(4))
-    assert runs.read_text() == "3\n4\n"
+    for scale in (4, 3):
+        picked_by(micrographs, folder, 80.0, scaled(scale))
+    picked_by(micrographs[1:], folder, 80.0, scaled(3))
+    assert runs.read_text() == "3\n4\n3\n"
 
 
 def test_an_experiment_that_fails_says_why_and_is_not_kept(tmp_path: Path) -> None:
