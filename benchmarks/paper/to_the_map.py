@@ -203,6 +203,8 @@ class Road:
         record = self.folder / f"{name}.json"
         self.done = self.done and path.exists() and record.is_file() and json.loads(record.read_text())[1] == command
         if not self.done:
+            for old in set(self.folder.glob("*.json")) - {self.folder / f"{one}.json" for one, _, _ in self.log}:
+                old.unlink()  # of this step and those after
             make_folder(path.parent)
             began = time.perf_counter()
             done = subprocess.run(command.split(), cwd=self.folder, capture_output=True, text=True, check=False)

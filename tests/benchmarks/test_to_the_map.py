@@ -168,6 +168,20 @@ def test_a_road_ends_at_a_program_that_fails_and_goes_on_there(study: Study, rel
     assert relion.called() == _ALL[2:]
 
 
+def test_a_step_that_fails_after_one_that_was_done_again_leaves_nothing_of_before(
+    study: Study, relion: Relion, tmp_path: Path
+) -> None:
+    _walked(study, tmp_path / "road")
+    other = replace(study, settings=replace(study.settings, map_iterations=(3, 2)))
+    broken = relion.folder / "broken"
+    broken.write_text("InitialModel")
+    assert _walked(other, tmp_path / "road")["reached"].startswith("2D classification; then: ")
+    broken.unlink()
+    relion.called()
+    assert _walked(other, tmp_path / "road")["reached"] == "3D refinement"
+    assert relion.called() == _ALL[2:]
+
+
 def _walked(study: Study, folder: Path) -> dict[str, Any]:
     """Return the outcome of the road of the reference particles."""
     from paper.to_the_map import Road
