@@ -9,10 +9,10 @@ import numpy as np
 from deeppicker.config import CleanConfig, PeaksConfig, PickConfig
 from deeppicker.evaluation.results import Evaluation
 from paper.data import title_of
-from paper.figures import COLOURS, Canvas
+from paper.figures import COLOURS, Canvas, bar
 from paper.iteration import as_picked
 from paper.results import Picture, Section, Table, Verdict, number, signed
-from paper.study import THRESHOLD, Lesson, Study
+from paper.study import THRESHOLD, Lesson, Study, best_f1
 
 STEPS = {
     "all steps": PickConfig(),
@@ -51,14 +51,10 @@ def run(study: Study, canvas: Canvas) -> Section:
     )
 
 
-def _best(one: Evaluation) -> float:
-    return one.best.f1 if one.best else 0.0
-
-
 def _step(found: dict[str, dict[str, Evaluation]], name: str) -> Verdict:
     full = [row["all steps"] for row in found.values()]
     without = [row[name] for row in found.values()]
-    lost = np.array([_best(a) - _best(b) for a, b in zip(full, without, strict=True)])
+    lost = np.array([best_f1(a) - best_f1(b) for a, b in zip(full, without, strict=True)])
     false = [
         sum(r.picks - r.true_positives for r in one.micrographs) / max(1, len(one.micrographs))
         for one in full + without
@@ -75,7 +71,7 @@ def _step(found: dict[str, dict[str, Evaluation]], name: str) -> Verdict:
 
 def _default(found: dict[str, dict[str, Evaluation]]) -> Verdict:
     paper, box, after = (
-        np.array([_best(row[name]) for row in found.values()]) for name in ("all steps", _DEFAULT, _LEARNT)
+        np.array([best_f1(row[name]) for row in found.values()]) for name in ("all steps", _DEFAULT, _LEARNT)
     )
     return Verdict(
         "(Ours:) the default network picks better than the paper's, and no worse after learning.",
@@ -89,12 +85,9 @@ def _default(found: dict[str, dict[str, Evaluation]]) -> Verdict:
 def _draw(canvas: Canvas, found: dict[str, dict[str, Evaluation]]) -> None:
     names = list(next(iter(found.values())))
     with canvas.panels("f1", 1, size=(5.4, 2.6)) as (axes,):
-        for index, name in enumerate(names):
-            values = [_best(row[name]) for row in found.values()]
-            axes.barh(index, np.mean(values), color=COLOURS[0] if name in STEPS else COLOURS[1], alpha=0.55)
-            axes.plot(values, [index] * len(values), "o", color="black", markersize=3.5)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
+        for name in names:
+            values = [best_f1(row[name]) for row in found.values()]
+            bar(axes, name, float(np.mean(values)), values, COLOURS[0] if name in STEPS else COLOURS[1])
         axes.set(xlim=(0, 1), xlabel="best F1")
 
 
@@ -103,13 +96,13 @@ def _table(found: dict[str, dict[str, Evaluation]]) -> Table:
         (
             title_of(target),
             name,
-            number(_best(one)),
+            number(best_f1(one)),
             number(one.pooled.average_precision),
             number(one.pooled.recall),
             number(one.pooled.precision),
         )
         for target, row in found.items()
-        for name, one in sorted(row.items(), key=lambda item: -_best(item[1]))
+        for name, one in sorted(row.items(), key=lambda item: -best_f1(item[1]))
     ]
     head = ("target", "way", "best F1", "AP", f"recall at {THRESHOLD}", f"precision at {THRESHOLD}")
     return Table("From the best to the worst", head, tuple(rows))

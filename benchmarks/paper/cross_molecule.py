@@ -28,8 +28,9 @@ def run(study: Study, canvas: Canvas) -> Section:
         }
         for target in study.targets
     }
-    _draw_recall(canvas, found)
-    draw_curves(canvas, {t: {f"{n} {_types(n)}": one for n, one in row.items()} for t, row in found.items()}, COLOURS)
+    named = {target: {f"{n} {_types(n)}": one for n, one in row.items()} for target, row in found.items()}
+    draw_recall(canvas, named, COLOURS, RECALL)
+    draw_curves(canvas, named, COLOURS)
     example = _draw_example(study, canvas)
     return Section(
         "Table 1 and Fig. 2: fully automatic picking across molecules",
@@ -49,6 +50,23 @@ def run(study: Study, canvas: Canvas) -> Section:
             Picture(canvas.stem("example"), example, image=True),
         ),
     )
+
+
+def draw_recall(
+    canvas: Canvas, found: dict[str, dict[str, Evaluation]], colours: tuple[str, ...], least: float | None = None
+) -> None:
+    """Draw the recall at the threshold of each kind of training, side by side for each target."""
+    with canvas.panels("recall", 1, size=(5.4, 2.6)) as (axes,):
+        for index, (kind, colour, marker) in enumerate(zip(next(iter(found.values())), colours, MARKERS, strict=False)):
+            places = np.arange(len(found)) + 0.19 * (index - 1.5)
+            values = np.array([row[kind].pooled.recall or 0.0 for row in found.values()])
+            axes.bar(places, values, 0.17, color=colour, label=kind)
+            axes.plot(places, values + 0.03, marker, color=colour, markersize=3.5)
+        if least is not None:
+            axes.axhline(least, color="0.3", linestyle="--", linewidth=1)
+        axes.set(ylim=(0, 1.08), ylabel=f"recall at {THRESHOLD}")
+        axes.set_xticks(range(len(found)), [title_of(t).replace(", ", ",\n") for t in found])
+        shared_legend([axes], 2)
 
 
 def draw_curves(canvas: Canvas, found: dict[str, dict[str, Evaluation]], colours: tuple[str, ...]) -> None:
@@ -79,19 +97,6 @@ def why_recall(one: Evaluation) -> str:
 
 def _types(n: int) -> str:
     return "other molecule" if n == 1 else "other molecules"
-
-
-def _draw_recall(canvas: Canvas, found: dict[str, dict[int, Evaluation]]) -> None:
-    with canvas.panels("recall", 1, size=(5.4, 2.6)) as (axes,):
-        for index, n in enumerate(NUMBERS):
-            places = np.arange(len(found)) + 0.19 * (index - 1.5)
-            values = [row[n].pooled.recall or 0.0 for row in found.values()]
-            axes.bar(places, values, 0.17, color=COLOURS[index], label=f"{n}")
-            axes.plot(places, np.array(values) + 0.03, MARKERS[index], color=COLOURS[index], markersize=3.5)
-        axes.axhline(RECALL, color="0.3", linestyle="--", linewidth=1)
-        axes.set(ylim=(0, 1.08), ylabel=f"recall at {THRESHOLD}")
-        axes.set_xticks(range(len(found)), [title_of(t).replace(", ", ",\n") for t in found])
-        axes.legend(title="other molecules in training", ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.3))
 
 
 def _draw_example(study: Study, canvas: Canvas) -> str:

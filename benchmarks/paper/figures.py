@@ -84,6 +84,13 @@ def show_micrograph(axes: Axes, micrograph: Micrograph, diameter: float) -> None
     axes.grid(visible=False)
 
 
+def bar(axes: Axes, name: str, value: float, points: Sequence[float], colour: str) -> None:
+    """Draw a horizontal bar below those that are there, with points on it."""
+    axes.barh(name, value, color=colour, alpha=0.55)
+    axes.plot(points, [name] * len(points), "o", color="black", markersize=3.5)
+    axes.yaxis.set_inverted(True)
+
+
 def circles(axes: Axes, positions: np.ndarray, diameter: float, colour: str, style: str = "solid") -> None:
     """Draw circles of a diameter in pixels."""
     size = np.full(len(positions), diameter)

@@ -17,7 +17,7 @@ from paper.cache import cached, checksum
 from paper.data import title_of
 from paper.figures import COLOURS, MARKERS, Canvas
 from paper.results import Picture, Section, Table, Verdict, number, signed
-from paper.study import THRESHOLD, Lesson, Study, trained
+from paper.study import THRESHOLD, Lesson, Study, best_f1, trained
 
 _NO_CHANGE = 0.02  # best F1; what the paper calls no significant change
 NAMES = {"paper": "the paper's network", "default": "the default network"}
@@ -106,10 +106,6 @@ def as_picked(study: Study, target: str) -> Model:
     return learnt(study, target)[: SelfTrainConfig().rounds + 1][-1]
 
 
-def _best(one: Evaluation) -> float:
-    return one.best.f1 if one.best else 0.0
-
-
 def _verdict(found: dict[str, dict[str, list[Evaluation]]], kind: str, rounds: int) -> Verdict:
     claim = "More than one round changes little (the paper's network)."
     if kind != "paper":
@@ -120,8 +116,8 @@ def _verdict(found: dict[str, dict[str, list[Evaluation]]], kind: str, rounds: i
             claim, "no round took place", None,
             "There were too few picks to learn from.",
         )  # fmt: skip
-    first = {target: _best(row[1]) - _best(row[0]) for target, row in full.items()}
-    more = {target: _best(row[-1]) - _best(row[1]) for target, row in full.items() if len(row) > 2}
+    first = {target: best_f1(row[1]) - best_f1(row[0]) for target, row in full.items()}
+    more = {target: best_f1(row[-1]) - best_f1(row[1]) for target, row in full.items() if len(row) > 2}
     worst = max(more, key=lambda target: abs(more[target])) if more else ""
     changes = [abs(value) for value in more.values()]
     later = (
@@ -149,7 +145,7 @@ def _draw(study: Study, canvas: Canvas, found: dict[str, dict[str, list[Evaluati
         for (target, row), colour, marker in zip(found.items(), COLOURS, MARKERS, strict=False):
             for kind, style in (("paper", "solid"), ("default", "dashed")):
                 label = title_of(target) if kind == "paper" else None
-                values = [_best(one) for one in row[kind]]
+                values = [best_f1(one) for one in row[kind]]
                 axes.plot(range(len(values)), values, color=colour, marker=marker, linestyle=style, label=label)
         axes.set(xlabel="rounds", ylabel="best F1", ylim=(0, 1.05))
         axes.set_xticks(range(study.settings.rounds + 1))
@@ -162,7 +158,7 @@ def _table(found: dict[str, dict[str, list[Evaluation]]]) -> Table:
             title_of(target),
             NAMES[kind],
             str(index),
-            number(_best(one)),
+            number(best_f1(one)),
             number(one.pooled.recall),
             number(one.pooled.precision),
         )

@@ -22,10 +22,10 @@ from deeppicker.runs.selection import threshold_of
 from paper import data
 from paper.cache import cached, checksum
 from paper.data import title_of
-from paper.figures import COLOURS, Canvas
+from paper.figures import COLOURS, Canvas, bar
 from paper.iteration import as_picked
 from paper.results import Picture, Section, Table, Verdict, number
-from paper.study import THRESHOLD, Lesson, Study
+from paper.study import THRESHOLD, Lesson, Study, best_f1
 from timing import rivals, topaz
 
 PAPER, DEFAULT, LEARNT, LOG, TOPAZ = (
@@ -184,7 +184,7 @@ def _own(found: Found) -> float:
 
 
 def _best(found: Found) -> float:
-    return found.own.best.f1 if found.own.best else 0.0
+    return best_f1(found.own)
 
 
 def _mean(found: dict[str, dict[str, Found]], name: str) -> tuple[float, float]:
@@ -220,12 +220,9 @@ def _against(found: dict[str, dict[str, Found]], other: str) -> Verdict:
 def _draw(canvas: Canvas, found: dict[str, dict[str, Found]]) -> None:
     names = sorted(next(iter(found.values())), key=lambda name: -_mean(found, name)[1])
     with canvas.panels("f1", 1, size=(5.4, 2.2)) as (axes,):
-        for index, name in enumerate(names):
+        for name in names:
             own, best = _mean(found, name)
-            axes.barh(index, best, color=COLOURS[1] if name in (PAPER, DEFAULT, LEARNT) else COLOURS[5], alpha=0.6)
-            axes.plot([own], [index], "o", color="black", markersize=4)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
+            bar(axes, name, best, [own], COLOURS[1] if name in (PAPER, DEFAULT, LEARNT) else COLOURS[5])
         axes.set(xlim=(0, 1), xlabel="F1")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from deeppicker.evaluation.results import Evaluation
-from paper.cross_molecule import draw_curves
+from paper.cross_molecule import draw_curves, draw_recall
 from paper.data import title_of
-from paper.figures import COLOURS, MARKERS, Canvas
+from paper.figures import Canvas
 from paper.results import Picture, Section, Table, Verdict
 from paper.study import RATES, THRESHOLD, Lesson, Study, rates_of
 
@@ -32,7 +32,7 @@ def run(study: Study, canvas: Canvas) -> Section:
         }
         for target in study.targets
     }
-    _draw_recall(canvas, found)
+    draw_recall(canvas, found, _COLOURS)
     draw_curves(canvas, found, _COLOURS)
     enough = _enough(study)
     return Section(
@@ -110,19 +110,6 @@ def _differences(
         - (found[target][other].pooled.average_precision or 0)
         for target in targets
     }
-
-
-def _draw_recall(canvas: Canvas, found: dict[str, dict[str, Evaluation]]) -> None:
-    with canvas.panels("recall", 1, size=(5.4, 2.6)) as (axes,):
-        for index, kind in enumerate(next(iter(found.values()))):
-            places = np.arange(len(found)) + 0.19 * (index - 1.5)
-            values = np.array([row[kind].pooled.recall or 0.0 for row in found.values()])
-            colour = _COLOURS[index] if kind != _AUTOMATIC else COLOURS[3]
-            axes.bar(places, values, 0.17, color=colour, label=kind)
-            axes.plot(places, values + 0.03, MARKERS[index], color=colour, markersize=3.5)
-        axes.set(ylim=(0, 1.08), ylabel=f"recall at {THRESHOLD}")
-        axes.set_xticks(range(len(found)), [title_of(t).replace(", ", ",\n") for t in found])
-        axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.16))
 
 
 def _table(study: Study, found: dict[str, dict[str, Evaluation]]) -> Table:

@@ -205,6 +205,11 @@ class Study:
         self.picks(self.network(lesson), target)
 
 
+def best_f1(one: Evaluation) -> float:
+    """Return F1 at the best threshold, for sums and figures; 0 where there is none."""
+    return one.best.f1 if one.best else 0.0
+
+
 def rates_of(one: Evaluation) -> tuple[str, ...]:
     """Return cells of a table, as `RATES` heads them."""
     rates = one.pooled.recall, one.pooled.precision, one.best.f1 if one.best else None, one.pooled.average_precision

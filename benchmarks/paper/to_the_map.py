@@ -30,12 +30,12 @@ from paper.data import Molecule, title_of
 from paper.figures import COLOURS, Canvas, shared_legend
 from paper.fourier_shells import Cube, aligned, known, resolution, shells
 from paper.iteration import as_picked
-from paper.others import by_topaz, rival_picks, topaz_of
+from paper.others import LEARNT, TOPAZ, by_topaz, rival_picks, topaz_of
 from paper.results import Picture, Section, Table, Verdict
 from paper.study import Lesson, Study, thinned
 
 STEPS = ("extraction", "2D classification", "initial model", "3D refinement")
-REFERENCE, OURS, TOPAZ = "reference", "DeepPicker, learnt", "Topaz"
+REFERENCE = "reference"
 _STRUCTURES = {"apoferritin-10146": "6pxm.mrc.gz"}
 _SYMMETRY = {"apoferritin-10146": "O"}
 _CLASSES = 8
@@ -56,11 +56,10 @@ def run(study: Study, canvas: Canvas) -> Section:
     setup = (
         f"RELION takes the picks of each program through {', '.join(steps)}; at most "
         f"{study.settings.map_particles:,} particles, chosen at random, in images of {study.settings.map_side} pixels. "
-        "Kept are the "
-        f"classes whose resolution is within {_GOOD} of the best and that hold enough particles. Of Topaz the best "
-        "picks are taken, as many as there are reference particles, since its scores have no threshold. A map is "
-        "compared with the known structure, and with the map of the reference particles, in the orientation and hand "
-        f"that fit best. {study.about_default}"
+        f"Kept are the classes whose resolution is within {_GOOD} of the best and that hold enough particles. Of Topaz "
+        "the best picks are taken, as many as there are reference particles, since its scores have no threshold. A map "
+        "is compared with the known structure, and with the map of the reference particles, in the orientation and "
+        f"hand that fit best. {study.about_default}"
     )
     if missing or not targets:
         reason = f"{', '.join(missing)} not installed" if missing else "no target of this study goes that far"
@@ -96,9 +95,8 @@ def _target(study: Study, target: str) -> dict[str, Road]:
     model = as_picked(study, target)
     picks = study.picks(model, target)
     threshold = threshold_of(picks, SelectConfig(), model.calibration.caution)
-    found[OURS] = [one.where(one.scores >= threshold) for one in picks]
-    program = topaz_of(study)
-    if program:
+    found[LEARNT] = [one.where(one.scores >= threshold) for one in picks]
+    if program := topaz_of(study):
         number = sum(map(len, found[REFERENCE]))
         found[TOPAZ] = _best(rival_picks(study, target, "topaz", by_topaz(program)), number)
     roads = {}
@@ -239,10 +237,8 @@ class Road:
         quality = np.array(classes.text("rlnEstimatedResolution"), dtype=float)  # infinite for empty classes
         enough = share >= _FAIR / _CLASSES
         good = enough & (quality <= _GOOD * quality[enough].min(initial=np.inf))
-        tables = read_tables(self.folder / f"{last}_data.star")
-        particles = next(one for one in tables if one.name == "particles")
+        optics, particles = (_table_of(self.folder / f"{last}_data.star", name) for name in ("optics", "particles"))
         keep = good[particles.numbers("rlnClassNumber").astype(int) - 1]
-        optics = next(one for one in tables if one.name == "optics")
         columns = {name: np.array(particles.text(name))[keep].tolist() for name in particles.columns}
         text = format_table("optics", {name: optics.text(name) for name in optics.columns})
         atomic_write(self.folder / "kept.star", text + format_table("particles", columns))
@@ -321,7 +317,7 @@ def _number(value: object) -> float:
 
 
 def _verdict(target: str, row: dict[str, dict[str, object]]) -> Verdict:
-    ours, reference = row[OURS], row[REFERENCE]
+    ours, reference = row[LEARNT], row[REFERENCE]
     coarse = _number(reference["known"]) > _number(reference["gold"])  # the structure knows less than the maps
     measure = "gold" if coarse else "resolution"
     mine, theirs = _number(ours[measure]), _number(reference[measure])
@@ -394,7 +390,7 @@ def _table(outcomes: dict[str, dict[str, dict[str, object]]]) -> Table:
 def _commands(outcomes: dict[str, dict[str, dict[str, object]]]) -> Table:
     rows = []
     for target, row in outcomes.items():
-        log = row[OURS]["commands"]
+        log = row[LEARNT]["commands"]
         for name, command, seconds in log if isinstance(log, list) else []:
             rows.append((f"{title_of(target)}: {name}", str(command), f"{seconds:,.0f}"))
     return Table(

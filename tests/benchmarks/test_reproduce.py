@@ -303,7 +303,8 @@ def test_maps_are_compared_where_there_are_two_that_could_differ(
     ours: float | None, reference: float | None, agrees: bool | None, coarse: bool
 ) -> None:
     """By their halves, where the structure that they could be compared with is known to less detail."""
-    from paper.to_the_map import OURS, REFERENCE, STEPS, _verdict
+    from paper.others import LEARNT
+    from paper.to_the_map import REFERENCE, STEPS, _verdict
 
     def road(value: float | None) -> dict[str, object]:
         told = {"resolution": value and 27.0, "gold": value, "known": 20.0}
@@ -311,7 +312,7 @@ def test_maps_are_compared_where_there_are_two_that_could_differ(
             told = {"resolution": value, "gold": 9.0, "known": 5.0}
         return {**told, "nyquist": 6.0, "picks": 9, "kept": 8, "reached": STEPS[-1]}
 
-    verdict = _verdict("trpv1", {OURS: road(ours), REFERENCE: road(reference)})
+    verdict = _verdict("trpv1", {LEARNT: road(ours), REFERENCE: road(reference)})
     assert verdict.agrees is agrees
     assert coarse == ("coarser" in verdict.found) or None in (ours, reference)
 

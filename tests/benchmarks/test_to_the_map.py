@@ -125,7 +125,7 @@ def test_topaz_picks_the_same_micrographs_once_for_both_experiments(
     monkeypatch.setattr(to_the_map, "topaz_of", lambda _: program)
     monkeypatch.setattr(to_the_map, "as_picked", lambda *_: load_model())
     compared = others.rival_picks(study, TARGET, "topaz", others.by_topaz(program), 2)
-    assert list(to_the_map._target(study, TARGET)) == [to_the_map.REFERENCE, to_the_map.OURS, to_the_map.TOPAZ]
+    assert list(to_the_map._target(study, TARGET)) == [to_the_map.REFERENCE, others.LEARNT, others.TOPAZ]
     assert walked[0] == (5, 6)
     assert walked[2] == tuple(map(len, compared)) == (1, 1)
     assert runs.read_text() == "extract\n"
