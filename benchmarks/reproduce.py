@@ -103,7 +103,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="folder of everything that is kept (default: work/paper-...)")
     data = os.environ.get("DEEPPICKER_DATA")
     parser.add_argument("--data", type=Path, default=Path(data) if data else None, help="the development data")
-    parser.add_argument("--models", type=Path, default=Path("work"), help="left-one-out networks of accuracy.py")
+    left_out = "left-one-out networks of recipes/together.py"
+    parser.add_argument("--models", type=Path, default=Path("work"), help=left_out)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "paper", help="folder of the report")
     return parser.parse_args(arguments)
 

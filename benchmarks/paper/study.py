@@ -56,7 +56,7 @@ class Study:
     data : Path or None
         The development data, where they are.
     left_out : Path or None
-        Folder of ``accuracy.py`` with default networks that have not seen a real molecule.
+        Folder where ``recipes/together.py`` left networks that each have not seen one real molecule.
     """
 
     settings: Settings
