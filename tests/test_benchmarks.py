@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,44 @@ def test_each_target_says_whether_it_is_reached_or_not_measured() -> None:
     assert "| `deeppicker --help` | ≤ 0.3 s | 0.2 s | hit |" in lines
     assert "| cold `deeppicker pick` of one micrograph | ≤ 1.5 s | 6 s | **missed** |" in lines
     assert "| 4096×4096, all steps, warm, two threads | ≤ 0.6 s | not measured | – |" in lines
+
+
+def _timed(each_more: float | None) -> dict[str, Any]:
+    """Return measurements with a cold start of 6 s and 0.6 s for one thread, and so much with two workers."""
+    setting = {"commit": "abc"}
+    sizes = {"4096×4096": {"threads": {"1": {"all": 0.6}}}}
+    result = {"start": {"pick": {"wall": 6.0}}, "stages": {"setting": setting, "sizes": sizes}}
+    rows = [{"size": "4096×4096", "workers": 2, "number": 100, "each more": each_more}]
+    return result if each_more is None else {**result, "numbers": {"setting": setting, "rows": rows}}
+
+
+def test_the_time_of_more_micrographs_is_added_to_the_cold_command_for_one_as_workers_share_the_cores() -> None:
+    from timing.report import answers
+
+    shared, alone = (answers(_timed(each_more), {}) for each_more in (0.5, None))
+    assert "| 1 | 6.0 s | 6.0 s | 6.0 s |" in shared
+    assert "| 100 | 30.8 s | 12.2 s | 7.0 s |" in shared
+    assert "1.00 s of a core for each additional one:\ntwo workers on two cores take 0.50 s" in shared
+    assert "| 100 | 20.9 s | 9.7 s | 6.6 s |" in alone
+    assert "one thread in a warm process" in alone
+
+
+def test_ratios_that_do_not_come_from_the_table_are_said_to() -> None:
+    from timing.report import rivals
+    from timing.rivals import ratios
+
+    def cost(seconds: float) -> dict[str, Any]:
+        return {
+            "runs": {"1": {"wall": seconds}}, "each more": seconds, "cpu each more": 1.0, "megabytes": 9.0, "picks": 9
+        }  # fmt: skip
+
+    programs = {"deeppicker": cost(2.0), "relion": cost(3.0), "topaz, scale 3": cost(40.0)}
+    part = {"programs": programs, "ratios": ratios(programs)}
+    assert "another run" not in rivals(part)
+    part["ratios"]["topaz, scale 3"] = {"one": 10.0, "each more": 10.0}
+    (told,) = (line for line in rivals(part).splitlines() if "another run" in line)
+    assert "Topaz 0.3.20, scale 3" in told
+    assert "RELION's LoG, two" not in told
 
 
 def test_parts_are_chosen_by_name(speed: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 from timing import topaz
 from timing.bench import DIAMETER, PIXEL_SIZE
 from timing.patches import BATCH
-from timing.targets import Result, table
+from timing.rivals import ratios
+from timing.targets import Result, run_of, table
 
 Part = dict[str, Any]
 _MACHINES = {"laptop": 4, "workstation": 16, "cluster": 100}
+_USUAL = "4096×4096"
 _BYTES = 4 * 4096**2  # of a micrograph
 
 
@@ -21,7 +23,8 @@ def report(result: Result, card: Result) -> str:
 
 `make benchmark-speed`. Particles of {DIAMETER:g} Å at {PIXEL_SIZE} Å per pixel in simulated micrographs, float32 in
 MRC files in the system's memory. Commands are new processes, imports included; memory and CPU time are those of all
-their processes together. Times are the shortest of several runs.
+their processes together. Times are the shortest of several runs, except those under "Numbers of micrographs", of
+Topaz, of the command for each size, of the diameter, position by position and of training, which were taken once.
 
 {answers(result, card)}## Targets
 
@@ -44,12 +47,12 @@ def answers(result: Result, card: Result) -> str:
     """Return how long a user waits, as far as it was measured."""
     if not {"start", "stages"} <= result.keys():
         return ""
-    begin = result["start"]["pick"]["wall"]
-    each = result["stages"]["sizes"]["4096×4096"]["threads"]["1"]["all"]
+    begin = result["start"]["pick"]["wall"]  # one micrograph included
+    each, source = _each(result)
     lines = [
         [
             f"{number:,}",
-            *(_duration(begin + number * each / min(cores, number)) for cores in _MACHINES.values()),
+            *(_duration(begin + (number - 1) * each / min(cores, number)) for cores in _MACHINES.values()),
             *(_duration(_on_card(card["runs"], number)) for _ in card.get("runs", [])[:1]),
             _duration(number * _BYTES / 1e9),
         ]
@@ -61,11 +64,23 @@ def answers(result: Result, card: Result) -> str:
     return f"""## How long it takes
 
 Micrographs of 4096×4096 pixels, with the start of the program, without learning (once, some 40 s of a core) and the
-start of cluster jobs. Calculated from {each:.2f} s of a core for each, measured with the default network of commit
-{result["stages"]["setting"]["commit"]}.{_of_card(card)}
+start of cluster jobs. Calculated from the cold command for one and {each:.2f} s of a core for each additional one:
+{source}. More cores are assumed to slow each other
+no further.{_of_card(card)}
 
 {rows(head, lines)}
 """
+
+
+def _each(result: Result) -> tuple[float, str]:
+    """Return the seconds of a core for each additional micrograph, and where they come from."""
+    try:
+        each, commit = run_of(result, _USUAL, 2, 100)["each more"], result["numbers"]["setting"]["commit"]
+        return 2 * each, f"two workers on two cores take {each:.2f} s in a run of 100 (commit {commit})"
+    except KeyError:
+        commit = result["stages"]["setting"]["commit"]
+        each = result["stages"]["sizes"][_USUAL]["threads"]["1"]["all"]
+        return each, f"one thread in a warm process (commit {commit})"
 
 
 def _on_card(runs: Sequence[Mapping[str, float]], number: int) -> float:
@@ -182,6 +197,7 @@ def rivals(part: Part) -> str:
         "relion, one process": "RELION's LoG, one process",
     } | {f"topaz, scale {scale}": f"Topaz {topaz.VERSION}, scale {scale}" for scale in topaz.SCALES}
     lines = []
+    elsewhere = [names[name] for name, one in ratios(part["programs"]).items() if one != part["ratios"][name]]
     for name, one in part["programs"].items():
         ratio = part["ratios"].get(name, {"one": 1.0, "each more": 1.0} if name == "deeppicker" else {})
         lines.append(
@@ -199,11 +215,15 @@ def rivals(part: Part) -> str:
     head = ["program", "one micrograph", "over ours", "each more", "over ours"]
     head += ["CPU time", "peak memory", "picks"]
     scales = "; ".join(f"{s} ({s * PIXEL_SIZE:.1f} Å per pixel) is {why}" for s, why in topaz.SCALES.items())
-    return f"""Micrographs of 4096×4096 pixels, whole commands, same cores, one run of the benchmark. "One micrograph"
-is a cold command for one; "each more" is the time for one more in a longer run. RELION: `relion_autopick(_mpi)`
-with the options of its own window (`--LoG --shrink 0 --lowpass 20`), 150 to 210 Å. Topaz: `topaz preprocess -s SCALE`
-and `topaz extract` with its default model, together; by its quick start guide, scale {scales}. The picks are counted
-only to show that each program did its work; Topaz lists them down to a probability of 0.0025.
+    apart = (
+        f"\n\n{'; '.join(elsewhere)}: times from another run, ratios to DeepPicker in that run." if elsewhere else ""
+    )
+    return f"""Micrographs of 4096×4096 pixels, whole commands, same cores. "One micrograph" is a cold command for one;
+"each more" is the time for one more in a longer run; ratios are to DeepPicker, two workers. RELION:
+`relion_autopick(_mpi)` with the options of its own window (`--LoG --shrink 0 --lowpass 20`), 150 to 210 Å. Topaz:
+`topaz preprocess -s SCALE` and `topaz extract` with its default model, together; by its quick start guide, scale
+{scales}. The picks are counted
+only to show that each program did its work; Topaz lists them down to a probability of 0.0025.{apart}
 
 {rows(head, lines)}"""
 
