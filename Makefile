@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO := demo-output
 JOBS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count()))')
 
-.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-growth benchmark-few-labels benchmark-gpu benchmark-learning benchmark-speed reproduce reproduce-quick model clean
+.PHONY: help demo gui-demo test test-slow soak lint docs release-check benchmark-accuracy benchmark-diameter benchmark-entries benchmark-growth benchmark-few-labels benchmark-gpu benchmark-learning benchmark-speed reproduce reproduce-quick model clean
 
 help:
 	@echo "make demo                pick the sample micrograph, compare with the truth, draw the result"
@@ -20,6 +20,7 @@ help:
 	@echo "make release-check       build the packages, and pick with the wheel outside this folder"
 	@echo "make benchmark-accuracy  leave-one-molecule-out accuracy (needs DEEPPICKER_DATA; after recipes/general.sh)"
 	@echo "make benchmark-diameter  the diameter by itself (after benchmark-accuracy)"
+	@echo "make benchmark-entries   run folders of 100,000 micrographs: time and memory to resume and to select anew"
 	@echo "make benchmark-growth    accuracy against the number of molecules in training (needs DEEPPICKER_DATA)"
 	@echo "make benchmark-few-labels  what a few manual picks gain, against Topaz (after benchmark-accuracy)"
 	@echo "make benchmark-gpu       time and memory on a graphics card, and the same picks as on the processor"
@@ -83,6 +84,9 @@ benchmark-accuracy: $(READY)
 
 benchmark-diameter: $(READY)
 	$(BIN)/python benchmarks/diameter.py
+
+benchmark-entries: $(READY)
+	$(BIN)/python benchmarks/entries.py --output benchmarks/results/entries.json
 
 benchmark-growth: $(READY)
 	$(BIN)/python benchmarks/growth.py

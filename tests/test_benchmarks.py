@@ -79,6 +79,16 @@ def test_ratios_that_do_not_come_from_the_table_are_said_to() -> None:
     assert "RELION's LoG, two" not in told
 
 
+def test_times_of_a_run_folder_are_scaled_to_the_target_and_memory_is_said_not_to_be() -> None:
+    import entries
+    from timing.targets import rows_of
+
+    cost = {"wall": 10.0, "cpu": 10.0, "megabytes": 900.0}
+    lines = rows_of(entries.TARGETS, {"number": 20_000, **dict.fromkeys(entries.STEPS, cost)}).splitlines()
+    assert "| 100,000 micrographs: resume | ≤ 60 s | 50 s | hit |" in lines
+    assert "| resume, peak memory at the number measured | ≤ 2,000 MB | 900 MB | hit |" in lines
+
+
 def test_parts_are_chosen_by_name(speed: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert speed.parse(["--only", "numbers,start"]).only == ["numbers", "start"]
     assert speed.parse([]).only == list(speed.PARTS)
