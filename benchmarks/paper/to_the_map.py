@@ -267,8 +267,8 @@ class Road:
             f"mpirun -n 3 {root}--oversubscribe --bind-to none relion_refine_mpi --i kept.star --o Refine3D/run",
             self._shared().replace("--j 2", "--j 1"),
             f"--auto_refine --split_random_halves --ref {start.relative_to(self.folder)} --ini_high 40",
-            f"--sym {self.symmetry} --healpix_order 2",
-            "--auto_local_healpix_order 3 --offset_range 5 --offset_step 2 --low_resol_join_halves 40 --norm --scale",
+            f"--sym {self.symmetry} --healpix_order 1",
+            "--auto_local_healpix_order 2 --offset_range 5 --offset_step 2 --low_resol_join_halves 40 --norm --scale",
         )  # fmt: skip
         names = ("run_class001", "run_half1_class001_unfil", "run_half2_class001_unfil")
         whole, one, other = (_map(self.folder / "Refine3D" / f"{name}.mrc") for name in names)
