@@ -105,6 +105,6 @@ def test_adapt_learns_from_few_picks_in_a_minute_and_says_so(tmp_path: Path, cap
     words += ["--pixel-size", str(scenes.PIXEL_SIZE), "--model", "general-small", "--output", str(tmp_path / "m")]
     assert main(["adapt", *words]) == 0
     shown = capsys.readouterr().out
-    assert "manual picks in 2 micrographs, which takes about a minute" in shown
+    assert "manual picks in 1 micrograph, which takes about a minute" in shown
     assert "kept out of training: F1" in shown
     assert load_model(tmp_path / "m").info["method"] == "few labels"

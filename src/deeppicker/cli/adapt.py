@@ -95,6 +95,7 @@ def _adapt(options: Options) -> int:
     from deeppicker.training.adapt import adapt_model, judge, pick_again
     from deeppicker.training.data import load_dataset
     from deeppicker.training.few_labels import is_few
+    from deeppicker.training.fit import hold_out
     from deeppicker.training.ranks import current
 
     refuse_unwritable_new_file(options.output)
@@ -109,18 +110,20 @@ def _adapt(options: Options) -> int:
     SelectConfig(threshold=options.threshold)  # checks it
     if options.rounds < 1:
         raise InputError(f"--rounds {options.rounds} trains nothing; set it to 1 or more")
-    manual, start = dataset, load_model(options.model).on(device)
+    start = load_model(options.model).on(device)
+    config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
+    manual = dataset = hold_out(dataset, config)
     alone = current().size == 1
     if options.train.epochs is None and options.rounds == 1 and alone and is_few(start, manual):
-        return _adapt_to_few(options, start, manual)
+        return _adapt_to_few(options, start, manual, config)
     model = start
     epochs = options.train.epochs or model.network.adapt_epochs
-    config = LearnConfig(examples=options.examples, crops=options.crops, train=replace(options.train, epochs=epochs))
+    config = replace(config, train=replace(options.train, epochs=epochs))
     log = TrainingLog(options.output, epochs)
     for number in range(options.rounds):
         if number:
             renewed = [
-                pick_again(model, item, dataset.diameter, options.steps, options.threshold)
+                item if item.held else pick_again(model, item, dataset.diameter, options.steps, options.threshold)
                 for item in track(dataset.micrographs, "picking again")
             ]
             dataset = replace(dataset, micrographs=renewed)
@@ -133,14 +136,14 @@ def _adapt(options: Options) -> int:
     return 0
 
 
-def _adapt_to_few(options: Options, start: Model, manual: Dataset) -> int:
+def _adapt_to_few(options: Options, start: Model, manual: Dataset, config: LearnConfig) -> int:
     """Learn from few manual picks, and say whether the new model is better."""
     from deeppicker.training.adapt import judge
-    from deeppicker.training.few_labels import STEPS, adapt_to_few
+    from deeppicker.training.few_labels import STEPS, adapt_to_few, taught_of
 
-    config = LearnConfig(examples=options.examples, crops=options.crops, train=options.train)
+    taught = taught_of(manual, config)
     print(
-        f"{manual.name}: learning from {len(manual):,} manual picks in {len(manual.micrographs):,} micrographs, which "
+        f"{manual.name}: learning from {len(taught):,} manual picks in {_micrographs(len(taught.micrographs))}, which "
         "takes about a minute; --epochs trains longer",
         flush=True,
     )
@@ -159,8 +162,12 @@ def _told(verdict: Verdict, start: str) -> str:
         f"{name} {getattr(verdict.before, field) or 0:.3f} -> {getattr(verdict.after, field) or 0:.3f}"
         for name, field in (("F1", "f1"), ("precision", "precision"), ("recall", "recall"))
     )
-    micrographs = "1 micrograph" if verdict.micrographs == 1 else f"{verdict.micrographs:,} micrographs"
-    line = f"{micrographs} with {verdict.particles:,} manual picks, kept out of training: {', '.join(changes)}"
+    held = f"{_micrographs(verdict.micrographs)} with {verdict.particles:,} manual picks"
+    line = f"{held}, kept out of training: {', '.join(changes)}"
     if verdict.better:
         return line
     return f"{line}\nthe new model is no better there: keep {start}, or pick more micrographs by hand"
+
+
+def _micrographs(number: int) -> str:
+    return "1 micrograph" if number == 1 else f"{number:,} micrographs"

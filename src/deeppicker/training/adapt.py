@@ -17,7 +17,7 @@ from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.threshold import choose_threshold
 from deeppicker.training.data import Dataset, Labelled
-from deeppicker.training.fit import halves, train_model
+from deeppicker.training.fit import hold_out, train_model
 from deeppicker.training.loop import Training
 
 
@@ -30,12 +30,12 @@ def adapt_model(
 ) -> Model:
     """Train ``model`` further on the best picks of one molecule, and save the result.
 
-    Manual picks have no score and are all used; of scored picks the ``config.examples.num_particles`` best are, and
-    the others only keep negatives away. Each particle is drawn at most once from each version of its micrograph.
-    See `train_model` for the parameters and errors.
+    The ``config.examples.num_particles`` best picks are learnt from, of manual ones the first; the others only keep
+    negatives away. Each particle is drawn at most once from each version of its micrograph. Of manual picks some
+    micrographs are kept out; see `hold_out`, and `train_model` for the parameters and errors.
     """
-    chosen = best_picks(dataset, config.examples.num_particles)
-    if len(chosen) == 0:
+    chosen = best_picks(hold_out(dataset, config), config.examples.num_particles)
+    if len(chosen.part(held=False)) == 0:
         raise InputError(f"{dataset.name} holds no pick to learn from")
     number = min(config.examples.num_particles, len(chosen) * config.examples.versions)
     examples = replace(config.examples, num_particles=number)
@@ -68,15 +68,12 @@ class Verdict:
 def judge(start: Model, adapted: Model, dataset: Dataset, config: LearnConfig) -> Verdict | None:
     """Return whether a model adapted to manual picks picks better than before; see `adapt_model`.
 
-    The validation micrographs tell. Picks that a program made tell nothing, nor does a single micrograph, whose
-    picks are divided between training and validation: None. Particles that were left out by hand count as false
-    picks of both models.
+    The micrographs that are kept out of training tell; None if there are none (see `hold_out`). Particles that were
+    left out by hand count as false picks of both models.
     """
-    if len(dataset.micrographs) < 2 or not all(np.isnan(item.picks.scores).all() for item in dataset.micrographs):
+    held = hold_out(dataset, config).part(held=True)
+    if len(held) == 0:
         return None
-    chosen = halves([best_picks(dataset, config.examples.num_particles)], config)[0][1]
-    names = {item.picks.micrograph for item in chosen.micrographs}
-    held = replace(dataset, micrographs=[item for item in dataset.micrographs if item.picks.micrograph in names])
     micrographs = [item.load() for item in held.micrographs]
     reference = [replace(item.picks, micrograph=m.name) for item, m in zip(held.micrographs, micrographs, strict=True)]
     info = {m.key: MicrographInfo(pixel_size=m.pixel_size, size=m.image.shape) for m in micrographs}
@@ -94,19 +91,18 @@ def judge(start: Model, adapted: Model, dataset: Dataset, config: LearnConfig) -
 def best_picks(dataset: Dataset, number: int) -> Dataset:
     """Return the data set with only its ``number`` best picks as positives, over all micrographs.
 
-    Picks without score count as certain. Micrographs that are left without a positive are dropped.
+    Picks without score count as certain. Micrographs that are left without a positive are dropped. Those that are kept
+    out of training stay as they are, and do not count.
     """
-    scores = [np.nan_to_num(item.picks.scores, nan=np.inf) for item in dataset.micrographs]
+    taught = dataset.part(held=False).micrographs
+    scores = [np.nan_to_num(item.picks.scores, nan=np.inf) for item in taught]
     everything = np.concatenate(scores)
     best = np.zeros(len(everything), dtype=bool)
     best[np.argsort(-everything, kind="stable")[:number]] = True
     parts = np.split(best, np.cumsum([len(part) for part in scores])[:-1])
-    kept = [
-        replace(item, picks=item.picks.where(keep))
-        for item, keep in zip(dataset.micrographs, parts, strict=True)
-        if keep.any()
-    ]
-    return replace(dataset, micrographs=kept)
+    chosen = iter([replace(item, picks=item.picks.where(keep)) for item, keep in zip(taught, parts, strict=True)])
+    kept = [item if item.held else next(chosen) for item in dataset.micrographs]
+    return replace(dataset, micrographs=[item for item in kept if len(item.picks)])
 
 
 def pick_again(model: Model, item: Labelled, diameter: float, steps: PickConfig, threshold: float) -> Labelled:

@@ -39,6 +39,8 @@ class Labelled:
         What ``load`` reads and how, so that an interrupted training is not continued with other images.
     mask : Path or None
         An image of the same size that is white where there is contamination, if that is known.
+    held : bool
+        It is kept out of training, to judge what was learnt; see `hold_out`.
     """
 
     load: Callable[[], Micrograph]
@@ -46,6 +48,7 @@ class Labelled:
     avoid: Float[np.ndarray, "m 2"]
     source: str = ""
     mask: Path | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,10 @@ class Dataset:
     def simulated(self) -> bool:
         """Whether all is known about the micrographs, which is so of simulated ones only."""
         return len(self) > 0 and all(item.mask is not None for item in self.micrographs)
+
+    def part(self, *, held: bool) -> Dataset:
+        """Return the data set with only the micrographs that are kept out of training, or only the others."""
+        return replace(self, micrographs=[item for item in self.micrographs if item.held is held])
 
 
 def load_dataset(
@@ -224,9 +231,12 @@ def _source(entry: MicrographEntry, pixel_size: float | None, invert: bool) -> s
 def split(dataset: Dataset, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
     """Return a training and a validation part that share no micrograph (Section 4.3).
 
-    The validation part holds about ``fraction`` as many particles as the training part and at least one
-    micrograph. A single micrograph is divided into its particles instead.
+    Where some micrographs are kept out of training, they are the validation part. Otherwise it holds about ``fraction``
+    as many particles as the training part and at least one micrograph. A single micrograph is divided into its
+    particles instead.
     """
+    if any(item.held for item in dataset.micrographs):
+        return dataset.part(held=False), dataset.part(held=True)
     if len(dataset.micrographs) == 1:
         return _split_particles(dataset, fraction, rng)
     wanted = len(dataset) * fraction / (1 + fraction)

@@ -15,9 +15,10 @@ from deeppicker.config import LearnConfig, SelfTrainConfig
 from deeppicker.errors import InputError
 from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model, save_model
+from deeppicker.training.adapt import best_picks
 from deeppicker.training.data import Dataset
 from deeppicker.training.doubt import doubted
-from deeppicker.training.fit import halves
+from deeppicker.training.fit import hold_out
 from deeppicker.training.plates import in_doubt
 from deeppicker.training.self_train import RESULT, can_learn, learnt_calibration, one_thread_each
 from deeppicker.training.sheets import Sheet, load_sheet, target
@@ -38,6 +39,12 @@ def is_few(model: Model, dataset: Dataset) -> bool:
     return can_learn(model) and by_hand and 0 < len(dataset) <= FEW
 
 
+def taught_of(dataset: Dataset, config: LearnConfig) -> Dataset:
+    """Return what of a data set is learnt from: not what is kept out (see `hold_out`), nor more than is asked for."""
+    taught, number = hold_out(dataset, config).part(held=False), config.examples.num_particles
+    return best_picks(taught, number) if number < len(taught) else taught
+
+
 def adapt_to_few(
     model: Model,
     dataset: Dataset,
@@ -54,9 +61,10 @@ def adapt_to_few(
     model : Model
         Of the dense network.
     dataset : Dataset
-        Manual picks. As `adapt_model` does, it leaves the validation micrographs to `judge`, if there are several.
+        Manual picks, some of which are left to `judge`; see `taught_of`.
     config : LearnConfig
-        Of it, the part for validation, the seed, and the score from which places without a label are doubtful.
+        Of it, the number of picks, the part for validation, the seed, and the score from which places without a label
+        are doubtful.
     output : Path
         The model file.
     progress : callable
@@ -72,7 +80,7 @@ def adapt_to_few(
     OutputError
         If the model cannot be written.
     """
-    taught = halves([dataset], config)[0][0] if len(dataset.micrographs) > 1 else dataset
+    taught = taught_of(dataset, config)
     if len(taught) == 0:
         raise InputError(f"{dataset.name} holds no pick to learn from")
     sheets, targets = [], []

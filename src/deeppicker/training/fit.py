@@ -123,6 +123,22 @@ def halves(datasets: Sequence[Dataset], config: LearnConfig) -> list[tuple[Datas
     ]
 
 
+def hold_out(dataset: Dataset, config: LearnConfig) -> Dataset:
+    """Return a data set that says which micrographs are kept out of training, to judge what was learnt; see `judge`.
+
+    They stay out, whichever of its picks are then learnt from, or new ones. A data set is returned as it is if it says
+    so already, or can judge nothing: with picks of a program, or in one micrograph only.
+    """
+    labelled = [item for item in dataset.micrographs if len(item.picks)]
+    by_hand = all(np.isnan(item.picks.scores).all() for item in labelled)
+    if len(labelled) < 2 or not by_hand or any(item.held for item in dataset.micrographs):
+        return dataset
+    _, chosen = halves([replace(dataset, micrographs=labelled)], config)[0]
+    names = {item.picks.micrograph for item in chosen.micrographs}
+    micrographs = [replace(item, held=item.picks.micrograph in names) for item in dataset.micrographs]
+    return replace(dataset, micrographs=micrographs)
+
+
 def _calibrated(model: Model, lesson: Lesson) -> Model:
     """Return the model with its scores calibrated, if that is possible.
 
@@ -173,5 +189,5 @@ def _fingerprint(start: Model, datasets: Sequence[Dataset], config: LearnConfig)
         digest.update(repr(dataset.diameter).encode())
         for item in dataset.micrographs:
             digest.update(item.picks.micrograph.encode() + item.picks.positions.tobytes() + item.avoid.tobytes())
-            digest.update(item.source.encode(errors="surrogateescape"))
+            digest.update(item.source.encode(errors="surrogateescape") + b"held" * item.held)
     return digest.hexdigest()
