@@ -1,7 +1,10 @@
 """A run learns its micrographs before it picks them: once, with the same model for all that comes later."""
 
+import itertools
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,6 +227,86 @@ def check_as_learnt_at_once() -> None:
     for file in ("out/status.json", "out/learning.json", "whole/learning.json"):
         Path(file).unlink()
     assert files_of_run(Path("out")) == files_of_run(Path("whole"))
+
+
+@contextmanager
+def stopped_before(file: str, learnt: int = 1) -> Iterator[None]:
+    """Stop a command before a file takes its place of those that keep what it has learnt for so many times."""
+    keep, move, kept = learning._keep, os.replace, itertools.count(1)
+
+    def moved(source: Path, target: Path) -> None:
+        if Path(target).name == file:
+            raise Stopped
+        move(source, target)
+
+    def keep_until(*args: Any, **more: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            if next(kept) == learnt:
+                patch.setattr(os, "replace", moved)
+            keep(*args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "_keep", keep_until)
+        yield
+
+
+def pick_all() -> None:
+    run_picking(["in"], "out", settings())
+
+
+def watch_all() -> None:
+    watch_picking(["in"], "out", settings(arrivals=ArrivalConfig(settle=0.01, interval=0.01, idle=0.01)))
+
+
+def check_the_report_fits_the_model() -> None:
+    report = read_json(Path("out/learning.json"), sealed=True)
+    assert weights_of("out") == report["learnt"] == weights_digest(load_model("out/learnt.safetensors"))
+    assert {path.name for path in Path("out").glob(".learn*")} <= {".learning.lock"}
+
+
+AT_EACH_FILE = pytest.mark.parametrize(
+    ("file", "following"),
+    [
+        (".learnt.safetensors", pick_all),
+        ("learning.json", pick_all),
+        ("learning.json", watch_all),
+        ("learnt.safetensors", pick_all),
+        ("learnt.safetensors", watch_all),
+    ],
+)
+
+
+@AT_EACH_FILE
+def test_a_command_that_is_stopped_while_it_keeps_what_it_has_learnt_is_followed_by_any(
+    file: str, following: Callable[[], None]
+):
+    with stopped_before(file), pytest.raises(Stopped):
+        following()
+    following()
+    check_the_report_fits_the_model()
+
+
+@AT_EACH_FILE
+def test_a_command_that_is_stopped_while_it_keeps_what_it_has_learnt_again_is_followed_by_any(
+    file: str, following: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(learning, "_GROWTH", 2)
+    with stopped_before(file, learnt=2), pytest.raises(Stopped):
+        watch_while_more_arrive()
+    before = weights_of("out")
+    following()
+    check_the_report_fits_the_model()
+    assert (weights_of("out") == before) == (file != "learnt.safetensors")
+
+
+def test_a_command_that_is_stopped_before_it_replaces_what_was_learnt_leaves_that():
+    run_picking(["in/0.mrc", "in/1.mrc"], "out", settings())
+    before = weights_of("out")
+    with stopped_before("learning.json"), pytest.raises(Stopped):
+        run_picking(["in"], "out", settings(overwrite=True))
+    pick_all()
+    check_the_report_fits_the_model()
+    assert weights_of("out") == before
 
 
 def test_enough_micrographs_are_learnt_once(monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,7 @@ TABLES = (AUTOPICK, "particles.star")
 """Tables that speak for a folder of coordinates, the first that is there."""
 INPUTS = "inputs.json"  # what the run was given to pick
 LEARNING, LEARNT = "learning.json", "learnt.safetensors"  # what came of learning before picking; the model learnt
+COMING = ".learnt.safetensors"  # the model learnt, until what came of learning is written
 ROUNDS = ".learning.rounds"  # what a learning goes on from that was interrupted
 PICKS_SUFFIX = "_autopick.star"
 PICKS, CANDIDATES, JUNK, RECORD = (
@@ -34,7 +35,7 @@ PICKS, CANDIDATES, JUNK, RECORD = (
 SELECT, THRESHOLD, CHOSEN_OF = "select", "threshold", "threshold_of"  # keys of run.json that new picks may change
 GENERATION = ".generation"  # file that tells which commands may write, see `runs.state`
 SELECTING = ".selecting"  # what the picks were before a selection that is under way
-FILES = (RUN, AUTOPICK, SUMMARY, STATUS, INPUTS, LEARNING, LEARNT, ROUNDS, GENERATION, SELECTING)
+FILES = (RUN, AUTOPICK, SUMMARY, STATUS, INPUTS, LEARNING, LEARNT, COMING, ROUNDS, GENERATION, SELECTING)
 """Files of a whole run folder."""
 DATASET_DIAMETER = "particle_diameter_angstrom"  # key of dataset.json
 

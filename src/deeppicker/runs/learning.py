@@ -18,7 +18,7 @@ from deeppicker.core import MicrographEntry
 from deeppicker.errors import DeepPickerError, FormatError, InputError, OvertakenError
 from deeppicker.formats.atomic import atomic_write, make_folder
 from deeppicker.formats.lock import LOCK, locked
-from deeppicker.formats.recorded import LEARNING, LEARNT, PICKS, ROUNDS, RUN
+from deeppicker.formats.recorded import COMING, LEARNING, LEARNT, PICKS, ROUNDS, RUN
 from deeppicker.formats.sealed import read_json, seal
 from deeppicker.formats.text import one_line
 from deeppicker.networks.model import Model, load_model, save_model, weights_digest
@@ -231,6 +231,7 @@ def _known(folder: Path, start: dict[str, Any], model: Model) -> Model | None:
             return None
         if report["refusal"]:
             return model
+        _tidy(folder, report["learnt"])
         learnt = load_model(folder / LEARNT).on(model.device)
         if weights_digest(learnt) != report["learnt"]:
             raise FormatError(one_line(f"{folder / LEARNT} is damaged"))
@@ -242,12 +243,30 @@ def _known(folder: Path, start: dict[str, Any], model: Model) -> Model | None:
     return learnt
 
 
+def _tidy(folder: Path, digest: str) -> None:
+    """Give the model that the report names its place, and remove what led to it; a killed command may not have."""
+    if _digest_of(folder / COMING) == digest:
+        atomic_write(folder / LEARNT, (folder / COMING).read_bytes(), durable=True)
+    for name in (COMING, ROUNDS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _digest_of(path: Path) -> str | None:
+    """Return the checksum of the weights of a model, if it is there and whole."""
+    try:
+        return weights_digest(load_model(path))
+    except (FormatError, InputError):
+        return None
+
+
 def _holds_picks(folder: Path) -> bool:
     return any(folder.glob(PICKS.format("*")))
 
 
 def _keep(folder: Path, learnt: Learnt, start: dict[str, Any], of: int, replaces: str = "") -> None:
-    """Write what was learnt, the report last.
+    """Write what was learnt: the report when the model is safe, which then takes the place of an earlier one.
+
+    So the folder always holds a report with its model, whenever the command is killed; see `_tidy`.
 
     Parameters
     ----------
@@ -262,10 +281,8 @@ def _keep(folder: Path, learnt: Learnt, start: dict[str, Any], of: int, replaces
     replaces : str
         The weights with which the folder was picked before, see `weights_digest`.
     """
-    if learnt.refusal:
-        (folder / LEARNT).unlink(missing_ok=True)
-    else:
-        save_model(replace(learnt.model, info={**learnt.model.info, "learnt": start}), folder / LEARNT)
+    if not learnt.refusal:
+        save_model(replace(learnt.model, info={**learnt.model.info, "learnt": start}), folder / COMING)
     report = {
         **start,
         "of": of,
@@ -278,4 +295,6 @@ def _keep(folder: Path, learnt: Learnt, start: dict[str, Any], of: int, replaces
         "rounds": [asdict(item) for item in learnt.rounds],
     }
     atomic_write(folder / LEARNING, seal(report), durable=True)
-    (folder / ROUNDS).unlink(missing_ok=True)
+    if learnt.refusal:
+        (folder / LEARNT).unlink(missing_ok=True)
+    _tidy(folder, report["learnt"])
