@@ -331,6 +331,7 @@ def test_what_more_micrographs_cannot_improve_stays(monkeypatch: pytest.MonkeyPa
     assert len(calls) == 2
     assert weights_of("out") == weights_digest(load_model("out/learnt.safetensors"))
     assert read_json(Path("out/learning.json"), sealed=True)["of"] == 4
+    assert not Path("out/.learning.rounds").exists()
 
 
 def test_a_folder_that_was_to_start_again_does_so_with_the_next_command(monkeypatch: pytest.MonkeyPatch):

@@ -88,6 +88,7 @@ def begin_again(picking: Picking, model: Model, size: Size, entries: Sequence[Mi
         with writing(folder, picking.folder.results.generation):
             if learnt is None or learnt.refusal:
                 atomic_write(folder / LEARNING, seal({**known, "of": len(entries)}), durable=True)
+                (folder / ROUNDS).unlink(missing_ok=True)
                 return None
             _keep(folder, learnt, start, len(entries), replaces=known["learnt"] or known["start"])
     _tell(session, learnt)
