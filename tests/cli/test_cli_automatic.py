@@ -75,7 +75,9 @@ def test_an_uncertain_diameter_comes_with_advice(
 ):
     monkeypatch.setattr("deeppicker.runs.diameter.combine", lambda *_: replace(CLEAR, confidence=confidence))
     assert pick() == 2  # this model finds nothing
-    assert ("uncertain; see with `deeppicker view`" in capsys.readouterr().err) is advised
+    shown = capsys.readouterr().err
+    assert ("the diameter of 70 Å is uncertain; see with `deeppicker view`" in shown) is advised
+    assert ("--overwrite, such as --diameter 65 or --diameter 76\n" in shown) is advised  # both ends of the interval
 
 
 @pytest.mark.usefixtures("project")

@@ -3,8 +3,9 @@
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,22 @@ import scenes
 from deeppicker import RunConfig, Subject, run_picking
 from deeppicker.config import ArrivalConfig, LearnFirstConfig, SelfTrainConfig, WorkConfig
 from deeppicker.core import MicrographEntry
-from deeppicker.errors import DeepPickerError, InputError, OvertakenError, TransientError
+from deeppicker.errors import DeepPickerError, InputError, OutputError, OvertakenError, TransientError
+from deeppicker.formats.inputs import find_micrographs
 from deeppicker.formats.sealed import read_json
-from deeppicker.networks.model import load_model, weights_digest
-from deeppicker.runs import learn_job, learning
-from deeppicker.runs.events import LEARNING_STEP, Learned, Picked, Progressed, RunEvent
+from deeppicker.networks.model import load_model, save_model, weights_digest
+from deeppicker.parallel.jobs import Job, Mapper, attempt
+from deeppicker.parallel.pool import Pool
+from deeppicker.runs import learn_job, learning, session
+from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Picked, Progressed, RunEvent
+from deeppicker.runs.pick_job import Source
 from deeppicker.runs.session import Session
 from deeppicker.runs.watch import watch_picking
 from deeppicker.training.self_train import Learnt, learn_from_picks
 from scenes import DIAMETER, files_of_run, scene
 
 START = "general-small"  # the faster one
+METHOD = LearnFirstConfig.method
 QUICK = SelfTrainConfig(rounds=1, steps=2, crop=96, fewest=5, more=10.0, fewer=0.1, agreement=0.1, convincing=0.1)
 
 
@@ -110,6 +116,69 @@ def test_what_was_learnt_serves_another_data_set_as_it_is():
     run_picking(["in"], "second", replace(config, subject=subject))
     assert weights_of("second") == weights_of("first")
     assert not Path("second/learning.json").exists()
+
+
+@pytest.mark.parametrize("doubtful", [False, True])
+def test_a_number_of_rounds_is_learnt_also_by_a_model_that_has_learnt(
+    doubtful: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    quick = replace(QUICK, convincing=1.0 if doubtful else 0.0, more_if_doubtful=10.0)
+    monkeypatch.setattr(LearnFirstConfig, "method", METHOD)
+    monkeypatch.setattr("deeppicker.config.learning.SelfTrainConfig", lambda **asked: replace(quick, **asked))
+    save_model(replace(load_model(START), info={"learnt": {}}), project / "start")
+    config = replace(settings("3"), subject=Subject(diameter=DIAMETER, model="start"))
+    run_picking(["in"], "out", config)
+    report = read_json(Path("out/learning.json"), sealed=True)
+    assert len(report["rounds"]) == 3
+    assert report["learnt"] == weights_of("out") != weights_digest(load_model(START))
+
+
+def elsewhere(job: Job) -> Mapper[Any]:
+    """As the workers of a cluster do: from a copy of the job, in another folder."""
+    copy = pickle.dumps(job)
+
+    def does(items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        for item in items:
+            with chdir("/"):
+                outcome = attempt(pickle.loads(copy), pickle.loads(pickle.dumps(item)))
+            yield item, outcome
+
+    return does
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that are not on this machine, as far as a run can see."""
+    monkeypatch.setattr(session, "open_pool", lambda *_, **__: nullcontext(Pool(elsewhere, 0, 1, local=False)))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_where_a_cluster_works_it_learns_the_same(monkeypatch: pytest.MonkeyPatch):
+    places: list[Path] = []
+
+    def learn(*args: Any) -> Learnt:
+        places.append(Path.cwd())
+        return learn_from_picks(*args)
+
+    monkeypatch.setattr(learn_job, "learn_from_picks", learn)
+    events: list[RunEvent] = []
+    run_picking(["in"], "out", settings(), events.append)
+    assert places == [Path("/")]
+    assert Message("learning the data set") in events
+    job = learn_job.LearnJob(load_model(START), DIAMETER, Source(), QUICK, Path("rounds"))
+    here = job(tuple(find_micrographs(["in"])))
+    assert weights_of("out") == weights_digest(here.model)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_keeps_a_cluster_from_learning_ends_the_run(monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any) -> Learnt:
+        raise OutputError("no space is left there")
+
+    monkeypatch.setattr(learn_job, "learn_from_picks", fail)
+    with pytest.raises(OutputError, match="no space is left there"):
+        run_picking(["in"], "out", settings())
+    assert not Path("out/learning.json").exists()
 
 
 def test_a_run_of_few_picks_says_that_it_learns_nothing_and_remembers_it(monkeypatch: pytest.MonkeyPatch):
