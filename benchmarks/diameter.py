@@ -17,11 +17,11 @@ import os
 import numpy as np
 
 from accuracy import MOLECULES, RESULTS, parse_options
-from deeppicker.cli.pick import CHECKED, misfit
 from deeppicker.config import DiameterConfig
 from deeppicker.core import Micrograph
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.diameter import combine, gather
+from deeppicker.runs.diameter import CHECKED, misfit
 from deeppicker.simulate.config import SimulateConfig
 from deeppicker.simulate.scene import simulate_micrograph
 from deeppicker.simulate.shapes import invent
@@ -32,6 +32,7 @@ from setting import describe
 RELATED = ("6pxm", "6qzp", "4v7r", "4v4r", "4v4r_30S", "4v4r_50S", "5mrc", "5lmo", "6dvw")
 SHAPES = 11
 MICROGRAPHS = 8
+SHIPPED = 24  # width of `general`
 CONFIG = SimulateConfig(size=(800, 800), empty=0.0)
 
 
@@ -52,7 +53,8 @@ def main() -> None:
         model = load_model(options.work / f"without-{name}.safetensors")
         rows.append(judged(name, dataset.diameter, model, images))
         print(rows[-1], flush=True)
-    result = {"setting": describe(f"{os.cpu_count()} cores"), "rows": rows}
+    width = base.network.arguments["width"]
+    result = {"setting": describe(f"{os.cpu_count()} cores"), "width": width, "rows": rows}
     (RESULTS / "diameter.json").write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "diameter.md").write_text(report(result))
     print(report(result))
@@ -98,9 +100,11 @@ def report(result: dict) -> str:
     return f"""# Accuracy of the estimated diameter
 
 `make benchmark-diameter`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]},
-torch {setting["torch"]}. Eight micrographs of each particle; the model that judges a particle has not seen it in
-training. Simulated micrographs cover all ranges of the simulator, barely visible particles included. "Noticed" and
-"false alarm" refer to the check of a given diameter, which looks at three micrographs.
+torch {setting["torch"]}. {networks(result["width"])}
+
+Eight micrographs of each particle; the model that judges a particle has not seen it in training. Simulated micrographs
+cover all ranges of the simulator, barely visible particles included. "Noticed" and "false alarm" refer to the check of
+a given diameter, which looks at three micrographs.
 
 Within 15 %: {sum(row["right"] for row in simulated)} of {len(simulated)} simulated particles,
 {sum(row["right"] for row in real)} of {len(real)} real ones. The true diameter lies in the 90 % interval of
@@ -110,6 +114,16 @@ Within 15 %: {sum(row["right"] for row in simulated)} of {len(simulated)} simula
 |---|---|---|---|---|---|---|
 {lines}
 """
+
+
+def networks(width: int) -> str:
+    """Say what the networks were that were measured."""
+    if width == SHIPPED:
+        return f"The networks have width {width}, as `general` has."
+    return (
+        f"The networks have width {width}: those of before `general`, whose width is {SHIPPED}\n"
+        "and which finds other diameters, see README.md."
+    )
 
 
 if __name__ == "__main__":

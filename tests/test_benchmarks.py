@@ -31,6 +31,21 @@ def test_the_tables_of_speed_are_those_of_the_committed_numbers(speed: ModuleTyp
     assert (results / "speed.md").read_text() == speed.page(results)
 
 
+def test_the_table_of_diameters_is_that_of_the_committed_numbers(root: Path) -> None:
+    import diameter
+
+    results = root / "benchmarks" / "results"
+    measured = json.loads((results / "diameter.json").read_text())
+    assert (results / "diameter.md").read_text() == diameter.report(measured)
+
+
+def test_the_page_of_diameters_says_which_networks_were_measured() -> None:
+    import diameter
+
+    assert "those of before `general`" in diameter.networks(16)
+    assert "before" not in diameter.networks(24)
+
+
 def test_each_target_says_whether_it_is_reached_or_not_measured() -> None:
     from timing.targets import table
 
