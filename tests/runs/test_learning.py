@@ -27,6 +27,7 @@ from deeppicker.runs.events import LEARNING_STEP, Learned, Message, Picked, Prog
 from deeppicker.runs.pick_job import Source
 from deeppicker.runs.session import Session
 from deeppicker.runs.watch import watch_picking
+from deeppicker.training import self_train
 from deeppicker.training.self_train import Learnt, learn_from_picks
 from scenes import DIAMETER, files_of_run, scene
 
@@ -263,6 +264,18 @@ def test_learning_begins_again_if_a_micrograph_changed(monkeypatch: pytest.Monke
     run_picking(["in"], "whole", settings())
     run_picking(["in"], "out", settings())
     assert files_of_run(Path("out")) == files_of_run(Path("whole"))
+
+
+def test_learning_does_not_go_on_from_a_round_that_was_discarded(monkeypatch: pytest.MonkeyPatch):
+    job = learn_job.LearnJob(load_model(START), DIAMETER, Source(), replace(QUICK, rounds=2), Path("rounds"))
+    entries = tuple(find_micrographs(["in"]))
+    verdicts = itertools.cycle(["", "too many"])
+    monkeypatch.setattr(self_train, "unlikely", lambda *_: next(verdicts))
+    whole, again = job(entries), job(entries)  # the second goes on from what the first has left
+    assert whole.refusal == again.refusal == ""
+    assert weights_digest(whole.model) == weights_digest(again.model)
+    assert whole.rounds == again.rounds
+    assert len(whole.rounds) == 2
 
 
 def watch_while_more_arrive(listener: Callable[[RunEvent], None] = lambda _: None) -> None:

@@ -203,8 +203,8 @@ def test_a_later_round_that_is_not_safe_is_discarded(monkeypatch: pytest.MonkeyP
     both = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=told.append)
     monkeypatch.setattr(self_train, "unlikely", lambda *_: "")
     first = learn_from_picks(general(), micrographs(), DIAMETER, QUICK)
-    assert tuple(state.round for state in told) == both.rounds
-    assert len(told) == 2
+    assert len(both.rounds) == 2
+    assert tuple(state.round for state in told) == both.rounds[:1]
     assert not both.refusal
     assert torch.equal(weights(both.model), weights(first.model))
 

@@ -197,7 +197,7 @@ def learn_from_picks(
     progress : callable
         Told now and then which part, 0-1, is done.
     after_round : callable
-        Told the state after each round, whether it is taken or not.
+        Told the state after each round, whether it is taken or not, but not if learning ends with a refusal.
     earlier : Rounds
         Those of the same learning, interrupted after them.
     """
@@ -227,7 +227,6 @@ def _learn(
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
         rounds = state.rounds.outcomes
-        after_round(state)
         refusal = disagreement(state.round.agreement, config)
         if refusal:
             break
@@ -236,6 +235,7 @@ def _learn(
             learnt = state
         elif learnt is not None:  # until then, a later round may remove what the first one has added
             break
+        after_round(state)  # not where learning ends: it goes on from a round before
     if learnt is None:
         return Learnt(model, refusal, number, number, rounds=rounds)
     kept = _again(before, _picked(learnt.found), [item.near for item in start])
