@@ -297,7 +297,7 @@ Of {len(full)} sets with particles, {gains} gain and {len(harmed)} lose more tha
 {mean:+.3f}. After learning, the automatic threshold loses {np.mean(off):.3f} of the best F1 on average,
 {max(off):.3f} at most.
 
-Pictures of picks that stayed (white), came (green) and went (orange or red), with the centres of known particles (dots):
+Pictures of picks that stayed (white), came (green) and went (orange or red), with centres of known particles (dots):
 {pictures}.
 
 | {" | ".join(HEADS)} |
