@@ -82,7 +82,11 @@ def run(study: Study, canvas: Canvas) -> Section:
                 "Fourier shell correlation of each map with the known structure (solid), which has no detail right of "
                 "the dotted line, and of its two half maps (dashed).",
             ),
-            Picture(canvas.stem("maps"), "Slices through the middle of the maps, and of the structure.", image=True),
+            Picture(
+                canvas.stem("maps"),
+                "Slices through maps and structure, turned alike.",
+                image=True,
+            ),
         )
         * mapped,
         (f"Part of the full study only: {', '.join(left)}.",) if left else (),
@@ -178,6 +182,12 @@ class Road:
         if self.density is not None and reference.density is not None:
             other = aligned(reference.density, self.density, self._tried())
             self.outcome["alike"] = resolution(shells(self.density, other), 0.5, len(other), self.pixel_size)
+
+    def turned_onto(self, other: Cube | None) -> Cube | None:
+        """Return the map in the orientation of another one, if there are both."""
+        if self.density is None or other is None:
+            return self.density
+        return aligned(self.density, other, self._tried())
 
     def lay_out(self, picks: Sequence[Picks]) -> None:
         """Write micrographs with their contrast transfer, and the coordinates."""
@@ -361,8 +371,8 @@ def _draw_maps(canvas: Canvas, roads: dict[str, dict[str, Road]]) -> None:
     columns = max(map(len, roads.values())) + 1
     with canvas.panels("maps", columns, len(roads), size=(1.5, 1.6), axis=False) as axes:
         for row, walked in zip(np.reshape(axes, (-1, columns)), roads.values(), strict=True):
-            shown = {name: road.density for name, road in walked.items()}
-            shown["structure"] = walked[REFERENCE].structure
+            structure = walked[REFERENCE].structure
+            shown = {name: road.turned_onto(structure) for name, road in walked.items()} | {"structure": structure}
             for panel, (name, density) in zip(row, shown.items(), strict=False):
                 if density is not None:
                     panel.imshow(density[len(density) // 2], cmap="gray")
