@@ -82,11 +82,7 @@ def run(study: Study, canvas: Canvas) -> Section:
                 "Fourier shell correlation of each map with the known structure (solid), which has no detail right of "
                 "the dotted line, and of its two half maps (dashed).",
             ),
-            Picture(
-                canvas.stem("maps"),
-                "Slices through maps and structure, turned alike.",
-                image=True,
-            ),
+            Picture(canvas.stem("maps"), "Slices through maps and structure, turned alike.", image=True),
         )
         * mapped,
         (f"Part of the full study only: {', '.join(left)}.",) if left else (),

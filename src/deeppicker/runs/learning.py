@@ -168,7 +168,7 @@ def _learn(session: Session, model: Model, diameter: float, entries: Sequence[Mi
     """Learn from a sample of the micrographs, a larger one if it holds too few picks; None if none can be read."""
     number = session.config.learning.method.micrographs
     learnt = _learn_sample(session, model, diameter, entries, number)
-    if learnt is not None and learnt.needed <= min(_LARGER * number, len(entries)) and learnt.needed > number:
+    if learnt is not None and number < learnt.needed <= min(_LARGER * number, len(entries)):
         learnt = _learn_sample(session, model, diameter, entries, learnt.needed)
     return learnt
 
