@@ -54,18 +54,20 @@ def main() -> None:
             row[name] = {"f1": part.macro.f1, "best": part.best.f1, "ap": part.macro.average_precision}
         rows.append(row)
         print(row, flush=True)
-    setting = describe(f"{os.cpu_count()} cores")
-    (RESULTS / "growth.json").write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "growth.md").write_text(report(setting, rows))
+    result = {"setting": describe(f"{os.cpu_count()} cores"), "rows": rows}
+    (RESULTS / "growth.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "growth.md").write_text(report(result))
     draw(rows)
 
 
-def report(setting: dict, rows: list[dict]) -> str:
+def report(result: dict) -> str:
+    """Return the table as Markdown."""
+    setting = result["setting"]
     lines = "\n".join(
         f"| {row['molecules']} | "
         + " | ".join(f"{row[n]['f1']:.3f} / {row[n]['best']:.3f} / {row[n]['ap']:.3f}" for n in MOLECULES)
         + " |"
-        for row in rows
+        for row in result["rows"]
     )
     steps = CONFIG.train.epochs
     return f"""# Accuracy against the number of molecules in training
@@ -82,7 +84,8 @@ Dense network from scratch, {steps} epochs of 800 crops for any number of molecu
 ![growth](growth.png)
 
 In such short trainings, accuracy grows up to some 8 to 16 molecules and no further: the number of crops limits it, not
-that of molecules. 48 epochs (simulation only in accuracy.md) reach .98 / .62 / .85.
+that of molecules. The recipe of the default network, on simulated micrographs only, reaches F1 of .95, .62 and .84
+([accuracy.md](accuracy.md)).
 """
 
 

@@ -1,9 +1,10 @@
-"""The benchmark of speed: its options, and the tables that are made from what it measured."""
+"""The benchmarks: options, and the pages that are made from what they measured."""
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,12 +32,11 @@ def test_the_tables_of_speed_are_those_of_the_committed_numbers(speed: ModuleTyp
     assert (results / "speed.md").read_text() == speed.page(results)
 
 
-def test_the_table_of_diameters_is_that_of_the_committed_numbers(root: Path) -> None:
-    import diameter
-
-    results = root / "benchmarks" / "results"
-    measured = json.loads((results / "diameter.json").read_text())
-    assert (results / "diameter.md").read_text() == diameter.report(measured)
+@pytest.mark.parametrize("name", ["accuracy", "diameter", "few_labels", "growth", "learning"])
+def test_a_page_of_results_is_that_of_the_committed_numbers(name: str, root: Path) -> None:
+    results, stem = root / "benchmarks" / "results", name.replace("_", "-")
+    measured = json.loads((results / f"{stem}.json").read_text())
+    assert (results / f"{stem}.md").read_text() == import_module(name).report(measured)
 
 
 def test_the_page_of_diameters_says_which_networks_were_measured() -> None:
