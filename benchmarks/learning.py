@@ -8,39 +8,35 @@ Simulated sets (`selftraining.suite`) are made in the work folder if they are no
 left out. Nothing is given: diameter and threshold are the program's own. Scored as `deeppicker evaluate` does. What has
 been measured is kept in ``benchmarks/results/learning.json`` and not measured again, unless ``--again`` is set; with
 ``--only``, the others stay.
-Writes ``learning.json``, ``learning.md``, and ``learning-<name>.png`` for some: picks that came and went.
+Writes ``learning.json``, ``learning.md``, and ``learning-<name>.png`` for some: picks that came and went, and class
+averages before and after.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
-from scipy.spatial import cKDTree
 
-from deeppicker.config import CAUTION, DiameterConfig, SelfTrainConfig
-from deeppicker.core import Micrograph, Picks
+from deeppicker.config import CAUTION, SelfTrainConfig
+from deeppicker.core import Picks
 from deeppicker.evaluation.evaluate import evaluate_picks as evaluate
 from deeppicker.evaluation.results import EvaluateConfig, MicrographInfo
-from deeppicker.formats import read_micrograph
 from deeppicker.networks.model import Model, load_model
-from deeppicker.picking.diameter import estimate_diameter as estimate
 from deeppicker.picking.pipeline import pick_micrograph as pick
 from deeppicker.picking.threshold import choose_threshold
-from deeppicker.training.data import load_dataset
 from deeppicker.training.self_train import State, learn_from_picks
+from selftraining.pictures import draw
+from selftraining.sample import Sample, read_sample
 from selftraining.suite import RECIPES, simulate_set
 from setting import describe
 
@@ -71,19 +67,6 @@ HEADS = (
     "CPU",
     "refused",
 )
-SHOWN = 500  # pixels of a micrograph that a picture shows
-COLOURS = ((255, 255, 255), (0, 158, 115), (213, 94, 0), (240, 228, 66))
-"""Of picks that stayed, came and went, and of known particles; those of Okabe and Ito, for colour-blind readers."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The micrographs of a data set with their truth."""
-
-    name: str
-    micrographs: Sequence[Micrograph]
-    truth: Sequence[Picks]
-    diameter: float
 
 
 def main() -> None:
@@ -139,21 +122,12 @@ def load_sample(name: str, options: argparse.Namespace) -> Sample:
     else:
         recipe = next(recipe for recipe in RECIPES if recipe.name == name)
         folder = simulate_set(recipe, options.data / "structures" / "maps", options.work / "suite")
-    description = json.loads((folder / "dataset.json").read_text())
-    diameter = float(description["particle_diameter_angstrom"])
-    if description.get("num_particles") == 0:
-        files = sorted((folder / "micrographs").glob("*.mrc"))
-        micrographs = [read_micrograph(file, name=file.name, pixel_size=None) for file in files]
-        return Sample(name, micrographs, [Picks.unscored(m.name, np.zeros((0, 2))) for m in micrographs], diameter)
-    items = load_dataset(folder / "particles.star").micrographs
-    return Sample(name, [item.load() for item in items], [item.picks for item in items], diameter)
+    return read_sample(name, folder)
 
 
 def measured(model: Model, sample: Sample) -> dict[str, Any]:
     """Return what the model reaches before, after each round, and with what is taken in the end."""
-    looked = DiameterConfig().looked_at
-    chosen = np.unique(np.linspace(0, len(sample.micrographs) - 1, looked).round().astype(int))
-    size = estimate(model, [sample.micrographs[i] for i in chosen]).value
+    size = sample.estimated_diameter(model)
     before = [pick(micrograph, model, size) for micrograph in sample.micrographs]
     taught = evenly(len(sample.micrographs), SelfTrainConfig().micrographs)
     rounds: list[dict[str, Any]] = []
@@ -168,9 +142,11 @@ def measured(model: Model, sample: Sample) -> dict[str, Any]:
     after = [pick(micrograph, learnt.model, size) for micrograph in sample.micrographs]
     caution = learnt.model.calibration.caution
     if sample.name in PICTURES:
-        draw(sample, kept(before, CAUTION), kept(after, caution), RESULTS / f"learning-{sample.name}.png")
+        picks = kept(before, CAUTION), kept(after, caution)
+        path = RESULTS / f"learning-{sample.name}.png"
+        draw(sample.micrographs, sample.truth, sample.diameter, *picks, path)
     return {
-        "diameter": {"true": sample.diameter, "estimate": size, "after": estimate_again(learnt.model, sample, chosen)},
+        "diameter": {"true": sample.diameter, "estimate": size, "after": sample.estimated_diameter(learnt.model)},
         "before": scored(sample, before, CAUTION),
         "rounds": rounds,
         "after": scored(sample, after, caution),
@@ -189,10 +165,6 @@ def kept(found: Sequence[Picks], caution: float) -> list[Picks]:
 def evenly(number: int, wanted: int) -> list[int]:
     """Return which micrographs are learnt from."""
     return np.unique(np.linspace(0, number - 1, wanted).round().astype(int)).tolist()
-
-
-def estimate_again(model: Model, sample: Sample, chosen: np.ndarray) -> float:
-    return estimate(model, [sample.micrographs[i] for i in chosen]).value
 
 
 def scored(sample: Sample, found: Sequence[Picks], caution: float) -> dict[str, Any]:
@@ -218,37 +190,6 @@ def scored(sample: Sample, found: Sequence[Picks], caution: float) -> dict[str, 
         "recall": result.macro.recall,
         "best": result.best.f1 if result.best else None,
     }
-
-
-def draw(sample: Sample, before: Sequence[Picks], after: Sequence[Picks], path: Path) -> None:
-    """Draw the picks that stayed (white), came (green) and went (orange) in a part of a micrograph."""
-    micrograph = sample.micrographs[0]
-    image = micrograph.image[:SHOWN, :SHOWN]
-    low, high = np.percentile(image, (1, 99))
-    shown = before[0].positions, after[0].positions
-    radius = 0.5 * sample.diameter / micrograph.pixel_size
-    near = [_near(one, other, 0.6 * radius) for one, other in (shown, shown[::-1])]
-    figure = Figure(figsize=(6, 6), dpi=100)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-    axes.scatter(*sample.truth[0].positions.T, s=4, color=np.array(COLOURS[-1]) / 255)
-    size = (72 * 6 * 2 * radius / SHOWN) ** 2 / 2
-    for points, colour in zip((shown[1][near[1]], shown[1][~near[1]], shown[0][~near[0]]), COLOURS, strict=False):
-        edge = np.array(colour) / 255
-        axes.scatter(*points.T, s=size, facecolors="none", edgecolors=edge, linewidths=1.5)
-    axes.set(xlim=(0, image.shape[1]), ylim=(image.shape[0], 0))
-    axes.axis("off")
-    buffer = io.BytesIO()
-    figure.savefig(buffer)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*np.repeat(np.arange(0, 256, 9), 3).tolist(), *np.ravel(COLOURS).tolist()])
-    Image.open(buffer).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
-
-
-def _near(points: np.ndarray, others: np.ndarray, radius: float) -> np.ndarray:
-    if len(points) == 0 or len(others) == 0:
-        return np.zeros(len(points), dtype=bool)
-    return cKDTree(others).query(points)[0] <= radius
 
 
 def row(name: str, one: dict[str, Any]) -> str:
@@ -297,8 +238,8 @@ Of {len(full)} sets with particles, {gains} gain and {len(harmed)} lose more tha
 {mean:+.3f}. After learning, the automatic threshold loses {np.mean(off):.3f} of the best F1 on average,
 {max(off):.3f} at most.
 
-Pictures of picks that stayed (white), came (green) and went (orange or red), with centres of known particles (dots):
-{pictures}.
+Pictures of picks that stayed (white), came (green) and went (orange), with centres of known particles (dots), and of
+class averages before and after, the largest class first: {pictures}.
 
 | {" | ".join(HEADS)} |
 |{"---|" * len(HEADS)}

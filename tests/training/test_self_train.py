@@ -18,7 +18,7 @@ from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
 from deeppicker.training import self_train
 from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
-from deeppicker.training.self_train_checks import too_little
+from deeppicker.training.self_train_checks import compact, too_little
 from deeppicker.training.self_train_file import load_rounds, save_rounds
 from deeppicker.training.sheets import Sheet, draw_crops, load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy
@@ -224,11 +224,26 @@ def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks(
     convincing: float, rounds: int, more: float, monkeypatch: pytest.MonkeyPatch
 ):
     allowed: list[float] = []
+    monkeypatch.setattr(self_train, "compact", lambda _: "")  # which these particles are, since they are clear
     monkeypatch.setattr(self_train, "unlikely", lambda _, __, config: allowed.append(config.more) or "")
     config = replace(QUICK, rounds=1, more=1.1, rounds_if_doubtful=3, more_if_doubtful=1.7, convincing=convincing)
     result = learn_from_picks(general(), micrographs(), DIAMETER, config)
     assert allowed == [more] * rounds
     assert len(result.rounds) == rounds
+
+
+def test_a_doubtful_start_on_what_is_compact_and_clear_is_not_learnt_from():
+    told: list[self_train.State] = []
+    config = replace(QUICK, convincing=1.0)
+    result = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=told.append)
+    assert "as compact and as clear as contamination" in result.refusal
+    assert (result.rounds, told, result.needed) == ((), [], 0)
+    assert torch.equal(weights(result.model), weights(general()))
+
+
+@pytest.mark.parametrize(("middle", "refused"), [(-0.01, True), (0.01, False)])
+def test_compact_is_what_spreads_less_than_a_disc_for_the_most_part(middle: float, refused: bool):
+    assert bool(compact(np.array([-0.5, middle, middle, 0.5, middle]))) is refused
 
 
 def test_what_was_interrupted_goes_on_after_the_last_round(tmp_path: Path):

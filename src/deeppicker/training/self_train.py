@@ -27,9 +27,11 @@ from deeppicker.networks.calibration import Calibration, confidence
 from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import find
+from deeppicker.picking.prepare import prepare_image
+from deeppicker.picking.spread import spreads
 from deeppicker.picking.threshold import SETTLED, choose_threshold
 from deeppicker.training.prefetch import ahead
-from deeppicker.training.self_train_checks import disagreement, doubtful, needed, too_little, unlikely
+from deeppicker.training.self_train_checks import better, compact, disagreement, doubtful, needed, too_little, unlikely
 from deeppicker.training.sheets import load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
 
@@ -222,7 +224,11 @@ def _learn(
     refusal = too_little(before, config)
     if refusal:
         return Learnt(model, refusal, number, number, needed=needed(before, config))
-    if doubtful(before, config):
+    taught = better(before, config)
+    if doubtful(taught, config):
+        refusal = compact(spread_of(model, micrographs, diameter, taught))
+        if refusal:
+            return Learnt(model, refusal, number, number)
         config = replace(config, rounds=config.rounds_if_doubtful, more=config.more_if_doubtful)
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
@@ -338,6 +344,17 @@ def _find(model: Model, micrograph: Micrograph, diameter: float) -> Candidates:
     found = find(micrograph, replace(model, calibration=_RAW), diameter, _ALL).candidates
     scores = model.calibration(found.scores, confidence(found.scores))
     return Candidates(found, replace(found, scores=scores), _SAME * diameter / micrograph.pixel_size)
+
+
+def spread_of(
+    model: Model, micrographs: Sequence[Micrograph], diameter: float, picks: Sequence[Picks]
+) -> Float[np.ndarray, " n"]:
+    """Return how far the contrast of all picks reaches."""
+    parts = []
+    for micrograph, some in zip(micrographs, picks, strict=True):
+        image, grid = prepare_image(micrograph, diameter, model.prepare)
+        parts.append(spreads(image, grid.indices(some.positions), model.prepare.diameter_pixels))
+    return np.concatenate(parts)
 
 
 def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from deeppicker.config import SelfTrainConfig
 from deeppicker.core import Picks
@@ -31,10 +32,27 @@ def too_little(picks: Sequence[Picks], config: SelfTrainConfig) -> str:
     return f"of {number:,} picks, one half of the {len(picks):,} micrographs holds {fewer:,}, too few to judge by"
 
 
-def doubtful(picks: Sequence[Picks], config: SelfTrainConfig) -> bool:
-    """Return whether the better picks score so low that the start hardly knows these particles."""
+def better(picks: Sequence[Picks], config: SelfTrainConfig) -> list[Picks]:
+    """Return those of the picks that are taught in the first round."""
     scores = np.sort(np.concatenate([item.scores for item in picks]))[::-1]
-    return bool(scores[: math.ceil(config.sure * len(scores))].mean() < config.convincing)
+    least = scores[max(0, math.ceil(config.sure * len(scores)) - 1)]
+    return [item.where(item.scores >= least) for item in picks]
+
+
+def doubtful(taught: Sequence[Picks], config: SelfTrainConfig) -> bool:
+    """Return whether the better picks score so low that the start hardly knows these particles."""
+    return bool(np.concatenate([item.scores for item in taught]).mean() < config.convincing)
+
+
+def compact(spread: Float[np.ndarray, " n"]) -> str:
+    """Return that better picks, of which the start is not sure, look like contamination; empty if they do not.
+
+    Particles that are hard to recognise are faint, so that noise spreads their contrast; what is more compact than a
+    filled disc of their diameter is easy to see, and should have been recognised.
+    """
+    if np.median(spread) < 0:
+        return "the model hardly knows what it picks, and most of that is as compact and as clear as contamination"
+    return ""
 
 
 def disagreement(agreement: float, config: SelfTrainConfig) -> str:
