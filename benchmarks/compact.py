@@ -85,9 +85,9 @@ def report(result: dict[str, Any]) -> str:
 
 `python benchmarks/compact.py`, {setting["date"]}, commit {setting["commit"]}, {setting["machine"]},
 torch {setting["torch"]}.
-Of {result["sets"]} simulated sets, the default network is not sure of its better picks in {len(rows)}: these. The spread
-is by how much the radius of gyration of their contrast exceeds that of a filled disc of the diameter, the median of the
-better picks; right is the fraction of them that are particles.
+Of {result["sets"]} simulated sets, the default network is not sure of its better picks in {len(rows)}: these. The
+spread is by how much the radius of gyration of their contrast exceeds that of a filled disc of the diameter, the median
+of the better picks; right is the fraction of them that are particles.
 
 Of picks more compact than a disc, at most {most:.2f} are right in any set ({len(compact)} sets); of others, at least
 {least:.2f} ({len(wide)} sets).

@@ -51,7 +51,10 @@ def compact(spread: Float[np.ndarray, " n"]) -> str:
     filled disc of their diameter is easy to see, and should have been recognised.
     """
     if np.median(spread) < 0:
-        return "the model hardly knows what it picks, and most of that is as compact and as clear as contamination"
+        return (
+            "most picks look like contamination: clear and compact, yet unlike the particles that the model knows; "
+            "look at them"
+        )
     return ""
 
 
