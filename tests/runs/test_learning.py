@@ -123,8 +123,7 @@ def test_what_was_learnt_serves_another_data_set_as_it_is():
 def test_a_number_of_rounds_is_learnt_also_by_a_model_that_has_learnt(
     doubtful: bool, project: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("deeppicker.training.self_train.compact", lambda _: "")
-    quick = replace(QUICK, convincing=1.0 if doubtful else 0.0, more_if_doubtful=10.0)
+    quick = replace(QUICK, convincing=1.0 if doubtful else 0.0, more_if_doubtful=10.0, more_if_compact=10.0)
     monkeypatch.setattr(LearnFirstConfig, "method", METHOD)
     monkeypatch.setattr("deeppicker.config.learning.SelfTrainConfig", lambda **asked: replace(quick, **asked))
     save_model(replace(load_model(START), info={"learnt": {}}), project / "start")

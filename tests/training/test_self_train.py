@@ -219,26 +219,32 @@ def test_a_later_round_may_mend_the_first(monkeypatch: pytest.MonkeyPatch):
     assert torch.equal(weights(mended.model), weights(plain.model))
 
 
-@pytest.mark.parametrize(("convincing", "rounds", "more"), [(0.0, 1, 1.1), (1.0, 3, 1.7)])
-def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks(
-    convincing: float, rounds: int, more: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("convincing", "spread", "rounds", "more"), [(0.0, -0.1, 1, 1.1), (1.0, 0.1, 3, 1.7), (1.0, -0.1, 3, 1.0)]
+)
+def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks_unless_they_are_compact(
+    convincing: float, spread: float, rounds: int, more: float, monkeypatch: pytest.MonkeyPatch
 ):
     allowed: list[float] = []
-    monkeypatch.setattr(self_train, "compact", lambda _: "")  # which these particles are, since they are clear
+    monkeypatch.setattr(self_train, "spreads", lambda _, places, __: np.full(len(places), spread))
     monkeypatch.setattr(self_train, "unlikely", lambda _, __, config: allowed.append(config.more) or "")
     config = replace(QUICK, rounds=1, more=1.1, rounds_if_doubtful=3, more_if_doubtful=1.7, convincing=convincing)
     result = learn_from_picks(general(), micrographs(), DIAMETER, config)
     assert allowed == [more] * rounds
     assert len(result.rounds) == rounds
+    assert ("look like contamination" in result.summary) is (more == 1.0)
 
 
-def test_a_doubtful_start_on_what_is_compact_and_clear_is_not_learnt_from():
-    told: list[self_train.State] = []
-    config = replace(QUICK, convincing=1.0)
-    result = learn_from_picks(general(), micrographs(), DIAMETER, config, after_round=told.append)
-    assert "look like contamination" in result.refusal
-    assert (result.rounds, told, result.needed) == ((), [], 0)
-    assert torch.equal(weights(result.model), weights(general()))
+def test_doubtful_picks_that_are_clear_and_compact_are_told_whether_something_is_learnt_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    config = replace(QUICK, convincing=1.0, more=9.0, more_if_doubtful=9.0, more_if_compact=9.0)
+    learnt = learn_from_picks(general(), micrographs(), DIAMETER, config)  # these are discs
+    monkeypatch.setattr(self_train, "unlikely", lambda *_: "too many")
+    refused = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    assert learnt.summary.startswith("learnt from")
+    assert refused.summary.startswith("nothing was learnt")
+    assert all(one.summary.endswith("look at them") for one in (learnt, refused))
 
 
 @pytest.mark.parametrize(("middle", "refused"), [(-0.01, True), (0.01, False)])

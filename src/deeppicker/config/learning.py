@@ -67,6 +67,9 @@ class SelfTrainConfig:
     more_if_doubtful: float = 1.5
     """... and this many times as many picks are allowed, because the start has found few of the particles."""
 
+    more_if_compact: float = 1.0
+    """If the picks of a doubtful start are compact like contamination besides, they may not become more."""
+
     start_share: float = 0.5
     """Part that the start keeps in the weights of the result; the networks that have learnt share the rest. What the
     start knows and the data set does not show often enough, such as a second species, then stays."""
@@ -86,7 +89,8 @@ class SelfTrainConfig:
             unknown_later=(0, 1),
         )
         within(self, fewest=(1, math.inf), agreement=(0, 1), fewer=(0, 1), more=(1, math.inf), convincing=(0, 1))
-        within(self, rounds_if_doubtful=(1, 100), more_if_doubtful=(1, math.inf), start_share=(0, 1), seed=(0, 2**31))
+        within(self, rounds_if_doubtful=(1, 100), more_if_doubtful=(1, math.inf), more_if_compact=(1, math.inf))
+        within(self, start_share=(0, 1), seed=(0, 2**31))
         if self.crop % 16:
             raise InputError(f"--crop {self.crop} is no multiple of 16; choose one such as 224")
 

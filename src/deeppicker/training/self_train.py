@@ -41,6 +41,9 @@ _JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which h
 RESULT = (1.13, 1.34)
 """Those of the mean of the start and what has learnt; both fitted to simulated sets only, see docs/decisions/0004."""
 
+CONTAMINATION = (
+    "most picks look like contamination: clear and compact, yet unlike the particles that the model knows; look at them"
+)
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
 
@@ -148,6 +151,8 @@ class Learnt:
         What happened in each, the last of which may have been discarded.
     needed : int
         Number of micrographs that would hold picks enough; 0 unless it is only their number that is too small.
+    doubt : str
+        Why the picks should be looked at; empty if there is no reason.
     """
 
     model: Model
@@ -157,15 +162,18 @@ class Learnt:
     kept: float = 1.0
     rounds: tuple[Round, ...] = ()
     needed: int = 0
+    doubt: str = ""
 
     @property
     def summary(self) -> str:
         """One line for the user."""
-        if self.refusal:
-            return f"nothing was learnt from these micrographs: {self.refusal}"
-        return (
-            f"learnt from the best of {self.before:,} picks: they became {self.after:,}, {self.kept:.0%} of them stayed"
+        line = (
+            f"nothing was learnt from these micrographs: {self.refusal}"
+            if self.refusal
+            else f"learnt from the best of {self.before:,} picks: they became {self.after:,}, {self.kept:.0%} of them "
+            "stayed"
         )
+        return f"{line}; {self.doubt}" if self.doubt else line
 
 
 def can_learn(model: Model) -> bool:
@@ -224,12 +232,11 @@ def _learn(
     refusal = too_little(before, config)
     if refusal:
         return Learnt(model, refusal, number, number, needed=needed(before, config))
-    taught = better(before, config)
+    taught, doubt = better(before, config), ""
     if doubtful(taught, config):
-        refusal = compact(spread_of(model, micrographs, diameter, taught))
-        if refusal:
-            return Learnt(model, refusal, number, number)
-        config = replace(config, rounds=config.rounds_if_doubtful, more=config.more_if_doubtful)
+        doubt = CONTAMINATION if compact(spread_of(model, micrographs, diameter, taught)) else ""
+        more = config.more_if_compact if doubt else config.more_if_doubtful
+        config = replace(config, rounds=config.rounds_if_doubtful, more=more)
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
         rounds = state.rounds.outcomes
@@ -243,9 +250,9 @@ def _learn(
             break
         after_round(state)  # not where learning ends: it goes on from a round before
     if learnt is None:
-        return Learnt(model, refusal, number, number, rounds=rounds)
+        return Learnt(model, refusal, number, number, rounds=rounds, doubt=doubt)
     kept = _again(before, _picked(learnt.found), [item.near for item in start])
-    return Learnt(learnt.model, "", number, learnt.round.picks, kept, rounds)
+    return Learnt(learnt.model, "", number, learnt.round.picks, kept, rounds, doubt=doubt)
 
 
 def learn_rounds(

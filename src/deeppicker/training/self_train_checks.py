@@ -44,18 +44,13 @@ def doubtful(taught: Sequence[Picks], config: SelfTrainConfig) -> bool:
     return bool(np.concatenate([item.scores for item in taught]).mean() < config.convincing)
 
 
-def compact(spread: Float[np.ndarray, " n"]) -> str:
-    """Return that better picks, of which the start is not sure, look like contamination; empty if they do not.
+def compact(spread: Float[np.ndarray, " n"]) -> bool:
+    """Return whether better picks, of which the start is not sure, look like contamination.
 
     Particles that are hard to recognise are faint, so that noise spreads their contrast; what is more compact than a
     filled disc of their diameter is easy to see, and should have been recognised.
     """
-    if np.median(spread) < 0:
-        return (
-            "most picks look like contamination: clear and compact, yet unlike the particles that the model knows; "
-            "look at them"
-        )
-    return ""
+    return bool(np.median(spread) < 0)
 
 
 def disagreement(agreement: float, config: SelfTrainConfig) -> str:
