@@ -99,6 +99,7 @@ benchmark-gpu: $(READY)
 
 benchmark-learning: $(READY)
 	$(BIN)/python benchmarks/learning.py
+	$(BIN)/python benchmarks/compact.py
 
 benchmark-speed: $(READY)
 	$(BIN)/python benchmarks/speed.py
