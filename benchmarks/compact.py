@@ -22,8 +22,7 @@ from deeppicker.evaluation.matching import greedy_hits, partners_of
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.threshold import choose_threshold
-from deeppicker.training.self_train import spread_of
-from deeppicker.training.self_train_checks import better, doubtful, too_little
+from deeppicker.training.self_train_checks import better, doubtful, spread_of, too_little
 from selftraining.sample import Sample, read_sample
 from selftraining.suite import DOUBTFUL, RECIPES, simulate_set
 from setting import describe

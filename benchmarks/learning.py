@@ -238,7 +238,7 @@ Of {len(full)} sets with particles, {gains} gain and {len(harmed)} lose more tha
 {mean:+.3f}. After learning, the automatic threshold loses {np.mean(off):.3f} of the best F1 on average,
 {max(off):.3f} at most.
 
-Pictures of picks that stayed (white), came (green) and went (orange), with centres of known particles (dots), and of
+Pictures of picks that stayed (white), came (green) and went (orange), with centres of known particles (dots); most with
 class averages before and after, the largest class first: {pictures}.
 
 | {" | ".join(HEADS)} |

@@ -39,6 +39,13 @@ def test_a_page_of_results_is_that_of_the_committed_numbers(name: str, root: Pat
     assert (results / f"{stem}.md").read_text() == import_module(name).report(measured)
 
 
+def test_simulated_sets_do_not_share_a_folder() -> None:
+    from selftraining.suite import DOUBTFUL, RECIPES
+
+    names = [recipe.name for recipe in (*RECIPES, *DOUBTFUL)]
+    assert len(set(names)) == len(names)
+
+
 def test_the_page_of_diameters_says_which_networks_were_measured() -> None:
     import diameter
 

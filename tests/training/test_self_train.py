@@ -16,7 +16,7 @@ from deeppicker.evaluation.matching import match
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
 from deeppicker.picking.prepare import prepare_image
-from deeppicker.training import self_train
+from deeppicker.training import self_train, self_train_checks
 from deeppicker.training.self_train import Candidates, Learnt, _labels, learn_from_picks
 from deeppicker.training.self_train_checks import compact, too_little
 from deeppicker.training.self_train_file import load_rounds, save_rounds
@@ -226,11 +226,11 @@ def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks_unless_they_ar
     convincing: float, spread: float, rounds: int, more: float, monkeypatch: pytest.MonkeyPatch
 ):
     allowed: list[float] = []
-    monkeypatch.setattr(self_train, "spreads", lambda _, places, __: np.full(len(places), spread))
+    monkeypatch.setattr(self_train_checks, "spreads", lambda _, places, __: np.full(len(places), spread))
     monkeypatch.setattr(self_train, "unlikely", lambda _, __, config: allowed.append(config.more) or "")
     config = replace(QUICK, rounds=1, more=1.1, rounds_if_doubtful=3, more_if_doubtful=1.7, convincing=convincing)
     result = learn_from_picks(general(), micrographs(), DIAMETER, config)
-    assert allowed == [more] * rounds
+    assert allowed == [more] * (rounds + (more == 1.0))  # then the result is looked at, too
     assert len(result.rounds) == rounds
     assert ("look like contamination" in result.summary) is (more == 1.0)
 
@@ -245,6 +245,20 @@ def test_doubtful_picks_that_are_clear_and_compact_are_told_whether_something_is
     assert learnt.summary.startswith("learnt from")
     assert refused.summary.startswith("nothing was learnt")
     assert all(one.summary.endswith("look at them") for one in (learnt, refused))
+
+
+def test_of_doubtful_compact_picks_the_result_itself_must_not_make_more(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+
+    def verdict(picks: int, before: int, _: SelfTrainConfig) -> str:
+        asked.append(picks)
+        return "" if len(asked) == 1 else f"{before} would become {picks}"
+
+    monkeypatch.setattr(self_train, "unlikely", verdict)
+    config = replace(QUICK, convincing=1.0, rounds_if_doubtful=1)
+    refused = learn_from_picks(general(), micrographs(), DIAMETER, config)
+    assert refused.refusal == f"{refused.before} would become {asked[1]}"
+    assert torch.equal(weights(refused.model), weights(general()))
 
 
 @pytest.mark.parametrize(("middle", "refused"), [(-0.01, True), (0.01, False)])

@@ -290,6 +290,7 @@ def _keep(folder: Path, learnt: Learnt, start: dict[str, Any], of: int, replaces
         "replaces": replaces,
         "learnt": "" if learnt.refusal else weights_digest(learnt.model),
         "refusal": learnt.refusal,
+        "doubt": learnt.doubt,
         "picks_before": learnt.before,
         "picks_after": learnt.after,
         "kept": round(learnt.kept, 4),

@@ -27,11 +27,18 @@ from deeppicker.networks.calibration import Calibration, confidence
 from deeppicker.networks.dense import DenseNetwork
 from deeppicker.networks.model import Model
 from deeppicker.picking.pipeline import find
-from deeppicker.picking.prepare import prepare_image
-from deeppicker.picking.spread import spreads
 from deeppicker.picking.threshold import SETTLED, choose_threshold
 from deeppicker.training.prefetch import ahead
-from deeppicker.training.self_train_checks import better, compact, disagreement, doubtful, needed, too_little, unlikely
+from deeppicker.training.self_train_checks import (
+    better,
+    compact,
+    disagreement,
+    doubtful,
+    needed,
+    spread_of,
+    too_little,
+    unlikely,
+)
 from deeppicker.training.sheets import load_sheet, target
 from deeppicker.training.short_training import mean_of, network_copy, train_on_sheets
 
@@ -41,7 +48,7 @@ _JUDGE = (0.88, 1.48)  # slope and offset of the log-odds that a network which h
 RESULT = (1.13, 1.34)
 """Those of the mean of the start and what has learnt; both fitted to simulated sets only, see docs/decisions/0004."""
 
-CONTAMINATION = (
+_CONTAMINATION = (
     "most picks look like contamination: clear and compact, yet unlike the particles that the model knows; look at them"
 )
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
@@ -168,11 +175,10 @@ class Learnt:
     def summary(self) -> str:
         """One line for the user."""
         line = (
-            f"nothing was learnt from these micrographs: {self.refusal}"
-            if self.refusal
-            else f"learnt from the best of {self.before:,} picks: they became {self.after:,}, {self.kept:.0%} of them "
-            "stayed"
+            f"learnt from the best of {self.before:,} picks: they became {self.after:,}, {self.kept:.0%} of them stayed"
         )
+        if self.refusal:
+            line = f"nothing was learnt from these micrographs: {self.refusal}"
         return f"{line}; {self.doubt}" if self.doubt else line
 
 
@@ -234,7 +240,7 @@ def _learn(
         return Learnt(model, refusal, number, number, needed=needed(before, config))
     taught, doubt = better(before, config), ""
     if doubtful(taught, config):
-        doubt = CONTAMINATION if compact(spread_of(model, micrographs, diameter, taught)) else ""
+        doubt = _CONTAMINATION if compact(spread_of(model, micrographs, diameter, taught)) else ""
         more = config.more_if_compact if doubt else config.more_if_doubtful
         config = replace(config, rounds=config.rounds_if_doubtful, more=more)
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
@@ -249,6 +255,10 @@ def _learn(
         elif learnt is not None:  # until then, a later round may remove what the first one has added
             break
         after_round(state)  # not where learning ends: it goes on from a round before
+    if learnt is not None and doubt:  # the result may pick more than the networks of the halves do
+        found = _find_all([learnt.model], micrographs, diameter)
+        refusal = unlikely(sum(map(len, _picked(found))), number, config)
+        learnt = None if refusal else learnt
     if learnt is None:
         return Learnt(model, refusal, number, number, rounds=rounds, doubt=doubt)
     kept = _again(before, _picked(learnt.found), [item.near for item in start])
@@ -351,17 +361,6 @@ def _find(model: Model, micrograph: Micrograph, diameter: float) -> Candidates:
     found = find(micrograph, replace(model, calibration=_RAW), diameter, _ALL).candidates
     scores = model.calibration(found.scores, confidence(found.scores))
     return Candidates(found, replace(found, scores=scores), _SAME * diameter / micrograph.pixel_size)
-
-
-def spread_of(
-    model: Model, micrographs: Sequence[Micrograph], diameter: float, picks: Sequence[Picks]
-) -> Float[np.ndarray, " n"]:
-    """Return how far the contrast of all picks reaches."""
-    parts = []
-    for micrograph, some in zip(micrographs, picks, strict=True):
-        image, grid = prepare_image(micrograph, diameter, model.prepare)
-        parts.append(spreads(image, grid.indices(some.positions), model.prepare.diameter_pixels))
-    return np.concatenate(parts)
 
 
 def _picked(found: Sequence[Candidates], caution: float = SETTLED) -> list[Picks]:

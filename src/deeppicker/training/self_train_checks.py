@@ -9,7 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from deeppicker.config import SelfTrainConfig
-from deeppicker.core import Picks
+from deeppicker.core import Micrograph, Picks
+from deeppicker.networks.model import Model
+from deeppicker.picking.prepare import prepare_image
+from deeppicker.picking.spread import spreads
 
 _SPARE = 1.2  # times as many micrographs as should be enough
 
@@ -42,6 +45,17 @@ def better(picks: Sequence[Picks], config: SelfTrainConfig) -> list[Picks]:
 def doubtful(taught: Sequence[Picks], config: SelfTrainConfig) -> bool:
     """Return whether the better picks score so low that the start hardly knows these particles."""
     return bool(np.concatenate([item.scores for item in taught]).mean() < config.convincing)
+
+
+def spread_of(
+    model: Model, micrographs: Sequence[Micrograph], diameter: float, picks: Sequence[Picks]
+) -> Float[np.ndarray, " n"]:
+    """Return how far the contrast of all picks reaches; see `picking.spread`."""
+    parts = []
+    for micrograph, some in zip(micrographs, picks, strict=True):
+        image, grid = prepare_image(micrograph, diameter, model.prepare)
+        parts.append(spreads(image, grid.indices(some.positions), model.prepare.diameter_pixels))
+    return np.concatenate(parts)
 
 
 def compact(spread: Float[np.ndarray, " n"]) -> bool:
