@@ -301,7 +301,8 @@ def taught() -> str:
         )
     return (
         """F1 after learning: without a label, as `pick` does by itself ([learning.md](learning.md)), and from manual
-picks, their number in brackets, tested on the second half of the micrographs ([few-labels.md](few-labels.md)):
+picks, their number in brackets, tested on the second half of the micrographs with the diameter given
+([few-labels.md](few-labels.md), which also says what is reached there without any):
 
 | molecule | before | after learning before picking | few | more | many manual picks |
 |---|---|---|---|---|---|

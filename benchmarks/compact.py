@@ -3,8 +3,8 @@
     python benchmarks/compact.py [--data DIR] [--work DIR]
 
 Simulates the sets of `selftraining.suite` in the work folder if they are not there; the diameter is the model's own.
-Writes ``benchmarks/results/compact.json`` and ``compact.md``: the median spread of the better picks, by which learning
-is refused (`deeppicker.training.self_train_checks.compact`), and how many of them are right.
+Writes ``benchmarks/results/compact.json`` and ``compact.md``: the median spread of the better picks, by which
+`deeppicker.training.self_train_checks.compact` judges, and how many of them are right.
 """
 
 from __future__ import annotations

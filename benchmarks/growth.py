@@ -85,7 +85,7 @@ Dense network from scratch, {steps} epochs of 800 crops for any number of molecu
 
 In such short trainings, accuracy grows up to some 8 to 16 molecules and no further: the number of crops limits it, not
 that of molecules. The recipe of the default network, on simulated micrographs only, reaches F1 of .95, .62 and .84
-([accuracy.md](accuracy.md)).
+with the diameter given ([accuracy.md](accuracy.md)).
 """
 
 

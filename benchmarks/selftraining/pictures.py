@@ -74,11 +74,11 @@ def _draw_picks(axes: Axes, micrograph: Micrograph, truth: Picks, radius: float,
     image = micrograph.image[:_SHOWN, :_SHOWN]
     low, high = np.percentile(image, (1, 99))
     pixels = radius / micrograph.pixel_size
-    stayed, lost = (_near(*pair, 0.6 * pixels) for pair in ((after, before), (before, after)))
+    stayed, kept = (_near(*pair, 0.6 * pixels) for pair in ((after, before), (before, after)))
     axes.imshow(image, cmap="gray", vmin=low, vmax=high)
     axes.scatter(*truth.positions.T, s=4, color=np.array(COLOURS[-1]) / 255)
     size = (72 * _INCHES * 2 * pixels / _SHOWN) ** 2 / 2
-    kinds = (after.positions[stayed], after.positions[~stayed], before.positions[~lost])
+    kinds = (after.positions[stayed], after.positions[~stayed], before.positions[~kept])
     for points, colour in zip(kinds, COLOURS, strict=False):
         edge = np.array(colour) / 255
         axes.scatter(*points.T, s=size, facecolors="none", edgecolors=edge, linewidths=1.5)

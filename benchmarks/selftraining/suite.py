@@ -69,6 +69,8 @@ class Recipe:
         What every micrograph holds besides particles; names of `contamination.KINDS` and of `OWN`.
     second : str
         A second species.
+    seed : int
+        Of shapes and micrographs.
     """
 
     name: str
@@ -234,7 +236,8 @@ DOUBTFUL = (
     Recipe("v-empty3", "3cf3", {"empty": 1.0}, ("bits", "crystals"), seed=41),
     Recipe("v-empty4", "2cg9", {"empty": 1.0}, ("filaments", "aggregates"), seed=41),
 )
-"""Other sets, most of them faint, sparse, small, long, or without a particle, to choose rules on."""
+"""Other sets, most of them faint, sparse, small, long, or without a particle, to choose rules on. They were made when
+doubtful starts were first learnt from (``w-``, ``h-``), and to check that (``v-``)."""
 
 
 def dark(specimen: Specimen, rng: np.random.Generator) -> None:

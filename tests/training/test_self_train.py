@@ -238,13 +238,13 @@ def test_a_doubtful_start_has_more_rounds_and_may_gain_more_picks_unless_they_ar
 def test_doubtful_picks_that_are_clear_and_compact_are_told_whether_something_is_learnt_or_not(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    config = replace(QUICK, convincing=1.0, more=9.0, more_if_doubtful=9.0, more_if_compact=9.0)
+    config = replace(QUICK, convincing=1.0, more=9.0, more_if_doubtful=9.0, more_if_compact=8.0)
     learnt = learn_from_picks(general(), micrographs(), DIAMETER, config)  # these are discs
     monkeypatch.setattr(self_train, "unlikely", lambda *_: "too many")
     refused = learn_from_picks(general(), micrographs(), DIAMETER, config)
     assert learnt.summary.startswith("learnt from")
     assert refused.summary.startswith("nothing was learnt")
-    assert all(one.summary.endswith("look at them") for one in (learnt, refused))
+    assert all(one.summary.endswith("check them with deeppicker view") for one in (learnt, refused))
 
 
 def test_of_doubtful_compact_picks_the_result_itself_must_not_make_more(monkeypatch: pytest.MonkeyPatch):
@@ -258,12 +258,17 @@ def test_of_doubtful_compact_picks_the_result_itself_must_not_make_more(monkeypa
     config = replace(QUICK, convincing=1.0, rounds_if_doubtful=1)
     refused = learn_from_picks(general(), micrographs(), DIAMETER, config)
     assert refused.refusal == f"{refused.before} would become {asked[1]}"
+    monkeypatch.setattr(self_train, "unlikely", lambda *_: "")
+    learnt = learn_from_picks(general(), micrographs(), DIAMETER, replace(config, convincing=0.0)).model
+    with self_train.one_thread_each():
+        found = [self_train._find(learnt, micrograph, DIAMETER) for micrograph in micrographs()]
+    assert asked[1] == sum(map(len, self_train._picked(found)))
     assert torch.equal(weights(refused.model), weights(general()))
 
 
-@pytest.mark.parametrize(("middle", "refused"), [(-0.01, True), (0.01, False)])
-def test_compact_is_what_spreads_less_than_a_disc_for_the_most_part(middle: float, refused: bool):
-    assert bool(compact(np.array([-0.5, middle, middle, 0.5, middle]))) is refused
+@pytest.mark.parametrize(("middle", "expected"), [(-0.01, True), (0.01, False)])
+def test_compact_is_what_spreads_less_than_a_disc_for_the_most_part(middle: float, expected: bool):
+    assert compact(np.array([-50 * middle, middle, middle, middle])) is expected  # unlike the mean
 
 
 def test_what_was_interrupted_goes_on_after_the_last_round(tmp_path: Path):

@@ -68,7 +68,8 @@ class SelfTrainConfig:
     """... and this many times as many picks are allowed, because the start has found few of the particles."""
 
     more_if_compact: float = 1.0
-    """If the picks of a doubtful start are compact like contamination besides, they may not become more."""
+    """If the picks of a doubtful start are compact like contamination besides, they may not become more, only fewer.
+    Whether they are is not asked if this is no less than ``more_if_doubtful``."""
 
     start_share: float = 0.5
     """Part that the start keeps in the weights of the result; the networks that have learnt share the rest. What the

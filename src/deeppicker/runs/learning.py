@@ -87,7 +87,10 @@ def begin_again(picking: Picking, model: Model, size: Size, entries: Sequence[Mi
         learnt = _learn(session, model, size.value, entries)
         with writing(folder, picking.folder.results.generation):
             if learnt is None or learnt.refusal:
-                atomic_write(folder / LEARNING, seal({**known, "of": len(entries)}), durable=True)
+                doubt = learnt.doubt if learnt else known.get("doubt", "")
+                if doubt and doubt != known.get("doubt"):
+                    session.warn(doubt)
+                atomic_write(folder / LEARNING, seal({**known, "of": len(entries), "doubt": doubt}), durable=True)
                 (folder / ROUNDS).unlink(missing_ok=True)
                 return None
             _keep(folder, learnt, start, len(entries), replaces=known["learnt"] or known["start"])
@@ -190,7 +193,10 @@ def _learn_sample(
 def _learn_from(session: Session, model: Model, diameter: float, sample: tuple[MicrographEntry, ...]) -> Learnt:
     """Learn from some micrographs, in this process or, where a cluster works, there."""
     rounds = (session.output / ROUNDS).absolute()
-    job = LearnJob(model, diameter, session.source, session.config.learning.method, rounds)
+    method = session.config.learning.method
+    if session.config.subject.diameter is not None:  # what is compact was measured at estimates
+        method = replace(method, more_if_compact=method.more_if_doubtful)
+    job = LearnJob(model, diameter, session.source, method, rounds)
     if session.pool.local:
         session.listener(Progressed(LEARNING_STEP, 0, _STEPS))
         learnt = job(sample, lambda part: session.listener(Progressed(LEARNING_STEP, round(part * _STEPS), _STEPS)))

@@ -49,7 +49,8 @@ RESULT = (1.13, 1.34)
 """Those of the mean of the start and what has learnt; both fitted to simulated sets only, see docs/decisions/0004."""
 
 _CONTAMINATION = (
-    "most picks look like contamination: clear and compact, yet unlike the particles that the model knows; look at them"
+    "most picks look like contamination (compact and clear, but unlike known particles): "
+    "check them with deeppicker view"
 )
 _SIDE_BY_SIDE = 2  # networks that learn, or micrographs that are looked at, at once: each in a thread of its own
 _SAME = 0.3  # diameters; a pick this close to an earlier one is the same
@@ -240,9 +241,9 @@ def _learn(
         return Learnt(model, refusal, number, number, needed=needed(before, config))
     taught, doubt = better(before, config), ""
     if doubtful(taught, config):
-        doubt = _CONTAMINATION if compact(spread_of(model, micrographs, diameter, taught)) else ""
-        more = config.more_if_compact if doubt else config.more_if_doubtful
-        config = replace(config, rounds=config.rounds_if_doubtful, more=more)
+        config = replace(config, rounds=config.rounds_if_doubtful, more=config.more_if_doubtful)
+        if config.more_if_compact < config.more and compact(spread_of(model, micrographs, diameter, taught)):
+            config, doubt = replace(config, fewer=0.0, more=config.more_if_compact), _CONTAMINATION
     learnt, rounds, refusal = None, tuple[Round, ...](), ""
     for state in learn_rounds(model, micrographs, diameter, start, config, progress, earlier):
         rounds = state.rounds.outcomes

@@ -52,7 +52,8 @@ def spread_of(
 ) -> Float[np.ndarray, " n"]:
     """Return how far the contrast of all picks reaches; see `picking.spread`."""
     parts = []
-    for micrograph, some in zip(micrographs, picks, strict=True):
+    for index in [place for place, some in enumerate(picks) if len(some)]:
+        micrograph, some = micrographs[index], picks[index]
         image, grid = prepare_image(micrograph, diameter, model.prepare)
         parts.append(spreads(image, grid.indices(some.positions), model.prepare.diameter_pixels))
     return np.concatenate(parts)
