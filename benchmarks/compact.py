@@ -21,8 +21,8 @@ from deeppicker.config import SelfTrainConfig
 from deeppicker.evaluation.matching import greedy_hits, partners_of
 from deeppicker.networks.model import Model, load_model
 from deeppicker.picking.pipeline import pick_micrograph
-from deeppicker.picking.threshold import choose_threshold
 from deeppicker.training.self_train_checks import better, doubtful, spread_of, too_little
+from learning import kept
 from selftraining.sample import Sample, read_sample
 from selftraining.suite import DOUBTFUL, RECIPES, simulate_set
 from setting import describe
@@ -54,11 +54,9 @@ def looked_at(model: Model, sample: Sample) -> dict[str, Any] | None:
     """Return what the better picks are like; None if they convince, or are too few to learn from."""
     config, size = SelfTrainConfig(), sample.estimated_diameter(model)
     found = [pick_micrograph(micrograph, model, size) for micrograph in sample.micrographs]
-    threshold = choose_threshold(np.concatenate([item.scores for item in found]), model.calibration.caution)
-    picks = [item.where(item.scores >= threshold) for item in found]
-    if too_little(picks, config) or not doubtful(better(picks, config), config):
+    picks = kept(found, model.calibration.caution)
+    if too_little(picks, config) or not doubtful(taught := better(picks, config), config):
         return None
-    taught = better(picks, config)
     right = [
         greedy_hits(partners_of(some.positions, truth.positions, MATCH * sample.diameter / micrograph.pixel_size)).sum()
         for micrograph, some, truth in zip(sample.micrographs, taught, sample.truth, strict=True)

@@ -36,7 +36,7 @@ from deeppicker.picking.pipeline import pick_micrograph as pick
 from deeppicker.picking.threshold import choose_threshold
 from deeppicker.training.self_train import State, learn_from_picks
 from selftraining.pictures import draw
-from selftraining.sample import Sample, read_sample
+from selftraining.sample import Sample, evenly, read_sample
 from selftraining.suite import RECIPES, simulate_set
 from setting import describe
 
@@ -160,11 +160,6 @@ def kept(found: Sequence[Picks], caution: float) -> list[Picks]:
     """Return the candidates above the automatic threshold."""
     threshold = choose_threshold(np.concatenate([item.scores for item in found]), caution)
     return [item.where(item.scores >= threshold) for item in found]
-
-
-def evenly(number: int, wanted: int) -> list[int]:
-    """Return which micrographs are learnt from."""
-    return np.unique(np.linspace(0, number - 1, wanted).round().astype(int)).tolist()
 
 
 def scored(sample: Sample, found: Sequence[Picks], caution: float) -> dict[str, Any]:

@@ -28,9 +28,14 @@ class Sample:
 
     def estimated_diameter(self, model: Model) -> float:
         """Return what the model says of the diameter, from as many micrographs as the program looks at."""
-        looked = np.linspace(0, len(self.micrographs) - 1, DiameterConfig().looked_at)
-        chosen = np.unique(looked.round().astype(int))
-        return estimate_diameter(model, [self.micrographs[i] for i in chosen]).value
+        looked = evenly(len(self.micrographs), DiameterConfig().looked_at)
+        return estimate_diameter(model, [self.micrographs[i] for i in looked]).value
+
+
+def evenly(number: int, wanted: int) -> list[int]:
+    """Return at most so many of the places of a sequence, evenly spread over all."""
+    chosen: list[int] = np.unique(np.linspace(0, number - 1, wanted).round().astype(int)).tolist()
+    return chosen
 
 
 def read_sample(name: str, folder: Path) -> Sample:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Float32
 
+from deeppicker.picking.boxes import cut_boxes
+
 _AROUND = 1.5  # radius up to which the surroundings count, in those of the particle: a box
-_AT_ONCE = 256  # candidates whose windows are in memory
 
 
 def contrasts(
@@ -24,15 +25,8 @@ def contrasts(
         Of the particle, in its pixels.
     """
     weights = _weights(diameter)
-    side = len(weights)
-    last = np.array(image.shape[::-1]) - side
-    left, top = np.clip(np.rint(places).astype(np.int64) - side // 2, 0, last).T
-    windows = np.lib.stride_tricks.sliding_window_view(image, weights.shape)
-    result = np.empty(len(places))
-    for start in range(0, len(places), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        result[some] = (windows[top[some], left[some]] * weights).sum(axis=(1, 2))
-    return result.round(3)  # digits that mean something
+    differences = [(boxes * weights).sum(axis=(1, 2)) for boxes in cut_boxes(image, places, len(weights) // 2)]
+    return np.concatenate([np.zeros(0), *differences]).round(3)  # digits that mean something
 
 
 def _weights(diameter: float) -> Float32[np.ndarray, "side side"]:

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
+from deeppicker.picking.boxes import cut_boxes
+
 _BLUR = 1 / 16  # diameters; standard deviation of the blur that takes the noise away
 _REACH = 0.625  # diameters from the middle up to which contrast counts
 _AROUND = 0.75  # diameters up to which the surroundings count: a box
-_AT_ONCE = 256  # candidates whose windows are in memory
 
 
 def spreads(
@@ -33,20 +34,16 @@ def spreads(
     reach = int(_AROUND * diameter)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     distance = np.hypot(rows, columns)
-    last = np.array(image.shape[::-1]) - len(distance)
-    left, top = np.clip(np.rint(places).astype(np.int64) - reach, 0, last).T
-    windows = np.lib.stride_tricks.sliding_window_view(image, distance.shape)
-    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(places), _AT_ONCE)]
-    gyration = [_gyration(windows[top[part], left[part]], distance, diameter) for part in parts]
+    gyration = [_gyration(boxes, distance, diameter) for boxes in cut_boxes(image, places, reach)]
     disc = diameter / math.sqrt(8)
     return np.concatenate([np.zeros(0), *gyration]) / disc - 1
 
 
 def _gyration(
-    windows: Float32[np.ndarray, "n side side"], distance: Float[np.ndarray, "side side"], diameter: float
+    boxes: Float32[np.ndarray, "n side side"], distance: Float[np.ndarray, "side side"], diameter: float
 ) -> Float[np.ndarray, " n"]:
-    """Return the radius of gyration of what is darker than its surroundings in each window."""
-    smooth = ndimage.gaussian_filter(windows, (0, _BLUR * diameter, _BLUR * diameter))
+    """Return the radius of gyration of what is darker than its surroundings in each box."""
+    smooth = ndimage.gaussian_filter(boxes, (0, _BLUR * diameter, _BLUR * diameter))
     around = (distance > diameter / 2) & (distance <= _AROUND * diameter)
     background = np.median(smooth[:, around], axis=1)[:, None, None]
     dark = np.clip(background - smooth, 0, None) * (distance <= _REACH * diameter)

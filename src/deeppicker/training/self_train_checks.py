@@ -52,9 +52,10 @@ def spread_of(
 ) -> Float[np.ndarray, " n"]:
     """Return how far the contrast of all picks reaches; see `picking.spread`."""
     parts = []
-    for index in [place for place, some in enumerate(picks) if len(some)]:
-        micrograph, some = micrographs[index], picks[index]
-        image, grid = prepare_image(micrograph, diameter, model.prepare)
+    for index, some in enumerate(picks):
+        if len(some) == 0:
+            continue  # so its micrograph need not be read
+        image, grid = prepare_image(micrographs[index], diameter, model.prepare)
         parts.append(spreads(image, grid.indices(some.positions), model.prepare.diameter_pixels))
     return np.concatenate(parts)
 
